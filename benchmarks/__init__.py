@@ -1,0 +1,1 @@
+"""Speed and memory, against other ways and the hardware limit; scripts, not tests."""

@@ -1,0 +1,186 @@
+"""Settings that experiments on one network and one data set share, and what they mean.
+
+A script's `Config` extends `Settings`; `problem`, `architecture`, `corruption` and
+`training` turn the settings into the objects of `theory` and `ntk_corrupt`.
+"""
+
+import dataclasses
+import functools
+import re
+import zlib
+
+import jax
+import numpy as np
+
+import theory
+from experiments._runner import Config, setting
+from ntk_corrupt import data, models
+from ntk_corrupt.training import TrainConfig
+from theory import activations
+from theory.errors import InputError, unknown
+
+NOISES = {
+    "uniform": theory.Uniform,
+    "normal": theory.Normal,
+    "laplace": theory.Laplace,
+    "bernoulli": theory.Bernoulli,
+    "rademacher": theory.Rademacher,
+}
+CORRUPTIONS = ("replacement", "additive", "clipped_additive", "binary_replacement")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """Data, corruption, architecture and training; defaults are the bundled digits."""
+
+    dataset: str = setting("digits", f"one of {', '.join(data.NAMES)}")
+    n_train: int = setting(1000, "training images, balanced over classes")
+    n_test: int | None = setting(None, "test images, balanced; none is all")
+    normalise: str = setting(
+        "standardise", f"pixel scale, one of {', '.join(data.NORMALISATIONS)}"
+    )
+    corruption: str = setting("replacement", f"one of {', '.join(CORRUPTIONS)}")
+    noise: str = setting(
+        "uniform(-1.7320508,1.7320508)",
+        f"law of a noise pixel: {', '.join(NOISES)}, with parameters in brackets",
+    )
+    activation: str = setting("erf", "between layers, e.g. erf, relu, tanh, gelu")
+    depth: int = setting(3, "weight layers; 3 is two hidden layers")
+    w_var: float = setting(1.0, "weight variance times fan-in")
+    b_var: float = setting(0.0, "bias variance")
+    width: int = setting(256, "units of each hidden layer")
+    parametrisation: str = setting("standard", "of the networks: standard or ntk")
+    loss: str = setting("mse", "training loss: mse, cross_entropy, softmax_mse")
+    optimiser: str = setting("adam", "adam, sgd, momentum or gd (full batch)")
+    learning_rate: float = setting(1e-3, "of the optimiser")
+    batch_size: int = setting(250, "training images per step")
+    epochs: int = setting(400, "most epochs to train")
+    stop_loss: float | None = setting(
+        1e-3, "training loss at which a network stops; none trains all epochs"
+    )
+    noise_regime: str = setting(
+        "frozen", "frozen: one corrupted copy; fresh: another one in each epoch"
+    )
+
+
+def parse_noise(text: str) -> theory.Noise:
+    """Reads "uniform(-1,1)" or "normal" as a law of noise."""
+    match = re.fullmatch(r"\s*(\w+)\s*(?:\(([^()]*)\))?\s*", text)
+    name = match[1] if match else text
+    if name not in NOISES:
+        raise unknown("--noise", name, NOISES)
+    law, given = NOISES[name], (match[2] or "") if match else ""
+    try:
+        values = [float(value) for value in given.split(",")] if given.strip() else []
+        noise = law(*values)
+    except (TypeError, ValueError):
+        fields = ", ".join(field.name for field in dataclasses.fields(law))
+        raise InputError(
+            f"`--noise` must be {name} or {name}({fields}) in numbers, got {text!r}."
+        ) from None
+    noise.check()
+    return noise
+
+
+def corruption(settings: Settings, p: float) -> theory.Corruption:
+    """Returns the corruption at level `p` (its width sigma, if it is clipped)."""
+    if settings.corruption == "replacement":
+        return theory.Replacement(p=p, noise=parse_noise(settings.noise))
+    if settings.corruption == "additive":
+        return theory.Additive(p=p, noise=parse_noise(settings.noise))
+    if settings.corruption == "clipped_additive":
+        return theory.ClippedAdditive(sigma=p)
+    if settings.corruption == "binary_replacement":
+        return theory.BinaryReplacement(p)
+    raise unknown("--corruption", settings.corruption, CORRUPTIONS)
+
+
+def architecture(settings: Settings) -> theory.Architecture:
+    """Returns the architecture; its infinite-width kernel is in NTK parametrisation."""
+    return theory.Architecture(
+        depth=settings.depth,
+        activation=settings.activation,
+        w_var=settings.w_var,
+        b_var=settings.b_var,
+    )
+
+
+def training(settings: Settings) -> TrainConfig:
+    """Returns how the networks are trained."""
+    return TrainConfig(
+        loss=settings.loss,
+        optimiser=settings.optimiser,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        stop_loss=settings.stop_loss,
+        noise_regime=settings.noise_regime,
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _load(dataset, n_train, n_test, normalise, seed, data_dir, _x64):
+    return data.load(
+        dataset,
+        n_train=n_train,
+        n_test=n_test,
+        normalise=normalise,
+        seed=seed,
+        data_dir=data_dir,
+    )
+
+
+def problem(settings: Settings, subset: int) -> theory.Problem:
+    """Returns training subset number `subset`, each drawn anew from the whole set.
+
+    The test images are the same in all.
+    """
+    seed = np.random.SeedSequence((settings.seed, subset)).generate_state(1)
+    return _load(
+        settings.dataset,
+        settings.n_train,
+        settings.n_test,
+        settings.normalise,
+        int(seed[0]),
+        settings.data_dir,
+        jax.config.jax_enable_x64,  # ty: ignore[missing-attribute]
+    )
+
+
+def corruption_key(settings: Settings, subset: int) -> jax.Array:
+    """Returns the key that every route gets, so that all see the same corruption."""
+    stream = np.uint32(zlib.crc32(b"corruption"))
+    return jax.random.fold_in(
+        jax.random.fold_in(jax.random.key(settings.seed), stream), subset
+    )
+
+
+def check(settings: Settings, levels: tuple[float, ...]) -> None:
+    """Raises `InputError` on settings that make no sense, before anything is run."""
+    if settings.n_train < 1:
+        raise InputError(f"`--n_train` must be at least 1, got {settings.n_train}.")
+    for p in levels:
+        corruption(settings, p).check()
+    architecture(settings).check()
+    training(settings).check()
+    models.mlp(
+        architecture(settings),
+        settings.width,
+        2,
+        parametrisation=settings.parametrisation,
+    )
+    images = problem(settings, 0)
+    images.check()
+    corruption(settings, levels[0]).check_images(images.x_train)
+
+
+def title(settings: Settings) -> str:
+    """Returns one line that says what was run."""
+    noise = settings.noise if "binary" not in settings.corruption else "coin"
+    noise = "" if settings.corruption == "clipped_additive" else f" by {noise}"
+    label = activations.get(settings.activation).name
+    return (
+        f"{settings.dataset} ({settings.normalise}), {settings.n_train} training "
+        f"images; {settings.corruption}{noise}; {label}, depth {settings.depth}, "
+        f"width {settings.width}"
+    )

@@ -1,0 +1,6 @@
+"""Shared switches: float64 on, ranks never promoted silently."""
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")

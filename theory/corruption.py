@@ -1,0 +1,424 @@
+"""Corruptions of images and the iid noises they are made of.
+
+One definition serves both sides: samples to the networks, exact moments per pixel to
+the theory. Pixels are corrupted independently. A sample depends on the key, the draw
+and the shape only: random numbers are always float32 and then cast, so float32
+training and float64 theory see the same corrupted images (the corruption level of the
+mask is rounded to float32 too, which moves it by at most 3e-8).
+
+Reference: theory/README.md (3)-(4); arXiv 2606.11319, appendix C.
+"""
+
+import abc
+import dataclasses
+import math
+import typing
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory.errors import InputError
+
+Scalar = Float[Array, ""] | float
+RawMoments = tuple[Scalar, Scalar, Scalar, Scalar]
+
+
+@typing.dataclass_transform(frozen_default=True)
+def _record(cls):
+    """A frozen dataclass that JAX sees as a pytree of its traced fields."""
+    return jax.tree_util.register_dataclass(
+        typing.no_type_check(dataclasses.dataclass(frozen=True)(cls))
+    )
+
+
+class Noise(abc.ABC):
+    """The law of one noise pixel: a sampler and its four raw moments."""
+
+    @abc.abstractmethod
+    def sample(self, key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
+        """Returns iid float32 noise; the key is consumed."""
+
+    @abc.abstractmethod
+    def raw_moments(self) -> RawMoments:
+        """Returns E z, E z^2, E z^3, E z^4."""
+
+    def check(self) -> None:
+        """Raises `InputError` on parameters that make no law. Host only."""
+        for field in dataclasses.fields(typing.cast(typing.Any, self)):
+            value = getattr(self, field.name)
+            if not callable(value) and not all(
+                math.isfinite(float(v)) for v in jax.tree.leaves(value)
+            ):
+                raise InputError(
+                    f"`{field.name}` of {type(self).__name__} must be finite, "
+                    f"got {value}."
+                )
+
+
+def _positive(noise: Noise, name: str) -> None:
+    if not float(getattr(noise, name)) > 0:
+        raise InputError(
+            f"`{name}` of {type(noise).__name__} must be positive, "
+            f"got {getattr(noise, name)}."
+        )
+
+
+def _raw_from_central(
+    mean: Scalar, var: Scalar, third: Scalar, fourth: Scalar
+) -> RawMoments:
+    return (
+        mean,
+        mean**2 + var,
+        mean**3 + 3 * mean * var + third,
+        mean**4 + 6 * mean**2 * var + 4 * mean * third + fourth,
+    )
+
+
+def _f32(value: Scalar) -> Array:
+    return jnp.asarray(value, jnp.float32)
+
+
+@_record
+class Uniform(Noise):
+    """Uniform on [low, high]. U(-sqrt 3, sqrt 3) has mean 0 and variance 1."""
+
+    low: Scalar = 0.0
+    high: Scalar = 1.0
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        low, high = _f32(self.low), _f32(self.high)
+        return low + (high - low) * jax.random.uniform(key, shape, jnp.float32)
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`; the sum form does not cancel for high near low."""
+        low, high = self.low, self.high
+        return tuple(
+            sum(low**i * high ** (k - i) for i in range(k + 1)) / (k + 1)
+            for k in range(1, 5)
+        )
+
+    def check(self):
+        """See `Noise.check`."""
+        super().check()
+        if not float(self.low) < float(self.high):
+            raise InputError(
+                f"`low` of Uniform must be below `high`, got {self.low}, {self.high}."
+            )
+
+
+@_record
+class Normal(Noise):
+    """Gaussian noise."""
+
+    loc: Scalar = 0.0
+    scale: Scalar = 1.0
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        z = jax.random.normal(key, shape, jnp.float32)
+        return _f32(self.loc) + _f32(self.scale) * z
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`."""
+        return _raw_from_central(self.loc, self.scale**2, 0.0, 3 * self.scale**4)
+
+    def check(self):
+        """See `Noise.check`."""
+        super().check()
+        _positive(self, "scale")
+
+
+@_record
+class Laplace(Noise):
+    """Laplace noise of density exp(-|z - loc|/scale)/(2 scale), variance 2 scale^2."""
+
+    loc: Scalar = 0.0
+    scale: Scalar = 1.0
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        z = jax.random.laplace(key, shape, jnp.float32)
+        return _f32(self.loc) + _f32(self.scale) * z
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`."""
+        return _raw_from_central(self.loc, 2 * self.scale**2, 0.0, 24 * self.scale**4)
+
+    def check(self):
+        """See `Noise.check`."""
+        super().check()
+        _positive(self, "scale")
+
+
+@_record
+class Bernoulli(Noise):
+    """One with probability `prob`, else zero."""
+
+    prob: Scalar = 0.5
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        u = jax.random.uniform(key, shape, jnp.float32)
+        return (u < _f32(self.prob)).astype(jnp.float32)
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`."""
+        return (self.prob,) * 4
+
+    def check(self):
+        """See `Noise.check`."""
+        super().check()
+        if not 0 <= float(self.prob) <= 1:
+            raise InputError(f"`prob` of Bernoulli must be in [0, 1], got {self.prob}.")
+
+
+@_record
+class Rademacher(Noise):
+    """Plus or minus `scale` with equal probability."""
+
+    scale: Scalar = 1.0
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        return _f32(self.scale) * jax.random.rademacher(key, shape, jnp.float32)
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`."""
+        return (0.0, self.scale**2, 0.0, self.scale**4)
+
+    def check(self):
+        """See `Noise.check`."""
+        super().check()
+        _positive(self, "scale")
+
+
+@jax.tree_util.register_dataclass
+@typing.no_type_check
+@dataclasses.dataclass(frozen=True)
+class CustomNoise(Noise):
+    """Any iid noise: a sampler `(key, shape) -> float32` and E z^k for k = 1 ... 4."""
+
+    sampler: Callable = dataclasses.field(metadata={"static": True})
+    moments: RawMoments
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        return self.sampler(key, shape).astype(jnp.float32)
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`."""
+        return self.moments
+
+    def check(self):
+        """See `Noise.check`; the moments must be those of some law (Hamburger)."""
+        super().check()
+        if len(self.moments) != 4:
+            raise InputError(
+                f"`moments` of CustomNoise must be four, got {len(self.moments)}."
+            )
+        m1, m2, m3, m4 = map(float, self.moments)
+        hankel = jnp.array([[1, m1, m2], [m1, m2, m3], [m2, m3, m4]])
+        if float(jnp.linalg.eigvalsh(hankel)[0]) < -1e-6 * m4:
+            raise InputError(f"`moments` {self.moments} belong to no random variable.")
+
+
+@jax.tree_util.register_dataclass
+@typing.no_type_check
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PixelMoments:
+    """Exact moments of corrupted pixels, each of the shape of the clean images.
+
+    Attributes:
+        mean: M = E x~.
+        var: V = Var x~.
+        cov_square: C12 = Cov(x~, x~^2).
+        var_square: V2 = Var(x~^2).
+    """
+
+    mean: Float[Array, "n d"]
+    var: Float[Array, "n d"]
+    cov_square: Float[Array, "n d"]
+    var_square: Float[Array, "n d"]
+
+
+class Corruption(abc.ABC):
+    """Independent corruption of every pixel, given the clean one."""
+
+    @abc.abstractmethod
+    def apply(self, key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns one corrupted copy of `x`, in its dtype; the key is consumed."""
+
+    @abc.abstractmethod
+    def raw_moments(self, x: Float[Array, "..."]) -> list[Float[Array, "..."]]:
+        """Returns E x~^k for k = 1 ... 4 at every clean pixel of `x`."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raises `InputError` on a strength or a noise that makes no law. Host only."""
+
+    def check_images(self, x: Float[Array, "..."]) -> None:  # noqa: B027
+        """Raises `InputError` on images it is not defined for; none here. Host only."""
+
+    def moments(self, x: Float[Array, "n d"]) -> PixelMoments:
+        """Returns the exact moments of every corrupted pixel, theory/README.md (4)."""
+        m1, m2, m3, m4 = self.raw_moments(x)
+        return PixelMoments(
+            mean=m1, var=m2 - m1**2, cov_square=m3 - m1 * m2, var_square=m4 - m2**2
+        )
+
+
+def _check_p(p: Scalar) -> None:
+    if not 0 <= float(p) <= 1:  # NaN fails too
+        raise InputError(f"`p` must be a corruption level in [0, 1], got {float(p)}.")
+
+
+@jax.tree_util.register_dataclass
+@typing.no_type_check
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Replacement(Corruption):
+    """Each pixel is replaced by noise with probability p: x~ = z or x.
+
+    `p=0` returns `x` bit for bit, `p=1` is independent of `x`. `p` is traced.
+    """
+
+    p: Scalar
+    noise: Noise = Uniform(-(3**0.5), 3**0.5)
+
+    def apply(self, key, x):
+        """See `Corruption.apply`."""
+        mask_key, noise_key = jax.random.split(key)
+        replaced = jax.random.uniform(mask_key, x.shape, jnp.float32) < _f32(self.p)
+        return jnp.where(
+            replaced, self.noise.sample(noise_key, x.shape).astype(x.dtype), x
+        )
+
+    def raw_moments(self, x):
+        """See `Corruption.raw_moments`: eps x^k + p mu_k."""
+        return [
+            (1 - self.p) * x**k + self.p * mu
+            for k, mu in enumerate(self.noise.raw_moments(), start=1)
+        ]
+
+    def check(self):
+        """See `Corruption.check`."""
+        _check_p(self.p)
+        self.noise.check()
+
+
+def BinaryReplacement(p: Scalar) -> Replacement:  # a constructor, spelt like the others
+    """Each pixel of a binary image is replaced by a fair coin with probability p."""
+    return Replacement(p=p, noise=Bernoulli(0.5))
+
+
+@jax.tree_util.register_dataclass
+@typing.no_type_check
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Additive(Corruption):
+    """Each pixel fades as noise comes in: x~ = (1 - p) x + p z.
+
+    `p=0` returns `x` bit for bit, `p=1` is independent of `x`. `p` is traced.
+    """
+
+    p: Scalar
+    noise: Noise = Normal()
+
+    def apply(self, key, x):
+        """See `Corruption.apply`."""
+        p = jnp.asarray(self.p, x.dtype)
+        z = self.noise.sample(key, x.shape).astype(x.dtype)
+        # -0.0 + 0.0 is 0.0: without the first branch p = 0 would not be the identity.
+        return jnp.where(p == 0, x, (1 - p) * x + p * z)
+
+    def raw_moments(self, x):
+        """See `Corruption.raw_moments`: the binomial formula."""
+        mu = (1.0, *self.noise.raw_moments())
+        eps_x = (1 - self.p) * x
+        return [
+            sum(
+                math.comb(k, i) * eps_x ** (k - i) * self.p**i * mu[i]
+                for i in range(k + 1)
+            )
+            for k in range(1, 5)
+        ]
+
+    def check(self):
+        """See `Corruption.check`."""
+        _check_p(self.p)
+        self.noise.check()
+
+
+@jax.tree_util.register_dataclass
+@typing.no_type_check
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClippedAdditive(Corruption):
+    """Uniform noise of width sigma, clipped: x~ = clip(x + U(-sigma/2, sigma/2), 0, 1).
+
+    For pixels in [0, 1]. It is biased wherever it clips: a black pixel has mean
+    sigma/8. `sigma=0` returns `x` bit for bit.
+    """
+
+    sigma: Scalar
+
+    def apply(self, key, x):
+        """See `Corruption.apply`."""
+        sigma = jnp.asarray(self.sigma, x.dtype)
+        u = jax.random.uniform(key, x.shape, jnp.float32).astype(x.dtype) - 0.5
+        return jnp.where(sigma == 0, x, jnp.clip(x + sigma * u, 0.0, 1.0))
+
+    def raw_moments(self, x):
+        """See `Corruption.raw_moments`: the part that stays inside, and the clipped."""
+        sigma = jnp.asarray(self.sigma, x.dtype)
+        width = jnp.where(sigma == 0, 1.0, sigma)
+        low, high = jnp.clip(x - sigma / 2, 0, 1), jnp.clip(x + sigma / 2, 0, 1)
+        inside = jnp.where(sigma == 0, 1.0, (high - low) / width)
+        at_one = (
+            jnp.maximum(x + sigma / 2 - 1, 0) - jnp.maximum(x - sigma / 2 - 1, 0)
+        ) / width
+        # (high^(k+1) - low^(k+1))/(high - low) as a sum: no cancellation at small sigma
+        return [
+            inside * sum(low**i * high ** (k - i) for i in range(k + 1)) / (k + 1)
+            + at_one
+            for k in range(1, 5)
+        ]
+
+    def check(self):
+        """See `Corruption.check`."""
+        if not 0 <= float(self.sigma) < math.inf:
+            raise InputError(
+                f"`sigma` must be finite and not negative, got {float(self.sigma)}."
+            )
+
+    def check_images(self, x):
+        """See `Corruption.check_images`."""
+        if not bool(((x >= 0) & (x <= 1)).all()):
+            raise InputError(
+                "ClippedAdditive needs pixels in [0, 1], got "
+                f"[{float(x.min()):.3g}, {float(x.max()):.3g}]: use normalise='unit'."
+            )
+
+
+def draw_key(key: Array, draw: Array | int) -> Array:
+    """Returns the key of corruption draw number `draw`."""
+    return jax.random.fold_in(key, draw)
+
+
+def corrupt(
+    noise: Corruption, key: Array, draw: Array | int, x: Float[Array, "n d"]
+) -> Float[Array, "n d"]:
+    """Returns corrupted copy number `draw` of the images `x`.
+
+    The same (key, draw) gives the same copy in float32 and float64, to every route.
+
+    Args:
+        noise: the corruption.
+        key: a typed PRNG key; consumed (fold a name into it for other uses).
+        draw: number of the copy, >= 0; may be traced.
+        x: clean images.
+
+    Returns:
+        The corrupted images, shape and dtype of `x`.
+    """
+    return noise.apply(draw_key(key, draw), x)

@@ -1,0 +1,25 @@
+"""The two errors a user meets, and how an unknown name is reported.
+
+`InputError` is bad input: one line that names the argument, what it must be, what
+it got and the fix. `NumericalError` is arithmetic that cannot be trusted. Scripts
+print either as one line and exit with status 2; any other exception is a bug.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Bad input: one line naming the argument, what it must be and what it got."""
+
+
+class NumericalError(ArithmeticError):
+    """A number that cannot be trusted: one line with its cause and the way out."""
+
+
+def unknown(what: str, name: object, valid: Iterable[str]) -> InputError:
+    """Returns the error for an unknown `name`, with the nearest valid ones first."""
+    valid = sorted(valid)
+    near = difflib.get_close_matches(str(name), valid, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return InputError(f"unknown {what} {name!r}: {hint}valid are {', '.join(valid)}.")

@@ -1,0 +1,231 @@
+"""NNGP and NTK of multilayer perceptrons of any depth.
+
+A kernel entry is a function of three numbers of the first layer: the variances q1, q2
+of the two points and their covariance. `propagate` is that function, H of
+theory/README.md (7); everything else here feeds it. On the diagonal it is a function
+of q alone, `propagate_diag`, which keeps all digits where closed forms of kinked
+activations would lose half.
+
+References: Neal 1996; Lee et al. 2018, arXiv:1711.00165; Jacot et al. 2018,
+arXiv:1806.07572.
+"""
+
+import dataclasses
+import functools
+import typing
+
+import jax
+import jax.core
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory import blocks
+from theory.errors import InputError
+from theory.problem import Architecture
+
+# Rows per block: three float64 blocks of this size fit a core's second-level cache.
+_BLOCK = 256
+
+
+@jax.tree_util.register_dataclass
+@typing.no_type_check
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelPair:
+    """Kernels of the outputs between two sets of points, or along a diagonal.
+
+    Attributes:
+        nngp: covariance of the outputs at initialisation.
+        ntk: neural tangent kernel.
+    """
+
+    nngp: Float[Array, "..."]
+    ntk: Float[Array, "..."]
+
+
+def _rates(arch: Architecture):
+    """Training rates of every layer: a_l of the weights, b_l of the biases."""
+    weights = (1.0,) * arch.depth if arch.w_rates is None else arch.w_rates
+    biases = (arch.b_var,) * arch.depth if arch.b_rates is None else arch.b_rates
+    return tuple(zip(weights, biases, strict=True))
+
+
+def first_layer_variance(
+    x: Float[Array, "n d"], arch: Architecture
+) -> Float[Array, " n"]:
+    """Returns q = C_b + C_w |x|^2/d of every point."""
+    return arch.b_var + arch.w_var * (x**2).sum(-1) / x.shape[-1]
+
+
+def first_layer_covariance(
+    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+) -> Float[Array, "n1 n2"]:
+    """Returns k = C_b + C_w x1.x2/d of every pair, at full matmul precision."""
+    product = jnp.matmul(x1, x2.T, precision=jax.lax.Precision.HIGHEST)
+    return arch.b_var + arch.w_var * product / x1.shape[-1]
+
+
+def propagate(
+    q1: Float[Array, "..."],
+    q2: Float[Array, "..."],
+    cov: Float[Array, "..."],
+    arch: Architecture,
+) -> KernelPair:
+    """Takes first-layer covariances of pairs to the output, H of theory/README.md (7).
+
+    Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the dual.
+
+    Args:
+        q1: variances of the first points, q = C_b + C_w |x|^2/d.
+        q2: variances of the second.
+        cov: covariances C_b + C_w x1.x2/d.
+        arch: the architecture.
+    """
+    dual = arch.phi.dual
+    (a, b), *rates = _rates(arch)
+    ntk = a * (cov - arch.b_var) + b
+    for a, b in rates:
+        value, slope = dual.pair(q1, q2, cov)
+        ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
+        cov = arch.b_var + arch.w_var * value
+        q1, q2 = (arch.b_var + arch.w_var * dual.diag(q).value for q in (q1, q2))
+    return KernelPair(nngp=cov, ntk=ntk)
+
+
+def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
+    """Takes first-layer variances to the output: h of theory/README.md (7)."""
+    dual = arch.phi.dual
+    (a, b), *rates = _rates(arch)
+    ntk = a * (q - arch.b_var) + b
+    for a, b in rates:
+        value, slope = dual.diag(q)
+        ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
+        q = arch.b_var + arch.w_var * value
+    return KernelPair(nngp=q, ntk=ntk)
+
+
+def truncation_error(x: Float[Array, "n d"], arch: Architecture) -> Float[Array, ""]:
+    """Returns the largest relative truncation error of the dual over points and layers.
+
+    Zero for closed forms. A bound near correlation one, see `theory.duals.Dual.error`.
+    """
+    dual = arch.phi.dual
+    q = first_layer_variance(x, arch)
+    worst = jnp.zeros((), x.dtype)
+    for _ in range(arch.depth - 1):
+        worst = jnp.maximum(worst, dual.error(q).max())
+        q = arch.b_var + arch.w_var * dual.diag(q).value
+    return worst
+
+
+def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
+    """Host checks of the public entries; shapes are known under tracing too."""
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arch)):
+        arch.check()
+    if ntk and arch.depth > 1 and not arch.phi.trainable:
+        raise InputError(
+            f"{arch.phi.name} has no NTK, its slope vanishes: use theory.nngp."
+        )
+    for x in xs:
+        if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
+            raise InputError(
+                "points must be arrays (n, d) of equal d, got "
+                f"{' and '.join(str(x.shape) for x in xs)}."
+            )
+    n1, n2 = xs[0].shape[0], xs[-1].shape[0]
+    blocks.check_memory(
+        (1 + ntk) * n1 * n2 * xs[0].dtype.itemsize,
+        f"a kernel of {n1} x {n2} points in {xs[0].dtype}",
+        "use fewer points, float32, or theory.blocks.map_rows over a block of rows",
+    )
+
+
+def _tile(x1, x2, q1, q2, arch):
+    """The function (i, j) -> kernels of the block of x1 at i with that of x2 at j."""
+
+    def part(x, q, start):
+        size = min(_BLOCK, x.shape[0])
+        return (jax.lax.dynamic_slice_in_dim(array, start, size) for array in (x, q))
+
+    def at(i, j):
+        (rows, q_rows), (columns, q_columns) = part(x1, q1, i), part(x2, q2, j)
+        cov = first_layer_covariance(rows, columns, arch)
+        return propagate(q_rows[:, None], q_columns[None, :], cov, arch)
+
+    return at
+
+
+@functools.partial(jax.jit, static_argnames="ntk")
+def _cross(x1, x2, arch, *, ntk):
+    q1, q2 = (first_layer_variance(x, arch) for x in (x1, x2))
+    tile = _tile(x1, x2, q1, q2, arch)
+    at = tile if ntk else lambda i, j: tile(i, j).nngp
+    return blocks.fill(at, x1.shape[0], x2.shape[0], _BLOCK)
+
+
+def nngp_ntk(
+    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+) -> KernelPair:
+    """Returns both kernels between two sets of points.
+
+    Rows are `x1`. Computed block by block: beside the result, memory is one block of
+    rows. For a kernel of points with themselves, `gram` costs half and is exact on the
+    diagonal; entries of coinciding points lose half of the digits here if the
+    activation has a kink.
+
+    Args:
+        x1: points.
+        x2: points.
+        arch: the architecture.
+
+    Returns:
+        nngp and ntk, each (n1, n2), in the dtype of the points.
+
+    Raises:
+        InputError: shapes that disagree, a bad architecture, an activation without
+            NTK, or a kernel larger than the memory.
+    """
+    _check(arch, x1, x2)
+    return _cross(x1, x2, arch, ntk=True)
+
+
+def nngp(
+    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+) -> Float[Array, "n1 n2"]:
+    """Returns the NNGP kernel alone, for any activation; see `nngp_ntk`."""
+    _check(arch, x1, x2, ntk=False)
+    return _cross(x1, x2, arch, ntk=False)
+
+
+@jax.jit
+def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
+    """Returns both kernels of every point with itself, each (n,). O(n d)."""
+    return propagate_diag(first_layer_variance(x, arch), arch)
+
+
+@jax.jit
+def _gram(x, arch):
+    n, q = x.shape[0], first_layer_variance(x, arch)
+    pair = blocks.fill_symmetric(_tile(x, x, q, q, arch), n, _BLOCK)
+    diag = propagate_diag(q, arch)
+    index = jnp.arange(n)
+    return jax.tree.map(lambda m, d: m.at[index, index].set(d), pair, diag)
+
+
+def gram(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
+    """Returns both kernels of a set of points with itself.
+
+    Symmetric bit for bit, each block above the diagonal computed once, the diagonal
+    exact. O(n^2 (d + depth)) time, two n x n matrices of memory.
+
+    Args:
+        x: points.
+        arch: the architecture.
+
+    Returns:
+        nngp and ntk, each (n, n), in the dtype of the points.
+
+    Raises:
+        InputError: as `nngp_ntk`.
+    """
+    _check(arch, x)
+    return _gram(x, arch)
