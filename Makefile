@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 .PHONY: demo test lint format bench clean
 
 demo: $(INSTALLED)
-	$(BIN)/python -m experiments.accuracy_curve --workdir=results/demo
+	$(BIN)/python -m experiments.accuracy_curve --size=28 --workdir=results/demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow"

@@ -152,7 +152,8 @@ def _missing(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
 def _labels(cells: Sequence[Cell]) -> dict[str, str]:
     """Returns, by key, the settings that tell the cells apart."""
     names = dict.fromkeys(name for cell in cells for name in cell.settings)
-    varying = [n for n in names if len({str(c.settings.get(n)) for c in cells}) > 1]
+    values = {n: {str(c.settings[n]) for c in cells if n in c.settings} for n in names}
+    varying = [n for n in names if len(values[n]) > 1]
     return {
         c.key: " ".join(f"{n}={c.settings[n]}" for n in varying if n in c.settings)
         for c in cells

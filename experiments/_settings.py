@@ -15,8 +15,8 @@ import numpy as np
 import theory
 from experiments._runner import Config, setting
 from ntk_corrupt import data, models
+from ntk_corrupt.results import Row
 from ntk_corrupt.training import TrainConfig
-from theory import activations
 from theory.errors import InputError, unknown
 
 NOISES = {
@@ -36,6 +36,9 @@ class Settings(Config):
     dataset: str = setting("digits", f"one of {', '.join(data.NAMES)}")
     n_train: int = setting(1000, "training images, balanced over classes")
     n_test: int | None = setting(None, "test images, balanced; none is all")
+    size: int | None = setting(
+        None, "side in pixels to resize the images to, bilinearly; none keeps them"
+    )
     normalise: str = setting(
         "standardise", f"pixel scale, one of {', '.join(data.NORMALISATIONS)}"
     )
@@ -119,11 +122,12 @@ def training(settings: Settings) -> TrainConfig:
 
 
 @functools.lru_cache(maxsize=2)
-def _load(dataset, n_train, n_test, normalise, seed, data_dir, _x64):
+def _load(dataset, n_train, n_test, size, normalise, seed, data_dir, _x64):
     return data.load(
         dataset,
         n_train=n_train,
         n_test=n_test,
+        size=size,
         normalise=normalise,
         seed=seed,
         data_dir=data_dir,
@@ -140,6 +144,7 @@ def problem(settings: Settings, subset: int) -> theory.Problem:
         settings.dataset,
         settings.n_train,
         settings.n_test,
+        settings.size,
         settings.normalise,
         int(seed[0]),
         settings.data_dir,
@@ -174,13 +179,12 @@ def check(settings: Settings, levels: tuple[float, ...]) -> None:
     corruption(settings, levels[0]).check_images(images.x_train)
 
 
-def title(settings: Settings) -> str:
-    """Returns one line that says what was run."""
-    noise = settings.noise if "binary" not in settings.corruption else "coin"
-    noise = "" if settings.corruption == "clipped_additive" else f" by {noise}"
-    label = activations.get(settings.activation).name
+def title(row: Row) -> str:
+    """Returns one line that says what a cell was run on."""
+    size = f" at {row['size']} x {row['size']}" if row["size"] else ""
+    clipped = row["corruption"] in ("clipped_additive", "binary_replacement")
+    noise = "" if clipped else f" by {row['noise']}"
     return (
-        f"{settings.dataset} ({settings.normalise}), {settings.n_train} training "
-        f"images; {settings.corruption}{noise}; {label}, depth {settings.depth}, "
-        f"width {settings.width}"
+        f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} training "
+        f"images; {row['corruption']}{noise}; {row['activation']}, depth {row['depth']}"
     )

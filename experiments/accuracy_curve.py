@@ -29,7 +29,16 @@ ROUTES = ("first_order", "exact", "network")
 AVERAGES = (1, 2, 3, 5, 10, 20, 50)
 _REFERENCE = pathlib.Path(__file__).parent / "reference" / "accuracy_curve.json"
 _SAMPLES = 3  # training images kept with every cell, for the picture
-_DATA = ("seed", "dataset", "n_train", "n_test", "normalise", "corruption", "noise")
+_DATA = (
+    "seed",
+    "dataset",
+    "n_train",
+    "n_test",
+    "size",
+    "normalise",
+    "corruption",
+    "noise",
+)
 _ARCHITECTURE = ("activation", "depth", "w_var", "b_var")
 _TRAINING = (
     "width",
@@ -49,7 +58,7 @@ class AccuracyCurve(_settings.Settings):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting(
-        (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99), "corruption levels in [0, 1]"
+        (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99), "corruption levels in [0, 1]"
     )
     routes: tuple[str, ...] = setting(ROUTES, f"any of {', '.join(ROUTES)}")
     subsets: int = setting(1, "training subsets, each drawn from the whole data set")
@@ -224,10 +233,10 @@ def _summary(rows: Sequence[Row]) -> list[Row]:
 
 def _cell_text(value: tuple[float | None, float | None] | None) -> str:
     if value is None or value[0] is None:
-        return f"{'-':>13}"
+        return "-"
     mean, stderr = value
     known = stderr is not None and math.isfinite(stderr)
-    return f"{mean:.4f}" + (f" +-{stderr:.4f}"[:7].rjust(7) if known else " " * 7)
+    return f"{mean:.4f} " + (f"±{stderr:.4f}" if known else " " * 7)
 
 
 def _draws(directory: RunDirectory, row: Row) -> theory.Draws:
@@ -360,7 +369,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         label="nearest class mean",
     )
     plots.corruption_axis(ax, levels)
-    ax.legend(loc="lower left", fontsize="small")
+    ax.set_ylim(0, 1)
+    ax.legend(loc="upper right", fontsize="small")
+    fig.suptitle(_settings.title(rows[0]), fontsize="medium")
     return fig
 
 

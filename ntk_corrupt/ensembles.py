@@ -20,24 +20,24 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
-from theory.laws import Draws
 
 from ntk_corrupt import models, training
 from ntk_corrupt.training import Member, TrainConfig
 from theory.corruption import Corruption, corrupt, draw_key
 from theory.errors import InputError, NumericalError
+from theory.laws import Draws
 from theory.problem import Architecture, Problem
 
 Progress = Callable[[int, int, float], None]
 
 # On CPU a vmapped matrix product runs at the speed of single ones, and the weights of
-# many members leave the cache between steps. Measured on 2 cores, depth 3, batch 250,
-# adam, 8 members, vmapped against one by one: d=64 width 64 1.17 and width 128 1.15
-# times as fast; d=784 width 256 0.85, 512 0.85, 1024 0.86, 2048 0.91; `lax.map` over
-# members 0.98 at width 512, 0.86 at 2048 (it copies states). So members are vmapped
-# while their weights fit in this many bytes, and beyond that trained one by one.
-_CPU_WEIGHTS = 2**20
-_CPU_MEMBERS = 8
+# many members leave the cache between steps: with depth 3, erf, adam, d=784, batch 250
+# on two cores, 8 vmapped members of width 512 (1024, 2048) train at 0.85 (0.86, 0.91)
+# times the rate of one by one, and `lax.map` over members at 0.98 (0.90, 0.86), as it
+# copies their states. Small networks gain by sharing what each step costs besides
+# arithmetic: 4 together, width 64 of d=64 1.2 times, width 256 of d=784 1.06 times.
+_CPU_WEIGHTS = 4 * 2**20  # bytes in a block
+_CPU_MEMBERS = 4
 _MEMORY_SHARE = 0.6  # of what is free on an accelerator
 _DEFAULT = TrainConfig()
 

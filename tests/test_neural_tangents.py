@@ -226,7 +226,7 @@ def test_max_learning_rate_is_where_gradient_descent_stops_contracting(nt):
 
 def dense_function(params, x):
     """Primitives whose transpose rules JAX no longer keeps or keeps in other forms."""
-    hidden = jnp.tanh(x @ params["w1"] + params["b1"])[:, 1:]
+    hidden = jnp.tanh(x @ params["w1"] + params["b1"][None, :])[:, 1:]
     outputs = (hidden @ params["w2"])[:, jnp.array([2, 0])]
     mixing = jnp.array([[2.0, 1.0], [0.5, 3.0]])
     return jnp.linalg.solve(mixing, outputs.T).T
@@ -241,7 +241,7 @@ def dense_params(seed):
 def conv_function(params, x):
     images = jax.nn.relu(x)[:, None, :]
     hidden = jax.lax.conv_general_dilated(images, params["w1"], (1,), "SAME")
-    hidden = jax.nn.gelu(hidden + params["b1"][:, None]).reshape(len(x), -1)
+    hidden = jax.nn.gelu(hidden + params["b1"][None, :, None]).reshape(len(x), -1)
     return jax.nn.log_softmax(hidden @ params["w2"])
 
 

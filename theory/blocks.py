@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from theory.errors import InputError
 
@@ -60,8 +60,8 @@ def starts(n: int, block: int) -> np.ndarray:
 
 
 def map_rows(
-    fn: Callable[[Float[Array, "b ..."]], Array], x: Float[Array, "n ..."], block: int
-) -> Array:
+    fn: Callable[[Float[Array, "b ..."]], PyTree], x: Float[Array, "n ..."], block: int
+) -> PyTree:
     """Returns `fn` of the rows of `x`, one block of rows at a time.
 
     Args:
@@ -112,7 +112,7 @@ def _fill(fn, row_starts, column_starts, shape, *, mirror):
     return jax.lax.fori_loop(0, len(row_starts), body, out)
 
 
-def fill(fn: Callable[[Array, Array], Array], n1: int, n2: int, block: int) -> Array:
+def fill(fn: Callable[[Array, Array], PyTree], n1: int, n2: int, block: int) -> PyTree:
     """Returns (n1, n2) matrices from their blocks.
 
     Args:
@@ -126,7 +126,7 @@ def fill(fn: Callable[[Array, Array], Array], n1: int, n2: int, block: int) -> A
     return _fill(fn, row.ravel(), column.ravel(), (n1, n2), mirror=False)
 
 
-def fill_symmetric(fn: Callable[[Array, Array], Array], n: int, block: int) -> Array:
+def fill_symmetric(fn: Callable[[Array, Array], PyTree], n: int, block: int) -> PyTree:
     """Returns symmetric (n, n) matrices from the blocks on and above the diagonal.
 
     Args:

@@ -1,0 +1,101 @@
+"""Small problems and two-line oracles that several test files share."""
+
+import math
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from theory.errors import InputError
+from theory.problem import Problem
+
+
+def raises(text, error=InputError):
+    """The error is one line that contains `text`."""
+    return pytest.raises(error, match=rf"\A[^\n]*{re.escape(text)}[^\n]*\Z")
+
+
+def prototypes(
+    counts=(4, 4, 4, 4),
+    *,
+    n_test=7,
+    d=20,
+    spread=1.0,
+    seed=0,
+    kind="standardised",
+    dtype=np.float64,
+):
+    """Random images around one prototype per class, in shuffled order.
+
+    Args:
+        counts: training images of each class; 0 leaves a class out.
+        n_test: test images.
+        d: pixels.
+        spread: of the images about their prototype, in units of its pixels.
+        seed: of everything.
+        kind: "standardised" (mean 0, mean square 1 per image), "unit" (in [0, 1]) or
+            "raw" (neither).
+        dtype: of the images.
+    """
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(len(counts), d))
+
+    def images(labels):
+        x = centres[labels] + spread * rng.normal(size=(len(labels), d))
+        if kind == "standardised":
+            x = x - x.mean(axis=1, keepdims=True)
+            x = x / np.sqrt((x**2).mean(axis=1, keepdims=True))
+        elif kind == "unit":
+            x = 1 / (1 + np.exp(-x))
+        return jnp.asarray(x, dtype)
+
+    train = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    test = np.arange(n_test) % len(counts)
+    return Problem(
+        x_train=images(train),
+        labels_train=jnp.asarray(train),
+        x_test=images(test),
+        labels_test=jnp.asarray(test),
+        num_classes=len(counts),
+    )
+
+
+def erf_kernels(x1, x2, depth, w_var=1.0, b_var=0.0, w_rates=None, b_rates=None):
+    """NNGP and NTK of the erf network in plain NumPy, arcsine formulas as they stand."""
+    a = w_rates or (1.0,) * depth
+    b = b_rates or (b_var,) * depth
+    x1, x2 = np.asarray(x1), np.asarray(x2)
+    d = x1.shape[1]
+    k = x1 @ x2.T / d
+    ntk = a[0] * w_var * k + b[0]
+    k = b_var + w_var * k
+    q1, q2 = (b_var + w_var * (x**2).mean(axis=1) for x in (x1, x2))
+    for layer in range(1, depth):
+        scale = (1 + 2 * q1)[:, None] * (1 + 2 * q2)[None, :]
+        value = 2 / math.pi * np.arcsin(2 * k / np.sqrt(scale))
+        slope = 4 / math.pi / np.sqrt(scale - 4 * k**2)
+        ntk = b[layer] + a[layer] * w_var * value + w_var * slope * ntk
+        k = b_var + w_var * value
+        q1, q2 = (
+            b_var + w_var * 2 / math.pi * np.arcsin(2 * q / (1 + 2 * q))
+            for q in (q1, q2)
+        )
+    return k, ntk
+
+
+def within(sample, expected, *, slack=0.0, errors=5.0):
+    """Asserts that the mean over the first axis is `expected` within standard errors.
+
+    Args:
+        sample: independent repetitions on the first axis.
+        expected: the mean they should have.
+        slack: absolute, for errors that are not statistical.
+        errors: number of standard errors.
+    """
+    sample = np.asarray(sample, float)
+    allowed = errors * sample.std(axis=0, ddof=1) / len(sample) ** 0.5 + slack
+    difference = np.abs(sample.mean(axis=0) - np.asarray(expected))
+    assert difference.shape == allowed.shape, (difference.shape, allowed.shape)
+    worst = (difference - allowed).max()
+    assert worst <= 0, f"off by {worst:.2g} beyond {errors} standard errors"

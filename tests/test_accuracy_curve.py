@@ -1,0 +1,238 @@
+"""The first experiment: its cells, its numbers, and what a kill leaves behind."""
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import theory
+from experiments import _runner, _settings, accuracy_curve
+from theory.errors import InputError
+
+TINY = {
+    "n_train": 60,
+    "n_test": 40,
+    "p": (0.5, 0.9),
+    "draws": 2,
+    "inits": 2,
+    "width": 16,
+    "epochs": 3,
+}
+
+
+def tiny(**settings):
+    return accuracy_curve.EXPERIMENT.configure("smoke", **{**TINY, **settings})
+
+
+def command(workdir, *extra):
+    flags = [
+        f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}"
+        for name, v in TINY.items()
+    ]
+    start = [sys.executable, "-m", "experiments.accuracy_curve", "--preset=smoke"]
+    return [*start, f"--workdir={workdir}", *flags, *extra]
+
+
+def without_timings(rows):
+    return {
+        row["key"]: {k: v for k, v in row.items() if k != "seconds"} for row in rows
+    }
+
+
+def read_rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished")
+    rows = _runner.execute(accuracy_curve.EXPERIMENT, tiny(), workdir=workdir)
+    return workdir, rows
+
+
+def test_there_is_a_row_for_every_route_level_and_subset(finished):
+    _, rows = finished
+    asked = {(route, p) for route in accuracy_curve.ROUTES for p in TINY["p"]}
+    assert {(row["route"], row["p"]) for row in rows} == asked
+    assert len(rows) == len(asked)
+
+
+def test_rows_hold_what_the_routes_return(finished):
+    _, rows = finished
+    config = tiny()
+    problem = _settings.problem(config, 0)
+    key = _settings.corruption_key(config, 0)
+    arch, noise = _settings.architecture(config), _settings.corruption(config, 0.9)
+    draws = theory.exact(arch, noise, problem, draws=2, key=key)
+    law = theory.first_order(arch, noise, problem)
+    row = {row["route"]: row for row in rows if row["p"] == 0.9}
+    labels = problem.labels_test
+    np.testing.assert_allclose(
+        row["exact"]["accuracies"]["inf"], draws.accuracies(labels)
+    )
+    np.testing.assert_allclose(
+        row["exact"]["accuracies"]["1"], draws.accuracies(labels, 1), rtol=1e-6
+    )
+    assert row["first_order"]["accuracy"] == pytest.approx(law.accuracy(labels))
+    rule = theory.class_mean_scores(problem).argmax(axis=1)
+    assert row["exact"]["agreement"] == pytest.approx(
+        float((draws.decisions() == rule[None, None, :]).mean())
+    )
+    assert set(row["network"]["accuracies"]) == {"1", "2"}
+
+
+def test_the_arrays_hold_the_images_the_routes_saw(finished):
+    workdir, rows = finished
+    config = tiny()
+    directory = accuracy_curve.RunDirectory(workdir)
+    problem = _settings.problem(config, 0)
+    for row in rows:
+        noise = _settings.corruption(config, row["p"])
+        seen = theory.corrupt(
+            noise, _settings.corruption_key(config, 0), 0, problem.x_train
+        )
+        kept = directory.arrays(row)["corrupted"]
+        np.testing.assert_array_equal(kept, np.asarray(seen[:3], np.float32))
+
+
+def test_a_level_added_computes_that_level_only(finished, capsys):
+    workdir, rows = finished
+    before = {row["key"] for row in read_rows(workdir)}
+    more = tiny(p=(0.5, 0.7, 0.9), routes=("first_order", "exact"))
+    _runner.execute(accuracy_curve.EXPERIMENT, more, workdir=workdir)
+    assert "6 cells, 2 to compute" in capsys.readouterr().err
+    added = [row for row in read_rows(workdir) if row["key"] not in before]
+    assert {(row["route"], row["p"]) for row in added} == {
+        ("first_order", 0.7),
+        ("exact", 0.7),
+    }
+    assert len(read_rows(workdir)) == len(rows) + 2
+
+
+@pytest.mark.parametrize(
+    ("change", "routes"),
+    [
+        ({"seed": 1}, {"first_order", "exact", "network"}),
+        ({"n_train": 70}, {"first_order", "exact", "network"}),
+        ({"n_test": 50}, {"first_order", "exact", "network"}),
+        ({"size": 9}, {"first_order", "exact", "network"}),
+        ({"dataset": "gaussian_prototypes"}, {"first_order", "exact", "network"}),
+        ({"normalise": "unit"}, {"first_order", "exact", "network"}),
+        ({"corruption": "additive"}, {"first_order", "exact", "network"}),
+        ({"noise": "normal"}, {"first_order", "exact", "network"}),
+        ({"activation": "relu"}, {"first_order", "exact", "network"}),
+        ({"depth": 2}, {"first_order", "exact", "network"}),
+        ({"w_var": 1.5}, {"first_order", "exact", "network"}),
+        ({"b_var": 0.1}, {"first_order", "exact", "network"}),
+        ({"draws": 3}, {"exact", "network"}),
+        ({"inits": 1}, {"network"}),
+        ({"width": 17}, {"network"}),
+        ({"parametrisation": "ntk"}, {"network"}),
+        ({"loss": "cross_entropy"}, {"network"}),
+        ({"optimiser": "sgd"}, {"network"}),
+        ({"learning_rate": 0.01}, {"network"}),
+        ({"batch_size": 20}, {"network"}),
+        ({"epochs": 4}, {"network"}),
+        ({"stop_loss": None}, {"network"}),
+        ({"noise_regime": "fresh"}, {"network"}),
+    ],
+)
+def test_a_setting_moves_the_cells_it_decides_and_no_other(change, routes):
+    keys = lambda config: {c.key: c for c in accuracy_curve.cells(config)}
+    old, new = keys(tiny()), keys(tiny(**change))
+    assert {new[key].settings["route"] for key in new.keys() - old.keys()} == routes
+    assert {old[key].settings["route"] for key in old.keys() - new.keys()} == routes
+
+
+def test_every_field_decides_a_cell_or_is_known_not_to():
+    elsewhere = {
+        "p",
+        "routes",
+        "subsets",
+        "data_dir",
+    }  # lists of cells; where files lie
+    decided = {
+        name for cell in accuracy_curve.cells(tiny()) for name in cell.settings
+    } - {"route", "subset"}
+    fields = {field.name for field in dataclasses.fields(accuracy_curve.AccuracyCurve)}
+    assert fields - elsewhere == decided - elsewhere
+
+
+def test_subsets_differ_and_share_the_test_images():
+    one, two = (_settings.problem(tiny(), subset) for subset in (0, 1))
+    assert not np.array_equal(one.x_train, two.x_train)
+    np.testing.assert_array_equal(one.x_test, two.x_test)
+    keys = [jax.random.key_data(_settings.corruption_key(tiny(), s)) for s in (0, 1)]
+    assert not np.array_equal(*keys)
+
+
+def test_noise_is_read_with_its_parameters():
+    assert _settings.parse_noise("uniform(-1, 1)") == theory.Uniform(-1.0, 1.0)
+    assert _settings.parse_noise("normal") == theory.Normal()
+    for text, message in (
+        ("gauss", "unknown --noise 'gauss'"),
+        ("uniform(1,2,3)", "must be uniform or uniform"),
+        ("uniform(a)", "must be uniform or uniform"),
+        ("uniform(2,1)", "`low` of Uniform must be below `high`"),
+    ):
+        with pytest.raises(InputError, match=message):
+            _settings.parse_noise(text)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--p=0.5,1.2"], "`p` must be a corruption level in [0, 1], got 1.2"),
+        (["--p=nan"], "p"),
+        (["--activation=rleu"], "unknown activation 'rleu': did you mean 'relu'"),
+        (["--dataset=digit"], "unknown data set 'digit': did you mean 'digits'"),
+        (["--routes=exakt"], "unknown --routes 'exakt': did you mean 'exact'"),
+        (["--n_train=5000"], "n_train"),
+        (["--depth=0"], "`depth` must be at least 1"),
+        (["--dataset=mnist", "--data_dir=/nowhere"], "`data_dir` must be an existing"),
+        (["--corruption=clipped_additive"], "ClippedAdditive needs pixels in [0, 1]"),
+        (["--width=0"], "width"),
+        (["--draws=0"], "`--draws` must be at least 1"),
+        (["--widht=3"], "widht"),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_leaves_nothing(tmp_path, flags, message):
+    workdir = tmp_path / "run"
+    # The later of two equal flags counts.
+    done = subprocess.run(command(workdir, *flags), capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not workdir.exists()
+
+
+def test_three_kills_leave_the_rows_of_an_uninterrupted_run(finished, tmp_path):
+    _, rows = finished
+    workdir = tmp_path / "killed"
+    moments = random.Random(0)
+    began = time.monotonic()
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    whole = time.monotonic() - began
+    for _ in range(3):
+        process = subprocess.Popen(
+            command(workdir), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=moments.uniform(0.3, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    subprocess.run(command(workdir), check=True, capture_output=True)
+    expected = without_timings(rows)
+    assert without_timings(read_rows(workdir)) == expected
+    assert without_timings(read_rows(tmp_path / "whole")) == expected
+    assert (workdir / "figures" / "accuracy_curve.png").exists()

@@ -1,0 +1,314 @@
+import dataclasses
+import os
+import subprocess
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import theory
+from ntk_corrupt import ensembles, models, training
+from ntk_corrupt.training import TrainConfig
+
+N, D, C = 40, 8, 3
+KEY = jax.random.key(11)
+ARCH = theory.Architecture(depth=2, activation="erf")
+NOISE = theory.Replacement(p=0.5)
+CONFIG = TrainConfig(learning_rate=1e-2, batch_size=16, epochs=3)
+
+
+def problem(dtype=jnp.float32):
+    x = jax.random.normal(jax.random.key(0), (N + 7, D), jnp.float32).astype(dtype)
+    labels = jnp.arange(N + 7, dtype=jnp.int32) % C
+    return theory.Problem(
+        x_train=x[:N],
+        labels_train=labels[:N],
+        x_test=x[N:],
+        labels_test=labels[N:],
+        num_classes=C,
+    )
+
+
+def measure(*, noise=NOISE, dataset=None, arch=ARCH, **settings):
+    defaults = {"width": 16, "draws": 3, "inits": 2, "key": KEY, "config": CONFIG}
+    dataset = problem() if dataset is None else dataset
+    return ensembles.measure(arch, noise, dataset, **(defaults | settings))
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return measure()
+
+
+def assert_same(a, b):
+    # Blocks of another size are other programs: float32 rounding, grown by training.
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_result(reference):
+    assert reference.outputs.shape == (3, 2, 7, C)
+    assert reference.outputs.dtype == jnp.float32
+    assert reference.init_var is None
+    for name, dtype in (("train_loss", "float32"), ("epochs", "int32")):
+        assert reference.diagnostics[name].shape == (3, 2)
+        assert reference.diagnostics[name].dtype == dtype
+    assert (reference.diagnostics["epochs"] == 3).all()
+    assert not reference.diagnostics["reached"].any()
+    for k in range(3):
+        expected = jax.random.key_data(theory.corruption.draw_key(KEY, k))
+        np.testing.assert_array_equal(reference.draw_keys[k], expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rows"),
+    [
+        ({"draws": 5}, np.s_[:3]),
+        ({"inits": 3}, np.s_[:, :2]),
+        ({"member_block": 1}, np.s_[:]),
+        ({"member_block": 4}, np.s_[:]),
+        ({"member_block": 99}, np.s_[:]),
+        ({"dataset": problem(jnp.float64)}, np.s_[:]),
+    ],
+)
+def test_a_member_is_the_same_in_any_company(reference, settings, rows):
+    assert_same(measure(**settings).outputs[rows], reference.outputs)
+
+
+def test_first_draw_continues(reference):
+    later = measure(draws=1, first_draw=2)
+    assert_same(later.outputs, reference.outputs[2:])
+    np.testing.assert_array_equal(later.draw_keys, reference.draw_keys[2:])
+
+
+def test_members_differ_and_repeat(reference):
+    flat = np.asarray(reference.outputs).reshape(6, -1)
+    for i in range(6):
+        for j in range(i):
+            assert np.abs(flat[i] - flat[j]).max() > 0.01
+    np.testing.assert_array_equal(measure().outputs, reference.outputs)
+    assert (
+        np.abs(measure(key=jax.random.key(12)).outputs - reference.outputs).max() > 0.1
+    )
+
+
+def test_one_member_by_hand(reference):
+    # Draw 2, initialisation 1: keys, corrupted images and training as documented.
+    dataset = problem()
+    model = models.mlp(ARCH, 16, C)
+    stream = lambda name: jax.random.fold_in(
+        jax.random.fold_in(ensembles._stream(KEY, name), 2), 1
+    )
+    x = theory.corrupt(NOISE, KEY, 2, dataset.x_train)[None]
+    params = model.init(stream("init"), dataset.x_train)
+    member = training.start(CONFIG, params, stream("shuffle"))
+    for epoch in range(3):
+        member, _ = training.run_epoch(
+            model.apply, CONFIG, member, x, dataset.labels_train, epoch=epoch
+        )
+    outputs = model.apply(member.params, dataset.x_test)
+    assert_same(outputs, reference.outputs[2, 1])
+    loss = training.train_loss(
+        model.apply, CONFIG, member.params, x, dataset.labels_train
+    )
+    np.testing.assert_allclose(
+        loss, reference.diagnostics["train_loss"][2, 1], rtol=1e-4
+    )
+
+
+def test_initialisation_has_the_covariance_of_the_theory():
+    arch = theory.Architecture(depth=1, activation="erf", w_var=2.0, b_var=0.3)
+    config = dataclasses.replace(CONFIG, epochs=0)
+    f = measure(arch=arch, width=None, draws=1, inits=600, config=config).outputs[0]
+    x = problem().x_test
+    products = jnp.einsum("mic,mjc->mij", f, f) / C
+    error = 5 * products.std(0) / np.sqrt(len(f))
+    assert (np.abs(products.mean(0) - (2.0 * x @ x.T / D + 0.3)) < error).all()
+
+
+def corrupted_copies(monkeypatch, **settings):
+    copies, original = [], ensembles._corrupted
+
+    def spy(*args):
+        copies.append(np.asarray(original(*args)))
+        return copies[-1]
+
+    monkeypatch.setattr(ensembles, "_corrupted", spy)
+    return measure(**settings), copies
+
+
+def test_frozen_noise_is_drawn_once(monkeypatch):
+    _, copies = corrupted_copies(monkeypatch)
+    x = problem().x_train
+    for draw in range(3):
+        expected = theory.corrupt(NOISE, KEY, draw, x)
+        assert any(np.array_equal(expected, c) for copy in copies for c in copy)
+    assert len(copies) <= 3
+
+
+def test_fresh_noise_is_drawn_every_epoch(monkeypatch, reference):
+    fresh = dataclasses.replace(CONFIG, noise_regime="fresh")
+    draws, copies = corrupted_copies(monkeypatch, config=fresh, member_block=6)
+    assert len(copies) == CONFIG.epochs
+    flat = np.concatenate(copies)
+    assert len(flat) == 3 * CONFIG.epochs
+    for i in range(len(flat)):
+        for j in range(i):
+            assert np.mean(flat[i] == flat[j]) < 0.5  # both clean: 0.25
+    assert draws.draw_keys is None
+    assert np.abs(draws.outputs - reference.outputs).max() > 0.01
+    again = measure(config=fresh, member_block=2)
+    assert_same(again.outputs, draws.outputs)
+
+
+def test_stop_loss():
+    free = measure(config=dataclasses.replace(CONFIG, epochs=12))
+    threshold = float(np.median(np.asarray(free.diagnostics["train_loss"]))) * 1.2
+    config = dataclasses.replace(CONFIG, epochs=12, stop_loss=threshold)
+    together, alone = (measure(config=config, member_block=b) for b in (6, 1))
+    found = together.diagnostics
+    assert found["reached"].any()
+    np.testing.assert_array_equal(
+        found["reached"], np.asarray(found["train_loss"]) <= threshold
+    )
+    assert (found["epochs"][~found["reached"]] == 12).all()
+    assert len(np.unique(found["epochs"])) > 1
+    np.testing.assert_array_equal(found["epochs"], alone.diagnostics["epochs"])
+    assert_same(together.outputs, alone.outputs)
+
+
+def test_p_and_learning_rate_compile_once():
+    traces = []
+
+    def fn(u):
+        traces.append(1)
+        return jnp.tanh(u)
+
+    arch = theory.Architecture(depth=2, activation=theory.custom(fn, name="counted"))
+    outputs = []
+    for p, rate in ((0.1, 1e-2), (0.5, 1e-2), (0.9, 3e-3)):
+        config = dataclasses.replace(CONFIG, learning_rate=rate)
+        noise = theory.Replacement(p=p)
+        outputs.append(measure(arch=arch, noise=noise, config=config).outputs)
+        outputs[-1].block_until_ready()
+        if len(outputs) == 1:
+            first = len(traces)
+    # `block_size` looks at the shapes of the network anew; that compiles nothing.
+    model = models.mlp(arch, 16, C)
+    before = len(traces)
+    ensembles.block_size(model, CONFIG, problem(), inits=2)
+    shapes = len(traces) - before
+    assert before == first + 2 * shapes
+    assert np.abs(outputs[0] - outputs[1]).max() > 0.01
+
+
+def test_progress_and_interruption():
+    calls = []
+    measure(member_block=3, progress=lambda *call: calls.append(call))
+    assert [call[:2] for call in calls] == [(i, 6) for i in range(1, 7)]
+    assert all(call[2] > 0 for call in calls)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(progress=interrupt)
+
+
+@pytest.mark.parametrize("regime", training.NOISE_REGIMES)
+def test_divergence_is_reported(regime):
+    config = TrainConfig(
+        optimiser="sgd", learning_rate=1e4, epochs=40, noise_regime=regime
+    )
+    with pytest.raises(
+        theory.NumericalError, match=r"lower `learning_rate`, now 10000"
+    ):
+        measure(config=config, arch=theory.Architecture(depth=2, activation="relu"))
+
+
+class Halves(nn.Module):
+    """Any Flax module will do: here a shared layer on both halves of the input."""
+
+    @nn.compact
+    def __call__(self, x):
+        halves = x.reshape(len(x), 2, -1)
+        return nn.Dense(C)(nn.tanh(nn.Dense(8)(halves))).mean(1)
+
+
+def test_any_flax_module():
+    assert measure(arch=Halves(), width=None).outputs.shape == (3, 2, 7, C)
+    with pytest.raises(theory.InputError, match="`width` must be None with a Flax"):
+        measure(arch=Halves(), width=3)
+
+
+def test_block_size_follows_memory(monkeypatch):
+    model = models.mlp(theory.Architecture(depth=3, activation="erf"), 256, C)
+    sizes = lambda config: ensembles.block_size(model, config, problem(), inits=6)
+    assert 1 <= sizes(CONFIG) <= 4
+    assert sizes(dataclasses.replace(CONFIG, noise_regime="fresh")) == 6
+
+    def on_gpu(limit):
+        stats = {"bytes_limit": limit, "bytes_in_use": 0}
+        device = types.SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+        monkeypatch.setattr(jax, "devices", lambda: [device])
+        return sizes(CONFIG)
+
+    # 256 x 256 weights and little else: some 2.5 MB a member with adam.
+    assert on_gpu(10) == 1
+    assert 100 < on_gpu(10**9) < 400
+    assert on_gpu(10**10) == pytest.approx(10 * on_gpu(10**9), rel=0.02)
+
+
+_SHARDED = """
+import jax, numpy as np, sys
+sys.path.insert(0, "tests")
+from test_ensembles import measure, CONFIG
+import dataclasses
+assert len(jax.devices()) == 4
+fresh = dataclasses.replace(CONFIG, noise_regime="fresh")
+np.savez(sys.argv[1], a=measure().outputs, b=measure(config=fresh, draws=1).outputs)
+"""
+
+
+def test_sharded_over_devices(reference, tmp_path):
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    env |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": "."}
+    path = tmp_path / "outputs.npz"
+    subprocess.run([sys.executable, "-c", _SHARDED, str(path)], env=env, check=True)
+    with np.load(path) as sharded:
+        assert_same(sharded["a"], reference.outputs)
+        fresh = dataclasses.replace(CONFIG, noise_regime="fresh")
+        assert_same(sharded["b"], measure(config=fresh, draws=1).outputs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"draws": 0}, "`draws` must be an integer of at least 1, got 0"),
+        ({"inits": 2.0}, "`inits` must be an integer of at least 1, got 2.0"),
+        ({"first_draw": -1}, "`first_draw` must be an integer of at least 0"),
+        ({"member_block": 0}, "`member_block` must be an integer of at least 1"),
+        ({"width": 0}, "`width` must be a positive integer, got 0"),
+        ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
+        ({"noise": theory.Replacement(p=1.5)}, r"`p` must be .* in \[0, 1\]"),
+        ({"noise": theory.ClippedAdditive(sigma=0.5)}, "ClippedAdditive needs pixels"),
+        ({"config": TrainConfig(loss="hinge")}, "unknown loss 'hinge'"),
+        ({"key": jax.random.PRNGKey(0)}, "`key` must be a typed key"),
+        ({"arch": theory.Architecture(depth=0, activation="erf")}, "`depth` must be"),
+        (
+            {"dataset": dataclasses.replace(problem(), labels_test=jnp.arange(3))},
+            "`labels_test` must have shape",
+        ),
+    ],
+)
+def test_bad_arguments(settings, text):
+    with pytest.raises(theory.InputError, match=text):
+        try:
+            measure(**settings)
+        except Exception as error:
+            if "jaxtyping" in type(error).__module__:  # the hook is stricter than we
+                pytest.skip("rejected by the type checker of the test run")
+            raise

@@ -1,0 +1,158 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import theory
+from ntk_corrupt import models
+
+D, C = 6, 3
+X = jax.random.normal(jax.random.key(0), (4, D), jnp.float64)
+
+
+def ensemble(model, count, seed=1):
+    """Parameters and outputs at X of `count` networks at initialisation."""
+
+    @jax.jit
+    @jax.vmap
+    def one(key):
+        params = model.init(key, X[:1])
+        return params, model.apply(params, X)
+
+    return one(jax.random.split(jax.random.key(seed), count))
+
+
+def erf_covariance(x, depth, w_var, b_var):
+    """Covariance of the outputs, by the arcsine formula, in NumPy."""
+    k = w_var * x @ x.T / x.shape[1] + b_var
+    for _ in range(depth - 1):
+        s = np.sqrt(1 + 2 * np.diag(k))
+        k = w_var * 2 / np.pi * np.arcsin(2 * k / np.outer(s, s)) + b_var
+    return k
+
+
+def tangent_kernel(model, params):
+    jacobian = jax.jacobian(lambda p: model.apply(p, X)[:, 0])(params)
+    parts = jax.tree.map(
+        lambda j: j.reshape(len(X), -1) @ j.reshape(len(X), -1).T, jacobian
+    )
+    return parts["params"]
+
+
+@pytest.mark.parametrize("parametrisation", models.PARAMETRISATIONS)
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_covariance_at_initialisation(parametrisation, depth):
+    arch = theory.Architecture(depth=depth, activation="erf", w_var=1.7, b_var=0.3)
+    model = models.mlp(arch, 128, C, parametrisation=parametrisation)
+    _, f = ensemble(model, 2000)
+    products = jnp.einsum("mic,mjc->mij", f, f) / C
+    error = 5 * products.std(0) / np.sqrt(len(f))
+    expected = erf_covariance(np.asarray(X), depth, 1.7, 0.3)
+    # At finite width fourth moments, not second ones, differ by O(1/width).
+    assert (np.abs(products.mean(0) - expected) < error + 0.01).all()
+    assert (np.abs(f.mean((0, 2))) < 5 * f.std((0, 2)) / np.sqrt(len(f) * C)).all()
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_tangent_kernel_of_wide_networks(activation):
+    # Mean over networks of the empirical kernel, in the NTK parametrisation.
+    arch = theory.Architecture(depth=3, activation=activation, w_var=1.5, b_var=0.2)
+    model = models.mlp(arch, 256, C, parametrisation="ntk")
+    params, _ = ensemble(model, 40)
+    total = lambda p: sum(jax.tree.leaves(tangent_kernel(model, p)), start=0.0)
+    kernels = jax.jit(jax.vmap(total))(params)
+    expected = theory.nngp_ntk(X, X, arch).ntk
+    error = 5 * kernels.std(0) / np.sqrt(len(kernels)) + 0.02 * expected
+    assert (np.abs(kernels.mean(0) - expected) < error).all()
+
+
+def test_standard_parametrisation_moves_at_the_rates_of_the_theory():
+    # The same function in both parametrisations: layer by layer the kernels differ by
+    # exactly the rates a_l = fan_in/w_var and b_l/b_var = 1/b_var.
+    width, w_var, b_var = 16, 1.5, 0.2
+    arch = theory.Architecture(depth=3, activation="erf", w_var=w_var, b_var=b_var)
+    ntk = models.mlp(arch, width, C, parametrisation="ntk")
+    standard = models.mlp(arch, width, C)
+    params = jax.tree.map(
+        lambda leaf: leaf.astype(jnp.float64), ntk.init(jax.random.key(3), X[:1])
+    )
+    fan_ins = {"layer_1": D, "layer_2": width, "layer_3": width}
+    mapped = {
+        "params": {
+            name: {
+                "kernel": params["params"][name]["kernel"] * np.sqrt(w_var / fan_in),
+                "bias": params["params"][name]["bias"] * np.sqrt(b_var),
+            }
+            for name, fan_in in fan_ins.items()
+        }
+    }
+    np.testing.assert_allclose(
+        standard.apply(mapped, X), ntk.apply(params, X), rtol=1e-12
+    )
+    kernel = jax.jit(tangent_kernel, static_argnums=0)
+    ours, theirs = kernel(standard, mapped), kernel(ntk, params)
+    rates = theory.Architecture.standard(
+        widths=tuple(fan_ins.values()), activation="erf", w_var=w_var, b_var=b_var
+    )
+    assert rates.w_rates is not None
+    for rate, name in zip(rates.w_rates, fan_ins, strict=True):
+        np.testing.assert_allclose(
+            ours[name]["kernel"], rate * theirs[name]["kernel"], rtol=1e-10
+        )
+        np.testing.assert_allclose(
+            ours[name]["bias"], theirs[name]["bias"] / b_var, rtol=1e-10
+        )
+
+
+def test_biases():
+    arch = theory.Architecture(depth=2, activation="tanh")
+    standard = models.mlp(arch, 8, C).init(jax.random.key(0), X)["params"]
+    assert (standard["layer_1"]["bias"] == 0).all()
+    for settings in ({"parametrisation": "ntk"}, {"biases": False}):
+        params = models.mlp(arch, 8, C, **settings).init(jax.random.key(0), X)["params"]
+        assert set(params["layer_1"]) == {"kernel"}
+
+
+def test_depth_one_is_linear():
+    model = models.mlp(theory.Architecture(depth=1, activation="erf"), None, C)
+    params = model.init(jax.random.key(0), X)
+    kernel = params["params"]["layer_1"]["kernel"]
+    np.testing.assert_allclose(model.apply(params, X), X @ kernel.T, rtol=1e-12)
+
+
+def test_parameters_are_float32_and_share_no_numbers_across_widths():
+    arch = theory.Architecture(depth=3, activation="erf")
+    narrow, wide = (
+        models.mlp(arch, width, C, parametrisation="ntk").init(jax.random.key(0), X)
+        for width in (8, 16)
+    )
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(wide))
+    for a, b in zip(jax.tree.leaves(narrow), jax.tree.leaves(wide), strict=True):
+        assert np.intersect1d(a, b).size == 0
+
+
+def test_equal_settings_give_equal_modules():
+    make = lambda: models.mlp(theory.Architecture(depth=2, activation="erf"), 8, C)
+    assert make() == make()
+    assert hash(make()) == hash(make())
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"width": 0}, "`width` must be a positive integer, got 0"),
+        ({"width": None}, "`width` must be a positive integer, got None"),
+        ({"num_classes": True}, "`num_classes` must be a positive integer"),
+        (
+            {"parametrisation": "nkt"},
+            "unknown parametrisation 'nkt': did you mean 'ntk'",
+        ),
+        ({"biases": False}, "`biases` must be True for `b_var` 0.1"),
+    ],
+)
+def test_bad_settings(settings, text):
+    arch = theory.Architecture(depth=2, activation="erf", b_var=0.1)
+    settings = {"width": 8, "num_classes": C} | settings
+    width, num_classes = settings.pop("width"), settings.pop("num_classes")
+    with pytest.raises(theory.InputError, match=text):
+        models.mlp(arch, width, num_classes, **settings)
