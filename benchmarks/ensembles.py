@@ -5,7 +5,8 @@
 Both sides do the whole job (corrupt, initialise, train, predict) in one process, in
 turns, from compiled code; compilation is reported apart. One by one is a loop over
 jitted single networks without a member axis, each draw's images made once. A ratio
-above 1 means that the ensemble is faster.
+above 1 means that the ensemble is faster. On a machine shared with others the ratio of
+processor times, over all threads of this process, is the steadier one.
 """
 
 import argparse
@@ -129,13 +130,16 @@ def main() -> None:
     members = args.draws * args.inits
     steps = members * args.epochs * -(-args.n_train // args.batch_size)
 
-    def seconds(side: str) -> float:
-        begin = time.perf_counter()
-        jax.block_until_ready(sides[side]())
-        return time.perf_counter() - begin
+    clocks = (time.perf_counter, time.process_time)
 
-    first = {side: seconds(side) for side in sides}
-    times = np.array([[seconds(side) for side in sides] for _ in range(args.repeats)])
+    def seconds(side: str) -> list[float]:
+        begin = [clock() for clock in clocks]
+        jax.block_until_ready(sides[side]())
+        return [clock() - start for clock, start in zip(clocks, begin, strict=True)]
+
+    first = {side: seconds(side)[0] for side in sides}
+    both = np.array([[seconds(side) for side in sides] for _ in range(args.repeats)])
+    times = both[..., 0]
     print(
         f"{members} members, depth {args.depth}, width {args.width}, {args.inputs} "
         f"inputs, batch {args.batch_size}, {steps} member steps, {jax.devices()[0]}"
@@ -147,10 +151,12 @@ def main() -> None:
             f"[{rates.min():.1f}, {rates.max():.1f}], "
             f"compilation {first[side] - np.median(column):.1f} s"
         )
-    ratios = times[:, 1] / times[:, 0]
-    print(
-        f"     ratio: {np.median(ratios):8.2f} [{ratios.min():.2f}, {ratios.max():.2f}]"
-    )
+    for name, ratios in zip(
+        ("ratio", "ratio of processor times"), (both[:, 1] / both[:, 0]).T, strict=True
+    ):
+        print(
+            f"{name}: {np.median(ratios):.2f} [{ratios.min():.2f}, {ratios.max():.2f}]"
+        )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Cost: O(draws inits epochs n_train parameters); the corrupted images of a block 
 once per draw, not once per member.
 """
 
+import dataclasses
 import functools
 import zlib
 from collections.abc import Callable, Iterator
@@ -229,11 +230,13 @@ def measure(
     model = _model(arch, width, problem.num_classes, parametrisation=parametrisation)
 
     problem = problem.astype(jnp.float32)
-    fresh = config.noise_regime == "fresh"
     devices = jax.devices()
     size = member_block or len(devices) * block_size(
         model, config, problem, inits=inits
     )
+    fresh = config.noise_regime == "fresh"
+    # What is compiled does not depend on the regime: one program for both.
+    config = dataclasses.replace(config, noise_regime="frozen")
     mesh = Mesh(np.asarray(devices), ("members",))
     split = NamedSharding(mesh, PartitionSpec("members"))
     x_train, labels, x_test, shared_key, noise = jax.device_put(
@@ -252,7 +255,7 @@ def measure(
             stream = jax.random.fold_in(_stream(shared_key, "fresh"), epoch)
         return _corrupted(noise, stream, np.resize(draws_held, held), x_train)
 
-    def train(members: np.ndarray, new: int, done: int) -> tuple[Array, ...]:
+    def train(members: np.ndarray, new: int, done: int) -> tuple[np.ndarray, ...]:
         """Trains one block: (outputs, loss, epochs, reached) of its `new` members."""
         draws_held, copies = np.unique(members[:, 0], return_inverse=True)
         draws_held = tuple(draws_held.tolist())

@@ -143,7 +143,7 @@ def _panels(edges, count):
     return (left[:, None] + half * (1 + t)).ravel(), (half * w).ravel()
 
 
-def gaussian_means(case, q1, q2, r, reach=18.0):
+def gaussian_means(case, q1, q2, r):
     """E[phi phi] and E[phi' phi'] by quadrature that is exact for kinks at zero.
 
     u = sqrt(q1) rho cos(alpha), v = sqrt(q2) rho cos(alpha - theta), cos(theta) = r,
@@ -155,12 +155,13 @@ def gaussian_means(case, q1, q2, r, reach=18.0):
         q1: variance of u, a number.
         q2: variance of v, a number.
         r: their correlation, a number.
-        reach: where the integral over rho is cut.
     """
+    # slopes turn within 1/sqrt(q) of zero
+    count = 64 if max(q1, q2) <= 4 else 128
     theta = np.arccos(r)
     edges = np.array([-np.pi, theta - np.pi, 0.0, theta, np.pi]) + np.pi / 2
-    alpha, w_alpha = _panels(edges, 80)
-    rho, w_rho = _panels(np.linspace(0, reach, 4), 36)
+    alpha, w_alpha = _panels(edges, count)
+    rho, w_rho = _panels(np.linspace(0, 18, 4), 32)
     w_rho = w_rho * rho * np.exp(-(rho**2) / 2) / (2 * np.pi)
     # cos(alpha) and cos(alpha - theta) by their distance from a zero, so that the sign
     # of u and v inside a panel is right even if theta is tiny

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,8 @@ def problem(dtype=jnp.float32):
 
 
 def measure(*, noise=NOISE, dataset=None, arch=ARCH, **settings):
-    defaults = {"width": 16, "draws": 3, "inits": 2, "key": KEY, "config": CONFIG}
+    defaults: dict[str, Any] = {"width": 16, "draws": 3, "inits": 2, "member_block": 2}
+    defaults |= {"key": KEY, "config": CONFIG}
     dataset = problem() if dataset is None else dataset
     return ensembles.measure(arch, noise, dataset, **(defaults | settings))
 
@@ -66,11 +68,9 @@ def test_result(reference):
 @pytest.mark.parametrize(
     ("settings", "rows"),
     [
-        ({"draws": 5}, np.s_[:3]),
-        ({"inits": 3}, np.s_[:, :2]),
+        ({"draws": 4, "inits": 3}, np.s_[:3, :2]),
         ({"member_block": 1}, np.s_[:]),
         ({"member_block": 4}, np.s_[:]),
-        ({"member_block": 99}, np.s_[:]),
         ({"dataset": problem(jnp.float64)}, np.s_[:]),
     ],
 )
@@ -105,11 +105,14 @@ def test_one_member_by_hand(reference):
     x = theory.corrupt(NOISE, KEY, 2, dataset.x_train)[None]
     params = model.init(stream("init"), dataset.x_train)
     member = training.start(CONFIG, params, stream("shuffle"))
-    for epoch in range(3):
-        member, _ = training.run_epoch(
+    run_epoch = jax.jit(
+        lambda member, epoch: training.run_epoch(
             model.apply, CONFIG, member, x, dataset.labels_train, epoch=epoch
         )
-    outputs = model.apply(member.params, dataset.x_test)
+    )
+    for epoch in range(3):
+        member, _ = run_epoch(member, epoch)
+    outputs: Any = model.apply(member.params, dataset.x_test)
     assert_same(outputs, reference.outputs[2, 1])
     loss = training.train_loss(
         model.apply, CONFIG, member.params, x, dataset.labels_train
@@ -121,8 +124,9 @@ def test_one_member_by_hand(reference):
 
 def test_initialisation_has_the_covariance_of_the_theory():
     arch = theory.Architecture(depth=1, activation="erf", w_var=2.0, b_var=0.3)
+    settings = {"width": None, "draws": 1, "inits": 600, "member_block": 600}
     config = dataclasses.replace(CONFIG, epochs=0)
-    f = measure(arch=arch, width=None, draws=1, inits=600, config=config).outputs[0]
+    f = measure(arch=arch, config=config, **settings).outputs[0]
     x = problem().x_test
     products = jnp.einsum("mic,mjc->mij", f, f) / C
     error = 5 * products.std(0) / np.sqrt(len(f))
@@ -133,8 +137,9 @@ def corrupted_copies(monkeypatch, **settings):
     copies, original = [], ensembles._corrupted
 
     def spy(*args):
-        copies.append(np.asarray(original(*args)))
-        return copies[-1]
+        result = original(*args)
+        copies.append(np.asarray(result))
+        return result
 
     monkeypatch.setattr(ensembles, "_corrupted", spy)
     return measure(**settings), copies
@@ -143,24 +148,23 @@ def corrupted_copies(monkeypatch, **settings):
 def test_frozen_noise_is_drawn_once(monkeypatch):
     _, copies = corrupted_copies(monkeypatch)
     x = problem().x_train
+    assert len(copies) == 3  # a block is a draw
     for draw in range(3):
         expected = theory.corrupt(NOISE, KEY, draw, x)
-        assert any(np.array_equal(expected, c) for copy in copies for c in copy)
-    assert len(copies) <= 3
+        np.testing.assert_allclose(copies[draw], expected[None], atol=1e-6)
 
 
 def test_fresh_noise_is_drawn_every_epoch(monkeypatch, reference):
     fresh = dataclasses.replace(CONFIG, noise_regime="fresh")
-    draws, copies = corrupted_copies(monkeypatch, config=fresh, member_block=6)
-    assert len(copies) == CONFIG.epochs
-    flat = np.concatenate(copies)
+    draws, copies = corrupted_copies(monkeypatch, config=fresh)
+    flat = np.concatenate(copies)  # a block is a draw
     assert len(flat) == 3 * CONFIG.epochs
     for i in range(len(flat)):
         for j in range(i):
             assert np.mean(flat[i] == flat[j]) < 0.5  # both clean: 0.25
     assert draws.draw_keys is None
     assert np.abs(draws.outputs - reference.outputs).max() > 0.01
-    again = measure(config=fresh, member_block=2)
+    again = measure(config=fresh, member_block=3)
     assert_same(again.outputs, draws.outputs)
 
 
@@ -193,15 +197,9 @@ def test_p_and_learning_rate_compile_once():
         config = dataclasses.replace(CONFIG, learning_rate=rate)
         noise = theory.Replacement(p=p)
         outputs.append(measure(arch=arch, noise=noise, config=config).outputs)
-        outputs[-1].block_until_ready()
         if len(outputs) == 1:
             first = len(traces)
-    # `block_size` looks at the shapes of the network anew; that compiles nothing.
-    model = models.mlp(arch, 16, C)
-    before = len(traces)
-    ensembles.block_size(model, CONFIG, problem(), inits=2)
-    shapes = len(traces) - before
-    assert before == first + 2 * shapes
+    assert len(traces) == first > 0
     assert np.abs(outputs[0] - outputs[1]).max() > 0.01
 
 
@@ -218,15 +216,12 @@ def test_progress_and_interruption():
         measure(progress=interrupt)
 
 
-@pytest.mark.parametrize("regime", training.NOISE_REGIMES)
-def test_divergence_is_reported(regime):
-    config = TrainConfig(
-        optimiser="sgd", learning_rate=1e4, epochs=40, noise_regime=regime
-    )
+def test_divergence_is_reported():
+    config = dataclasses.replace(CONFIG, learning_rate=1e38)
     with pytest.raises(
-        theory.NumericalError, match=r"lower `learning_rate`, now 10000"
+        theory.NumericalError, match=r"lower `learning_rate`, now 1e\+38"
     ):
-        measure(config=config, arch=theory.Architecture(depth=2, activation="relu"))
+        measure(config=config)
 
 
 class Halves(nn.Module):
@@ -239,7 +234,8 @@ class Halves(nn.Module):
 
 
 def test_any_flax_module():
-    assert measure(arch=Halves(), width=None).outputs.shape == (3, 2, 7, C)
+    draws = measure(arch=Halves(), width=None, member_block=None)
+    assert draws.outputs.shape == (3, 2, 7, C)
     with pytest.raises(theory.InputError, match="`width` must be None with a Flax"):
         measure(arch=Halves(), width=3)
 
@@ -265,30 +261,26 @@ def test_block_size_follows_memory(monkeypatch):
 _SHARDED = """
 import jax, numpy as np, sys
 sys.path.insert(0, "tests")
-from test_ensembles import measure, CONFIG
-import dataclasses
+from test_ensembles import measure
 assert len(jax.devices()) == 4
-fresh = dataclasses.replace(CONFIG, noise_regime="fresh")
-np.savez(sys.argv[1], a=measure().outputs, b=measure(config=fresh, draws=1).outputs)
+np.save(sys.argv[1], measure(member_block=6).outputs)
 """
 
 
 def test_sharded_over_devices(reference, tmp_path):
+    # Six members on four devices: padded to eight.
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     env |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": "."}
-    path = tmp_path / "outputs.npz"
+    path = tmp_path / "outputs.npy"
     subprocess.run([sys.executable, "-c", _SHARDED, str(path)], env=env, check=True)
-    with np.load(path) as sharded:
-        assert_same(sharded["a"], reference.outputs)
-        fresh = dataclasses.replace(CONFIG, noise_regime="fresh")
-        assert_same(sharded["b"], measure(config=fresh, draws=1).outputs)
+    assert_same(np.load(path), reference.outputs)
 
 
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
         ({"draws": 0}, "`draws` must be an integer of at least 1, got 0"),
-        ({"inits": 2.0}, "`inits` must be an integer of at least 1, got 2.0"),
+        ({"inits": True}, "`inits` must be an integer of at least 1, got True"),
         ({"first_draw": -1}, "`first_draw` must be an integer of at least 0"),
         ({"member_block": 0}, "`member_block` must be an integer of at least 1"),
         ({"width": 0}, "`width` must be a positive integer, got 0"),
@@ -306,9 +298,4 @@ def test_sharded_over_devices(reference, tmp_path):
 )
 def test_bad_arguments(settings, text):
     with pytest.raises(theory.InputError, match=text):
-        try:
-            measure(**settings)
-        except Exception as error:
-            if "jaxtyping" in type(error).__module__:  # the hook is stricter than we
-                pytest.skip("rejected by the type checker of the test run")
-            raise
+        measure(**settings)

@@ -40,7 +40,7 @@ def tangent_kernel(model, params):
 
 
 @pytest.mark.parametrize("parametrisation", models.PARAMETRISATIONS)
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 3])
 def test_covariance_at_initialisation(parametrisation, depth):
     arch = theory.Architecture(depth=depth, activation="erf", w_var=1.7, b_var=0.3)
     model = models.mlp(arch, 128, C, parametrisation=parametrisation)
@@ -86,9 +86,10 @@ def test_standard_parametrisation_moves_at_the_rates_of_the_theory():
             for name, fan_in in fan_ins.items()
         }
     }
-    np.testing.assert_allclose(
-        standard.apply(mapped, X), ntk.apply(params, X), rtol=1e-12
+    ours, theirs = (
+        np.asarray(m.apply(p, X)) for m, p in ((standard, mapped), (ntk, params))
     )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
     kernel = jax.jit(tangent_kernel, static_argnums=0)
     ours, theirs = kernel(standard, mapped), kernel(ntk, params)
     rates = theory.Architecture.standard(
@@ -108,8 +109,11 @@ def test_biases():
     arch = theory.Architecture(depth=2, activation="tanh")
     standard = models.mlp(arch, 8, C).init(jax.random.key(0), X)["params"]
     assert (standard["layer_1"]["bias"] == 0).all()
-    for settings in ({"parametrisation": "ntk"}, {"biases": False}):
-        params = models.mlp(arch, 8, C, **settings).init(jax.random.key(0), X)["params"]
+    for model in (
+        models.mlp(arch, 8, C, parametrisation="ntk"),
+        models.mlp(arch, 8, C, biases=False),
+    ):
+        params = model.init(jax.random.key(0), X)["params"]
         assert set(params["layer_1"]) == {"kernel"}
 
 
@@ -117,7 +121,9 @@ def test_depth_one_is_linear():
     model = models.mlp(theory.Architecture(depth=1, activation="erf"), None, C)
     params = model.init(jax.random.key(0), X)
     kernel = params["params"]["layer_1"]["kernel"]
-    np.testing.assert_allclose(model.apply(params, X), X @ kernel.T, rtol=1e-12)
+    np.testing.assert_allclose(
+        np.asarray(model.apply(params, X)), X @ kernel.T, rtol=1e-12
+    )
 
 
 def test_parameters_are_float32_and_share_no_numbers_across_widths():

@@ -101,7 +101,10 @@ def _fill(fn, row_starts, column_starts, shape, *, mirror):
         i, j = rows[k], columns[k]
 
         def place(whole, part):
-            if mirror:  # first: blocks on the diagonal keep their upper half
+            if mirror:
+                # A product of a block with itself is symmetric up to rounding only.
+                upper = jnp.triu(part) + jnp.triu(part, 1).T
+                part = jnp.where(i == j, upper, part)
                 whole = jax.lax.dynamic_update_slice(whole, part.T, (j, i))
             return jax.lax.dynamic_update_slice(whole, part, (i, j))
 
@@ -128,6 +131,9 @@ def fill(fn: Callable[[Array, Array], PyTree], n1: int, n2: int, block: int) -> 
 
 def fill_symmetric(fn: Callable[[Array, Array], PyTree], n: int, block: int) -> PyTree:
     """Returns symmetric (n, n) matrices from the blocks on and above the diagonal.
+
+    Symmetric bit for bit: the last block on the diagonal, which may overlap the one
+    before, is written last and whole.
 
     Args:
         fn: `fn(i, j)` is the pytree of (b, b) blocks at rows i and columns j, with

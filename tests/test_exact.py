@@ -1,0 +1,380 @@
+"""The exact route against plain NumPy, sampled priors and matrix exponentials."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+from problems import erf_kernels, prototypes, raises, within
+
+from theory import activations, blocks, corruption, duals, exact
+from theory.corruption import Additive, ClippedAdditive, Replacement, corrupt
+from theory.errors import NumericalError
+from theory.problem import Architecture
+
+# One shape and one depth in most tests: one compilation.
+PROBLEM = prototypes((6, 5, 3, 2))
+ERF = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)
+NOISE = Replacement(p=0.6)
+KEY = jax.random.key(4)
+
+
+def settings(arch):
+    """Keyword arguments of `erf_kernels`."""
+    return {
+        name: getattr(arch, name)
+        for name in ("depth", "w_var", "b_var", "w_rates", "b_rates")
+    }
+
+
+def smoother(ntk, ridge=0.0, time=None):
+    """P of theory/README.md (8), without Cholesky and without eigenvalues."""
+    n = len(ntk)
+    if time is None:
+        return np.linalg.inv(ntk + ridge * np.eye(n))
+    # d/dt W = 1 - Theta W from W = 0
+    flow = scipy.linalg.expm(
+        time * np.block([[-ntk, np.eye(n)], [np.zeros((n, 2 * n))]])
+    )
+    return flow[:n, n:]
+
+
+def by_hand(arch, x, problem, **kwargs):
+    """Outputs and init_var of the corrupted training images `x`."""
+    x_test, settled = problem.x_test, settings(arch)
+    nngp, ntk = erf_kernels(x, x, **settled)
+    nngp_test, ntk_test = erf_kernels(x_test, x, **settled)
+    prior = np.diagonal(erf_kernels(x_test, x_test, **settled)[0])
+    rows = ntk_test @ smoother(ntk, **kwargs)
+    init_var = (
+        prior
+        - 2 * (rows * nngp_test).sum(axis=1)
+        + np.einsum("na,ab,nb->n", rows, nngp, rows)
+    )
+    return rows @ np.asarray(problem.y), init_var
+
+
+def check_by_hand(arch, noise, problem, rtol=1e-9, **kwargs):
+    draws = exact(arch, noise, problem, draws=2, key=KEY, **kwargs)
+    assert draws.outputs.shape == (2, 1, *problem.x_test.shape[:1], 4)
+    for k in range(2):
+        x = corrupt(noise, KEY, k, problem.x_train)
+        outputs, init_var = by_hand(arch, x, problem, **kwargs)
+        np.testing.assert_allclose(draws.outputs[k, 0], outputs, rtol, atol=rtol)
+        np.testing.assert_allclose(draws.init_var[k], init_var, rtol, atol=rtol)
+    return draws
+
+
+# --- outputs and init_var ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("p", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_outputs_and_init_var_by_hand(p, ridge):
+    draws = check_by_hand(ERF, Replacement(p=p), PROBLEM, ridge=ridge)
+    assert (draws.diagnostics["margin"] > 0).all()
+    if not ridge:
+        assert (draws.diagnostics["train_mse"] < 1e-20).all()
+        np.testing.assert_array_equal(draws.diagnostics["truncation_error"], 0)
+
+
+def test_other_depths_and_rates_by_hand():
+    rated = Architecture(
+        depth=2,
+        activation="erf",
+        w_var=0.8,
+        w_rates=(0.5, 2.0),
+        b_rates=(0.3, 0.7),
+    )
+    check_by_hand(rated, Additive(p=0.8), PROBLEM)
+
+
+def test_a_linear_model_is_ridge_regression():
+    # Theta = x.x'/d: the dual form of regression with penalty ridge d
+    arch, ridge = Architecture(depth=1, activation="erf"), 0.2
+    draws = check_by_hand(arch, NOISE, PROBLEM, ridge=ridge)
+    x = np.asarray(corrupt(NOISE, KEY, 0, PROBLEM.x_train))
+    d = x.shape[1]
+    weights = np.linalg.solve(x.T @ x + ridge * d * np.eye(d), x.T @ PROBLEM.y)
+    np.testing.assert_allclose(draws.outputs[0, 0], PROBLEM.x_test @ weights, 1e-8)
+
+
+@pytest.mark.parametrize("time", [0.0, 0.7, 30.0])
+def test_finite_time_solves_the_flow(time):
+    draws = check_by_hand(ERF, NOISE, PROBLEM, time=time)
+    if time == 0:
+        np.testing.assert_array_equal(draws.outputs, 0)
+        prior = np.diagonal(erf_kernels(PROBLEM.x_test, PROBLEM.x_test, **settings(ERF))[0])
+        np.testing.assert_allclose(draws.init_var, [prior, prior], rtol=1e-12)
+
+
+def test_long_training_is_training_to_the_end():
+    end = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY)
+    long = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY, time=1e12)
+    np.testing.assert_allclose(long.outputs, end.outputs, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(long.init_var, end.init_var, rtol=1e-9)
+    mse = [
+        exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, time=t).diagnostics["train_mse"][0]
+        for t in (0.0, 1.0, 10.0, 100.0)
+    ]
+    np.testing.assert_allclose(mse[0], 0.25, rtol=1e-12)  # one-hot, four classes
+    assert mse == sorted(mse, reverse=True)
+
+
+@pytest.mark.xfail(strict=True, reason="time = inf gives NaN without a word")
+def test_infinite_time_is_training_to_the_end():
+    end = exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
+    forever = exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, time=np.inf)
+    np.testing.assert_allclose(forever.outputs, end.outputs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("ridge", "time"), [(0.0, None), (0.4, None), (0.0, 3.0)], ids=str
+)
+def test_init_var_is_that_of_sampled_initialisations(ridge, time):
+    draws = exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, ridge=ridge, time=time)
+    x = np.asarray(corrupt(NOISE, KEY, 0, PROBLEM.x_train))
+    n = len(x)
+    everything = np.concatenate([x, np.asarray(PROBLEM.x_test)])
+    nngp, ntk = erf_kernels(everything, everything, **settings(ERF))
+    root = np.linalg.cholesky(nngp + 1e-12 * np.eye(len(nngp)))
+    start = np.random.default_rng(0).normal(size=(20_000, len(nngp))) @ root.T
+    rows = ntk[n:, :n] @ smoother(ntk[:n, :n], ridge, time)
+    trained = start[:, n:] - start[:, :n] @ rows.T
+    within(trained, np.zeros(len(rows)))
+    within(trained**2, draws.init_var[0])
+
+
+def test_ridge_shrinks_and_leaves_training_error():
+    free, shrunk = (
+        exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, ridge=ridge) for ridge in (0.0, 1.0)
+    )
+    assert shrunk.diagnostics["train_mse"][0] > 1e-3 > free.diagnostics["train_mse"][0]
+    assert shrunk.diagnostics["margin"][0] > free.diagnostics["margin"][0]
+
+
+# --- what must not matter ---------------------------------------------------------
+
+
+def test_pure_noise_forgets_the_training_images():
+    noise = Replacement(p=1.0)
+    other = dataclasses.replace(PROBLEM, x_train=-2 * PROBLEM.x_train)
+    one, two = (exact(ERF, noise, pr, draws=2, key=KEY) for pr in (PROBLEM, other))
+    np.testing.assert_array_equal(one.outputs, two.outputs)
+    np.testing.assert_array_equal(one.init_var, two.init_var)
+
+
+def test_pure_noise_sees_a_test_image_by_its_length_alone():
+    # Gaussian noise has no directions: over draws, images of one length are alike.
+    problem = prototypes((4, 4, 4, 4), n_test=7)  # standardised, so of one length
+    noise = Additive(p=1.0)
+    outputs = np.asarray(exact(ERF, noise, problem, draws=60, key=KEY).outputs)[:, 0]
+    within(outputs - np.roll(outputs, 1, axis=1), np.zeros((7, 4)))
+    # nor has it classes, where they are balanced
+    within(outputs - np.roll(outputs, 1, axis=2), np.zeros((7, 4)))
+    assert outputs.std(axis=0).min() > 0.01
+
+
+def test_draws_are_numbered():
+    three = exact(ERF, NOISE, PROBLEM, draws=3, key=KEY)
+    two = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY, first_draw=1)
+    np.testing.assert_array_equal(two.outputs, three.outputs[1:])
+    np.testing.assert_array_equal(two.init_var, three.init_var[1:])
+    np.testing.assert_array_equal(two.draw_keys, three.draw_keys[1:])
+    for k in range(3):
+        expected = jax.random.key_data(corruption.draw_key(KEY, k))
+        np.testing.assert_array_equal(three.draw_keys[k], expected)
+    assert len({row.tobytes() for row in np.asarray(three.outputs)}) == 3
+
+
+def test_the_order_of_training_images_does_not_matter_without_noise():
+    order = np.random.default_rng(0).permutation(16)
+    shuffled = dataclasses.replace(
+        PROBLEM,
+        x_train=PROBLEM.x_train[order],
+        labels_train=PROBLEM.labels_train[order],
+    )
+    one, two = (
+        exact(ERF, Replacement(p=0.0), pr, draws=1, key=KEY) for pr in (PROBLEM, shuffled)
+    )
+    np.testing.assert_allclose(one.outputs, two.outputs, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one.init_var, two.init_var, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_test", [1, 515])
+def test_test_points_need_not_fill_the_blocks(n_test):
+    # 515 = 512 + 3: the last block overlaps the first
+    problem = prototypes((6, 5, 3, 2), n_test=n_test)
+    check_by_hand(ERF, NOISE, problem)
+
+
+def test_without_init_var():
+    bare = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY, with_init_var=False)
+    full = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY)
+    assert bare.init_var is None
+    np.testing.assert_allclose(bare.outputs, full.outputs, rtol=1e-12)
+
+
+def test_progress_is_reported_after_each_draw():
+    calls = []
+    exact(
+        ERF,
+        NOISE,
+        PROBLEM,
+        draws=3,
+        key=KEY,
+        progress=lambda *args: calls.append(args),
+    )
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_diagnostics_have_one_entry_per_draw():
+    draws = exact(ERF, NOISE, PROBLEM, draws=3, key=KEY)
+    assert set(draws.diagnostics) == {"margin", "train_mse", "truncation_error"}
+    assert {value.shape for value in draws.diagnostics.values()} == {(3,)}
+    # smallest pivot over its diagonal entry, by NumPy's own factorisation
+    x = corrupt(NOISE, KEY, 0, PROBLEM.x_train)
+    ntk = erf_kernels(x, x, **settings(ERF))[1]
+    pivots = np.diagonal(np.linalg.cholesky(ntk)) ** 2 / np.diagonal(ntk)
+    np.testing.assert_allclose(draws.diagnostics["margin"][0], pivots.min(), rtol=1e-9)
+
+
+def test_a_sweep_of_strength_and_ridge_compiles_once():
+    calls = []
+
+    def counting(fn):
+        return lambda *args: (calls.append(fn), fn(*args))[1]
+
+    erf = activations.get("erf")
+    dual = duals.ClosedForm(counting(erf.dual.pair), counting(erf.dual.diag))
+    activation = activations.Activation("counted", erf.fn, dual)
+    traced = []
+    for p, ridge, w_var in ((0.1, 0.0, 1.0), (0.5, 0.1, 1.5), (1.0, 0.0, 2.0)):
+        arch = Architecture(depth=3, activation=activation, w_var=w_var)
+        exact(arch, Replacement(p=p), PROBLEM, draws=2, key=KEY, ridge=ridge)
+        traced.append(len(calls))
+    assert traced[0] > 0
+    assert traced == traced[:1] * 3
+
+
+# --- float32 ----------------------------------------------------------------------
+
+
+def test_float32_works_where_the_kernel_is_well_conditioned():
+    single = exact(ERF, NOISE, PROBLEM.astype(np.float32), draws=2, key=KEY)
+    double = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY)
+    assert single.outputs.dtype == single.init_var.dtype == np.float32
+    # condition number of some 10 times float32 rounding
+    np.testing.assert_allclose(single.outputs, double.outputs, atol=2e-5)
+    np.testing.assert_allclose(single.init_var, double.init_var, atol=2e-5)
+    np.testing.assert_array_equal(single.draw_keys, double.draw_keys)
+
+
+def test_float32_says_when_float64_is_needed():
+    near = PROBLEM.x_train.at[3].set(PROBLEM.x_train[1] + 1e-4)
+    problem = dataclasses.replace(PROBLEM, x_train=near)
+    noise = Replacement(p=0.0)
+    text = "of 16 training images in float32 is "
+    for part in (text, ": float64 is needed: enable x64, or pass `ridge`"):
+        with raises(part, NumericalError):
+            exact(ERF, noise, problem.astype(np.float32), draws=1, key=KEY)
+    assert exact(ERF, noise, problem, draws=1, key=KEY).outputs.dtype == np.float64
+
+
+# --- what cannot be solved --------------------------------------------------------
+
+
+def with_copies(*pairs):
+    x = PROBLEM.x_train
+    for copy, original in pairs:
+        x = x.at[copy].set(x[original])
+    return dataclasses.replace(PROBLEM, x_train=x)
+
+
+def test_duplicates_are_named_and_cured_by_ridge():
+    clean, twice = Replacement(p=0.0), with_copies((9, 2))
+    text = "training images 2 and 9 are identical: remove the duplicates or pass `ridge`"
+    with raises(text, NumericalError):
+        exact(ERF, clean, twice, draws=1, key=KEY)
+    thrice = with_copies((9, 2), (12, 2), (8, 4))
+    with raises("are identical (3 duplicates in all): remove the", NumericalError):
+        exact(ERF, clean, thrice, draws=1, key=KEY)
+    check_by_hand(ERF, clean, thrice, ridge=0.1)
+    with raises("or raise `ridge` (now 1e-17)", NumericalError):
+        exact(ERF, clean, twice, draws=1, key=KEY, ridge=1e-17)
+    # corruption separates them
+    check_by_hand(ERF, NOISE, twice)
+    # the flow needs no inverse
+    check_by_hand(ERF, clean, twice, time=2.0)
+
+
+def test_a_kernel_of_low_rank_is_refused():
+    # a linear model of 16 images in 8 pixels
+    problem = prototypes((6, 5, 3, 2), d=8)
+    linear = Architecture(depth=1, activation="erf")
+    text = "or use an activation or a corruption that separates them"
+    with raises(text, NumericalError):
+        exact(linear, NOISE, problem, draws=1, key=KEY)
+
+
+def test_a_truncated_series_is_refused():
+    coarse = activations.custom(jnp.tanh, terms=4, name="coarse")
+    arch = Architecture(depth=2, activation=coarse)
+    with raises("the dual of coarse is truncated with relative error ", NumericalError):
+        exact(arch, NOISE, PROBLEM, draws=1, key=KEY)
+
+
+def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 16**2 * 8)
+    exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 16**2 * 8 - 1)
+    text = "the exact kernel of 16 training images in float64 needs 7.63e-06 GiB and "
+    for part in (text, "use a smaller n_train, float32 (half of it), or the first_order"):
+        with raises(part):
+            exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
+    monkeypatch.undo()
+    n = 2_000_000
+    huge = dataclasses.replace(
+        PROBLEM,
+        x_train=jnp.zeros((n, 1)),
+        labels_train=jnp.zeros(n, int),
+        x_test=jnp.zeros((1, 1)),
+        labels_test=jnp.zeros(1, int),
+    )
+    with raises("the exact kernel of 2000000 training images in float64 needs 1.19e+05"):
+        exact(ERF, NOISE, huge, draws=1, key=KEY)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "text"),
+    [
+        ({"draws": 0}, "`draws` must be at least 1, got 0"),
+        ({"draws": -2}, "`draws` must be at least 1, got -2"),
+        ({"ridge": -0.1}, "`ridge` must be finite and not negative, got -0.1"),
+        ({"ridge": float("nan")}, "`ridge` must be finite and not negative, got nan"),
+        ({"ridge": float("inf")}, "`ridge` must be finite and not negative, got inf"),
+        ({"time": -1.0}, "`time` must not be negative, got -1.0"),
+        ({"time": float("nan")}, "`time` must not be negative, got nan"),
+        ({"ridge": 0.1, "time": 1.0}, "`ridge` and `time` exclude each other"),
+    ],
+    ids=str,
+)
+def test_arguments_that_make_no_sense(kwargs, text):
+    with raises(text):
+        exact(ERF, NOISE, PROBLEM, **({"draws": 1, "key": KEY} | kwargs))
+
+
+def test_problems_and_noises_are_checked():
+    with raises("ClippedAdditive needs pixels in [0, 1], got "):
+        exact(ERF, ClippedAdditive(sigma=0.2), PROBLEM, draws=1, key=KEY)
+    with raises("`p` must be a corruption level in [0, 1], got 2.0"):
+        exact(ERF, Replacement(p=2.0), PROBLEM, draws=1, key=KEY)
+    with raises("step has no NTK"):
+        exact(
+            Architecture(depth=2, activation="step"), NOISE, PROBLEM, draws=1, key=KEY
+        )
+    bad = dataclasses.replace(PROBLEM, x_test=PROBLEM.x_test[:, :-1])
+    with raises("must have the same number of inputs per point, got 20 and 19"):
+        exact(ERF, NOISE, bad, draws=1, key=KEY)

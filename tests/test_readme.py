@@ -1,0 +1,43 @@
+"""The README's promises: its example runs and prints its number, its paths exist."""
+
+import contextlib
+import io
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_prints_the_number_it_claims():
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    assert len(code.strip().splitlines()) == 6
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    claimed = re.search(r"# (0\.\d+)", code)[1]
+    assert printed.getvalue().strip() == claimed
+
+
+def test_every_make_target_and_relative_link_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"^make (\w+)", README, re.MULTILINE)
+    assert {"demo", "test"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("https://") or (ROOT / link).exists(), link
+    for folder in re.findall(r"^\| `([a-z_]+/)`", README, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
+
+
+def test_equations_cited_in_code_exist_in_the_derivations():
+    derivations = (ROOT / "theory" / "README.md").read_text()
+    numbers = set(map(int, re.findall(r"\\tag\{(\d+)\}", derivations)))
+    assert numbers == set(range(1, max(numbers) + 1))
+    for source in (ROOT / "theory").glob("*.py"):
+        for cited in re.findall(
+            r"theory/README\.md((?: |-|and|,|\(\d+\))+)", source.read_text()
+        ):
+            found = set(map(int, re.findall(r"\d+", cited)))
+            assert found <= numbers, (source.name, cited)
