@@ -13,7 +13,6 @@ import os
 import pathlib
 import sys
 import time
-import types
 import typing
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -23,37 +22,10 @@ import jax
 import tqdm
 from absl import app, flags
 
+from experiments._flags import Config, Options, Parser
+from experiments._flags import setting as setting
 from ntk_corrupt.results import Cell, Row, RunDirectory, environment
 from theory.errors import InputError, NumericalError, unknown
-
-
-def setting(default: Any, help: str) -> Any:
-    """Returns a field of a `Config`, with the help of its flag."""
-    return dataclasses.field(default=default, metadata={"help": help})
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
-    """The settings of every experiment; a script adds its own in a subclass.
-
-    A field is int, float, bool, str, a tuple of one of them such as
-    `tuple[float, ...]`, or one of these `| None`.
-    """
-
-    seed: int = setting(0, "decides every random number")
-    data_dir: str | None = setting(None, "folder that holds data sets")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Options:
-    """The flags that decide how to run, not what comes out."""
-
-    workdir: str | None = setting(None, "run directory; none is results/NAME")
-    preset: str = setting("cpu", "smoke (seconds), cpu (minutes) or paper (the source)")
-    x64: bool = setting(True, "whether the theory runs in float64")
-    overwrite: bool = setting(False, "discard the cells asked for, compute them again")
-    dry_run: bool = setting(False, "list the cells and their cost, compute nothing")
-
 
 C = TypeVar("C", bound=Config)
 
@@ -211,43 +183,14 @@ def _draw(
     print(f"figure: {directory.path}/figures/{experiment.name}.png and .pdf")
 
 
-class _Parser(flags.ArgumentParser):
-    """Reads the text of a flag as the type of a field."""
-
-    def __init__(self, hint):
-        kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else [hint]
-        self.optional = types.NoneType in kinds
-        (kind,) = set(kinds) - {types.NoneType}
-        self.many = typing.get_origin(kind) is tuple
-        self.kind = typing.get_args(kind)[0] if self.many else kind
-        nouns = {int: "an integer", float: "a number", bool: "true or false"}
-        several = " or several with commas between" * self.many
-        none = " or none" * self.optional
-        self.syntactic_help = nouns.get(self.kind, "a name") + several + none
-
-    def parse(self, argument):
-        if self.optional and argument == "none":
-            return None
-        texts = [t.strip() for t in argument.split(",")] if self.many else [argument]
-        truth = {"true": True, "false": False}
-        read = self.kind if self.kind is not bool else lambda t: truth[t.lower()]
-        try:
-            values = [read(text) for text in texts]
-        except (KeyError, ValueError):
-            values = [""]
-        if any(value == "" or value != value for value in values):  # NaN too
-            raise ValueError(f"must be {self.syntactic_help}, got {argument!r}.")
-        return tuple(values) if self.many else values[0]
-
-
 def define_flags(
     experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """Defines a flag for every field of the settings and of the run options."""
-    for record in (experiment.config, _Options):
+    for record in (experiment.config, Options):
         hints = typing.get_type_hints(record)
         for field in dataclasses.fields(record):
-            parser = _Parser(hints[field.name])
+            parser = Parser(hints[field.name])
             default: Any = field.default
             if parser.many:
                 default = ",".join(map(str, default))
@@ -263,14 +206,14 @@ def define_flags(
 
 def read_flags(
     experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
-) -> tuple[C, _Options]:
+) -> tuple[C, Options]:
     """Returns the settings, explicit flags before the preset's, and the run options."""
 
     def explicit(record: Any) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(record)]
         return {n: flag_values[n].value for n in names if flag_values[n].present}
 
-    options = _Options(**explicit(_Options))
+    options = Options(**explicit(Options))
     return experiment.configure(options.preset, **explicit(experiment.config)), options
 
 

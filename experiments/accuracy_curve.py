@@ -7,28 +7,25 @@ width kernel (exact) and trained networks (network).
     python -m experiments.accuracy_curve --workdir=results/digits
 """
 
+import contextlib
 import dataclasses
 import functools
-import json
-import math
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Generator
 
-import jax.numpy as jnp
 import numpy as np
+import tqdm
 
 import theory
-from experiments import _runner, _settings
+from experiments import _accuracy, _runner, _settings
+from experiments._accuracy import ROUTES
 from experiments._runner import setting
-from ntk_corrupt import ensembles, plots
-from ntk_corrupt.results import Cell, Row, RunDirectory
+from ntk_corrupt import ensembles
+from ntk_corrupt.results import Cell, Row
 from theory.errors import InputError, unknown
 
-ROUTES = ("first_order", "exact", "network")
 # Sizes of averages over initialisations that the exact route is evaluated for.
 AVERAGES = (1, 2, 3, 5, 10, 20, 50)
-_REFERENCE = pathlib.Path(__file__).parent / "reference" / "accuracy_curve.json"
-_SAMPLES = 3  # training images kept with every cell, for the picture
+_SAMPLES = 2  # training images kept with every cell, for the picture
 _DATA = (
     "seed",
     "dataset",
@@ -159,7 +156,10 @@ def compute(config: AccuracyCurve, cell: Cell) -> tuple[Row, dict[str, np.ndarra
                 parametrisation=config.parametrisation,
             ),
         }[route]
-        draws = measure(arch, noise, problem, draws=config.draws, key=key)
+        with _progress() as progress:
+            draws = measure(
+                arch, noise, problem, draws=config.draws, key=key, progress=progress
+            )
         decisions = np.asarray(draws.decisions())
         row |= _accuracies(draws, labels)
         row |= {
@@ -172,6 +172,20 @@ def compute(config: AccuracyCurve, cell: Cell) -> tuple[Row, dict[str, np.ndarra
         if draws.draw_keys is not None:
             arrays["draw_keys"] = np.asarray(draws.draw_keys)
     return {**row, "agreement": float((decisions == rule).mean())}, arrays
+
+
+@contextlib.contextmanager
+def _progress() -> Generator[Callable[..., None], None, None]:
+    """A second bar on the terminal, for the draws or epochs within a cell."""
+    with tqdm.tqdm(position=1, leave=False, disable=None) as bar:
+
+        def show(done: int, total: int, loss: float | None = None) -> None:
+            bar.total = total
+            if loss is not None:
+                bar.set_postfix(loss=f"{loss:.2g}", refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
 
 
 def _accuracies(draws: theory.Draws, labels) -> Row:
@@ -199,217 +213,6 @@ def estimate(config: AccuracyCurve, cell: Cell) -> float:
     return 5 + steps * 6 * weights * 1e-11
 
 
-def _pool(rows: Sequence[Row], inits: str) -> tuple[float | None, float | None]:
-    """Mean accuracy and standard error over the subsets and draws of `rows`."""
-    if any(inits not in row.get("accuracies", {}) for row in rows):
-        return None, None
-    # The mean of a subset's draws is one number: its draws share the training images.
-    per_subset = [np.mean(row["accuracies"][inits]) for row in rows]
-    if len(rows) > 1:
-        stderr = theory.standard_error(np.asarray(per_subset))
-    else:
-        stderr = theory.standard_error(np.asarray(rows[0]["accuracies"][inits]))
-    return float(np.mean(per_subset)), stderr
-
-
-def _summary(rows: Sequence[Row]) -> list[Row]:
-    """One line per corruption level and route, means over training subsets."""
-    lines = []
-    for p in sorted({row["p"] for row in rows}):
-        for route in ROUTES:
-            group = [row for row in rows if (row["p"], row["route"]) == (p, route)]
-            if not group:
-                continue
-            line = {"p": p, "route": route}
-            line["agreement"] = float(np.mean([row["agreement"] for row in group]))
-            if route == "first_order":
-                values = np.array([row["accuracy"] for row in group])
-                line["inf"] = float(values.mean()), theory.standard_error(values)
-            else:
-                line |= {inits: _pool(group, inits) for inits in group[0]["accuracies"]}
-            lines.append(line)
-    return lines
-
-
-def _cell_text(value: tuple[float | None, float | None] | None) -> str:
-    if value is None or value[0] is None:
-        return "-"
-    mean, stderr = value
-    known = stderr is not None and math.isfinite(stderr)
-    return f"{mean:.4f} " + (f"±{stderr:.4f}" if known else " " * 7)
-
-
-def _draws(directory: RunDirectory, row: Row) -> theory.Draws:
-    arrays = directory.arrays(row)
-    keys = arrays.get("draw_keys")
-    return theory.Draws(
-        outputs=jnp.asarray(arrays["outputs"]),
-        draw_keys=None if keys is None else jnp.asarray(keys),
-    )
-
-
-def _pointwise(directory: RunDirectory, rows: Sequence[Row], p: float) -> str | None:
-    """Networks beside the exact kernel at one level, draw by draw, point by point."""
-    found = []
-    for row in rows:
-        if (row["route"], row["p"]) != ("network", p):
-            continue
-        for other in rows:
-            if (other["route"], other["p"], other["subset"]) == (
-                "exact",
-                p,
-                row["subset"],
-            ):
-                labels = directory.arrays(row)["labels"]
-                kernel, networks = (_draws(directory, r) for r in (other, row))
-                found.append(theory.compare(kernel, networks, labels))
-    if not found:
-        return None
-    mean = lambda name: float(np.mean([getattr(c, name) for c in found]))
-    return (
-        f"{p:>6g} {mean('agreement'):>12.3f} {mean('slope'):>8.3f} "
-        f"{mean('intercept'):>10.3f} {mean('r2'):>7.3f} {mean('spread_ratio'):>8.2f}"
-    )
-
-
-def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
-    """The accuracy of every route, then networks beside the kernel, then the source."""
-    inits = next((r["inits"] for r in rows if r["route"] == "network"), None)
-    columns = ["inf", *([str(inits)] if inits not in (None, 1) else []), "1"]
-    heads = {"inf": "mean of all", "1": "one network"}
-    head = "".join(f"{heads.get(c, f'mean of {c}'):>16}" for c in columns)
-    rule = np.mean([row["rule_accuracy"] for row in rows])
-    lines = [
-        "",
-        f"accuracy on clean test images (nearest class mean: {rule:.4f})",
-        f"{'p':>6} {'route':<12}{head}{'= class mean':>16}",
-    ]
-    for line in _summary(rows):
-        values = "".join(f"{_cell_text(line.get(c)):>16}" for c in columns)
-        lines.append(
-            f"{line['p']:>6g} {line['route']:<12}{values}{line['agreement']:>16.3f}"
-        )
-    points = [
-        text
-        for p in sorted({row["p"] for row in rows})
-        if (text := _pointwise(directory, rows, p))
-    ]
-    if points:
-        lines += [
-            "",
-            "networks against the exact kernel, same corrupted images, point by point",
-            f"{'p':>6} {'agreement':>12} {'slope':>8} {'intercept':>10} {'R2':>7} "
-            f"{'spread':>8}",
-            *points,
-        ]
-    return "\n".join([*lines, *_against_source(rows), ""])
-
-
-def _against_source(rows: Sequence[Row]) -> list[str]:
-    """Source value | own value | tolerance, where the source ran the same setting."""
-    reference = json.loads(_REFERENCE.read_text())
-    setting = reference["setting"]
-    same = [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
-    if not same:
-        return []
-    own = {(line["p"], line["route"]): line for line in _summary(same)}
-    lines = ["", f"{reference['source']}", f"{'p':>6}  {'quantity':<34} source  own"]
-    for entry in reference["values"]:
-        line = own.get((entry["p"], entry["route"]), {})
-        value = line.get(entry["inits"], (None, None))[0]
-        if value is not None:
-            gap, tolerance = abs(value - entry["value"]), entry["tolerance"]
-            verdict = "within" if gap <= tolerance else "MISSED"
-            lines.append(
-                f"{entry['p']:>6g}  {entry['quantity']:<34} {entry['value']:.3f}  "
-                f"{value:.3f}  tolerance {tolerance:.2f}: {verdict}"
-            )
-    return lines if len(lines) > 3 else []
-
-
-def _image(pixels: np.ndarray) -> np.ndarray:
-    """Rows of pixels as images: square, grey or with three colours."""
-    channels = 1 if math.isqrt(pixels.shape[-1]) ** 2 == pixels.shape[-1] else 3
-    side = math.isqrt(pixels.shape[-1] // channels)
-    if side**2 * channels != pixels.shape[-1]:
-        return pixels.reshape(-1, 1, pixels.shape[-1])
-    return np.squeeze(
-        pixels.reshape(-1, side, side, channels), -1 if channels == 1 else ()
-    )
-
-
-def figure(directory: RunDirectory, rows: Sequence[Row]):
-    """What is left of the images at each level, and the accuracy of every route."""
-    from matplotlib.figure import Figure
-
-    levels = sorted({row["p"] for row in rows})
-    samples = {row["p"]: directory.arrays(row) for row in rows if row["subset"] == 0}
-    images = [("clean", samples[levels[0]]["clean"])]
-    images += [(f"p = {p:g}", samples[p]["corrupted"]) for p in levels]
-    fig = Figure(figsize=(8.0, 6.6), layout="constrained")
-    grid = fig.add_gridspec(
-        _SAMPLES - 1 + 1, len(images), height_ratios=[1] * (_SAMPLES - 1) + [6]
-    )
-    for sample in range(_SAMPLES - 1):
-        axes = [fig.add_subplot(grid[sample, column]) for column in range(len(images))]
-        pictures = np.concatenate(
-            [_image(array[sample : sample + 1]) for _, array in images]
-        )
-        plots.sample_images(
-            axes, pictures, [name if sample == 0 else "" for name, _ in images]
-        )
-    ax = fig.add_subplot(grid[-1, :])
-    _draw_curves(ax, rows)
-    plots.chance_line(ax, 1 + int(max(s["labels"].max() for s in samples.values())))
-    ax.axhline(
-        float(np.mean([row["rule_accuracy"] for row in rows])),
-        color="0.5",
-        linestyle="--",
-        linewidth=1,
-        label="nearest class mean",
-    )
-    plots.corruption_axis(ax, levels)
-    ax.set_ylim(0, 1)
-    ax.legend(loc="upper right", fontsize="small")
-    fig.suptitle(_settings.title(rows[0]), fontsize="medium")
-    return fig
-
-
-def _draw_curves(ax, rows: Sequence[Row]) -> None:
-    """Lines for the theory, markers for the networks; one colour per average."""
-    lines, inits = _summary(rows), {str(r["inits"]) for r in rows if "inits" in r}
-    many = sorted(inits - {"1"})
-    curves = [("first_order", "inf", "first order: class-mean law", plots.PALETTE[2])]
-    curves += [("exact", "inf", "exact kernel, mean of all inits", plots.PALETTE[6])]
-    for inits, colour in [
-        *((m, plots.PALETTE[0]) for m in many),
-        ("1", plots.PALETTE[1]),
-    ]:
-        name = "one network" if inits == "1" else f"mean of {inits} networks"
-        curves += [("exact", inits, f"exact kernel, {name}", colour)]
-        curves += [("network", inits, f"trained: {name}", colour)]
-    for route, inits, label, colour in curves:
-        points = [
-            (line["p"], *line[inits])
-            for line in lines
-            if line["route"] == route and line.get(inits, (None,))[0] is not None
-        ]
-        if points:
-            p, accuracy, stderr = zip(*points, strict=True)
-            trained = route == "network"
-            plots.accuracy_curves(
-                ax,
-                p,
-                accuracy,
-                np.nan_to_num(np.asarray(stderr, float)),
-                label=label,
-                color=colour,
-                marker="o" if trained else "",
-                linestyle="" if trained else "-",
-                alpha=1.0 if trained else 0.7,
-            )
-
-
 EXPERIMENT = _runner.Experiment(
     name="accuracy_curve",
     config=AccuracyCurve,
@@ -417,8 +220,8 @@ EXPERIMENT = _runner.Experiment(
     check=check,
     cells=cells,
     compute=compute,
-    table=table,
-    figure=figure,
+    table=_accuracy.table,
+    figure=_accuracy.figure,
     estimate=estimate,
 )
 

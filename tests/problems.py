@@ -62,7 +62,7 @@ def prototypes(
 
 
 def erf_kernels(x1, x2, depth, w_var=1.0, b_var=0.0, w_rates=None, b_rates=None):
-    """NNGP and NTK of the erf network in plain NumPy, arcsine formulas as they stand."""
+    """NNGP and NTK of the erf network in plain NumPy, by the arcsine formulas."""
     a = w_rates or (1.0,) * depth
     b = b_rates or (b_var,) * depth
     x1, x2 = np.asarray(x1), np.asarray(x2)

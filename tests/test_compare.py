@@ -99,7 +99,9 @@ def test_agreement_by_hand():
     np.testing.assert_allclose(got.agreement, 2 / 3)
     # accuracies 1, 2/3 against 2/3, 1: differences -1/3, 1/3
     np.testing.assert_allclose(got.gap_stderr, 1 / 3)
-    apart = compare(first, one_hot_draws([[[0, 0, 2]], [[0, 1, 2]]], keys=False), labels)
+    apart = compare(
+        first, one_hot_draws([[[0, 0, 2]], [[0, 1, 2]]], keys=False), labels
+    )
     assert not apart.common_draws
     # independent draws: 1, 1/2, 1/2 at the three points
     np.testing.assert_allclose(apart.agreement, 2 / 3)
@@ -150,7 +152,9 @@ def test_errors_of_the_gap():
 def test_common_draws_take_the_common_noise_out_of_the_gap():
     rng = np.random.default_rng(4)
     common = rng.normal(size=(40, 1, N, C))
-    first = Draws(outputs=jnp.asarray(common), draw_keys=make_draws(draws=40, keys=0).draw_keys)
+    first = Draws(
+        outputs=jnp.asarray(common), draw_keys=make_draws(draws=40, keys=0).draw_keys
+    )
     nearly = common + 0.05 * rng.normal(size=common.shape)
     paired = Draws(outputs=jnp.asarray(nearly), draw_keys=first.draw_keys)
     apart = Draws(outputs=jnp.asarray(nearly))

@@ -28,7 +28,8 @@ from theory.corruption import (
 
 UNIT = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
 STANDARDISED = np.array([-0.7, -0.0, 0.2, 1.1, 2.8])
-SAMPLES = 40_000
+SAMPLES = 20_000
+KEY = jax.random.key(7)
 
 
 def exponential(key, shape):
@@ -36,12 +37,16 @@ def exponential(key, shape):
 
 
 # z = e - .7 with e exponential, E e^k = k!, expanded by the binomial formula
+def skew_moment(k):
+    """E (e - .7)^k by the binomial formula, from E e^i = i!."""
+    return sum(
+        math.comb(k, i) * math.factorial(i) * (-0.7) ** (k - i) for i in range(k + 1)
+    )
+
+
 SKEW = CustomNoise(
     sampler=exponential,
-    moments=tuple(
-        sum(math.comb(k, i) * math.factorial(i) * (-0.7) ** (k - i) for i in range(5))
-        for k in range(1, 5)
-    ),
+    moments=(skew_moment(1), skew_moment(2), skew_moment(3), skew_moment(4)),
 )
 NOISES = {
     "uniform": Uniform(-(3**0.5), 3**0.5),
@@ -84,7 +89,7 @@ def test_raw_moments_of_the_noises(name):
     )
 
 
-@pytest.mark.parametrize("p", [0.3, 0.95, 1.0])
+@pytest.mark.parametrize("p", [0.3, 1.0])
 @corruptions
 def test_moments_are_those_of_the_samples(make, p):
     noise = make(p)
@@ -176,7 +181,7 @@ def test_level_one_forgets_the_image(kind, name):
 @corruptions
 def test_float32_and_float64_see_the_same_corrupted_images(make):
     x = np.random.default_rng(1).random((4, 300)).astype(np.float32)
-    key, noise = jax.random.key(7), make(0.6)
+    key, noise = KEY, make(0.6)
     single = corrupt(noise, key, 3, jnp.asarray(x))
     double = corrupt(noise, key, 3, jnp.asarray(x, jnp.float64))
     assert (single.dtype, double.dtype) == (np.float32, np.float64)
@@ -186,6 +191,16 @@ def test_float32_and_float64_see_the_same_corrupted_images(make):
         np.testing.assert_array_equal(single, np.asarray(double).astype(np.float32))
     else:  # the image enters a sum, rounded in its own dtype
         np.testing.assert_allclose(single, double, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_compiled_and_eager_samples_agree_to_float32_rounding(dtype):
+    # fused or not, a product and a sum round differently
+    x = jnp.asarray(np.random.default_rng(1).random((4, 300)), dtype)
+    noise = Replacement(p=0.6, noise=Uniform(-(3**0.5), 3**0.5))
+    eager, compiled = (f(noise, KEY, 3, x) for f in (corrupt, jax.jit(corrupt)))
+    np.testing.assert_array_equal(eager == x, compiled == x)
+    np.testing.assert_allclose(eager, compiled, rtol=0, atol=3e-7)
 
 
 @corruptions
@@ -246,7 +261,7 @@ def test_draw_keys_are_folded_from_the_key():
     np.testing.assert_array_equal(
         corrupt(noise, key, 6, x), noise.apply(corruption.draw_key(key, 6), x)
     )
-    assert not np.array_equal(*(corruption.draw_key(key, k) for k in (0, 1)))
+    assert corruption.draw_key(key, 0) != corruption.draw_key(key, 1)
 
 
 # --- refusals ---------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Dual activations against quadrature in polar coordinates, over the whole domain."""
 
+import functools
 import itertools
 import math
 
@@ -21,6 +22,13 @@ over = lambda cases: pytest.mark.parametrize("case", cases, ids=helpers.ids(case
 
 def dual_of(case):
     return activations.get(case.name).dual
+
+
+@functools.cache
+def compiled(case):
+    """Compiled once per case and shape; tests share both."""
+    dual = dual_of(case)
+    return jax.jit(dual.pair), jax.jit(dual.diag)
 
 
 def scales(case, q1, q2):
@@ -114,53 +122,52 @@ def test_against_the_oracle(case):
     assert np.all(errors <= tolerance), (errors.max(axis=1), r[errors.argmax(axis=1)])
 
 
-@over([case for case in helpers.CASES if case.name not in ("gaussian", "erf")])
+@over(helpers.CASES)
 def test_against_the_oracle_at_large_variance(case):
-    # gaussian and erf turn too fast there for the oracle itself: 1e-9 and 1e-10
     dual = dual_of(case)
     errors, _ = relative_errors(case, dual, [(10.0, 10.0), (1.0, 10.0)], (-0.9, 0.5))
-    # away from |r| = 1 the series of 256 terms has long converged
-    assert np.all(errors <= 1e-10), errors.max(axis=1)
+    # tanh: its series of 256 terms, 1e-5 at |r| = 1, at |r| = 0.9
+    tolerance = 2e-9 if case.name == "tanh" else 1e-10
+    assert np.all(errors <= tolerance), errors.max(axis=1)
 
 
 # step: no limit at zero variance agrees with phi(0)
 @over(helpers.TRAINABLE)
-@pytest.mark.parametrize("other", [0.0, 1.3])
-def test_zero_variance(case, other):
-    zero = jnp.zeros(1)
-    value, slope = jax.jit(dual_of(case).pair)(zero, zero + other, zero)
-    means = helpers.gaussian_means(case, 0.0, other, 0.0)
-    np.testing.assert_allclose(value[0], means[0], rtol=1e-10, atol=1e-12)
+def test_zero_variance(case):
+    others = (0.0, 1e-3, 0.3, 1.3)
+    value, slope = compiled(case)[0](jnp.zeros(4), jnp.array(others), jnp.zeros(4))
+    means = np.array([helpers.gaussian_means(case, 0.0, q, 0.0) for q in others]).T
+    helpers.assert_close(np.asarray(value), means[0])
     if case.kind == "kinked":  # phi' jumps at u = 0: anything between its values
-        assert 0 <= slope[0] <= 1
+        assert np.all((slope >= 0) & (slope <= 1))
     else:
-        np.testing.assert_allclose(slope[0], means[1], rtol=1e-10, atol=1e-12)
+        helpers.assert_close(np.asarray(slope), means[1])
 
 
 @over(helpers.CASES)
 def test_diagonal(case):
     q = jnp.array([1e-3, 0.3, 1.0, 3.0])
     means = np.array([helpers.gaussian_means(case, x, x, 1.0) for x in np.asarray(q)])
-    helpers.assert_close(np.array(dual_of(case).diag(q)), means.T)
+    helpers.assert_close(np.array(compiled(case)[1](q)), means.T)
 
 
 @over(helpers.CASES)
 def test_symmetric_and_broadcasting(case):
-    dual = jax.jit(dual_of(case).pair)
-    q1, q2 = jnp.array([[0.4], [2.0], [0.0]]), jnp.array([[0.7, 0.1]])
+    pair = compiled(case)[0]
+    q1, q2 = jnp.array([[0.4], [0.0]]), jnp.array([[0.7, 0.1]])
     cov = 0.3 * jnp.sqrt(q1 * q2)
-    pair = dual(q1, q2, cov)
-    assert [part.shape for part in pair] == [(3, 2), (3, 2)]
-    transposed = duals.DualPair(*[part.T for part in pair])
-    helpers.assert_close(dual(q2.T, q1.T, cov.T), transposed)
+    block = pair(q1, q2, cov)
+    assert [part.shape for part in block] == [(2, 2), (2, 2)]
+    transposed = duals.DualPair(*[part.T for part in block])
+    helpers.assert_close(pair(q2.T, q1.T, cov.T), transposed)
 
 
 @over(helpers.CASES)
 def test_rounding_beyond_the_domain(case):
     # |cov| above sqrt(q1 q2) by rounding: as at the edge, never NaN
-    pair = jax.jit(dual_of(case).pair)
-    q = jnp.array([0.7, 1.1, 3.0] * 2)
-    edge = q * jnp.array([1.0] * 3 + [-1.0] * 3)
+    pair = compiled(case)[0]
+    q = jnp.array([0.7, 3.0, 0.7, 3.0])
+    edge = q * jnp.array([1.0, 1.0, -1.0, -1.0])
     # kinks: the square root of the rounding
     loose = 1e-7 if case.kind == "kinked" else 1e-10
     helpers.assert_close(
@@ -170,17 +177,14 @@ def test_rounding_beyond_the_domain(case):
 
 @over(helpers.CASES)
 def test_dtype_is_kept(case):
-    dual = dual_of(case)
-    q1, q2 = np.array([0.4, 1.0, 2.0]), np.array([0.7, 1.0, 0.1])
-    args = q1, q2, np.array([-0.9, 0.2, 0.8]) * np.sqrt(q1 * q2)
-    single = [jnp.asarray(arg, jnp.float32) for arg in args]
-    for low, high in (
-        (dual.pair(*single), dual.pair(*map(jnp.asarray, args))),
-        (dual.diag(single[0]), dual.diag(jnp.asarray(q1))),
-    ):
+    pair, diag = compiled(case)
+    q1, q2 = jnp.array([0.4, 1.0, 2.0, 0.0]), jnp.array([0.7, 1.0, 0.1, 1.0])
+    args = q1, q2, jnp.array([-0.9, 0.2, 0.8, 0.0]) * jnp.sqrt(q1 * q2)
+    single = [arg.astype(jnp.float32) for arg in args]
+    for low, high in ((pair(*single), pair(*args)), (diag(single[0]), diag(q1))):
         rounded = duals.DualPair(*[part.astype(jnp.float32) for part in high])
         helpers.assert_close(low, rounded)
-    assert dual.error(single[0]).dtype == jnp.float32
+    assert jax.eval_shape(dual_of(case).error, single[0]).dtype == jnp.float32
 
 
 # --- derivatives ---------------------------------------------------------------
@@ -188,40 +192,38 @@ def test_dtype_is_kept(case):
 
 @over(helpers.TRAINABLE)
 def test_slope_is_the_derivative_by_the_covariance(case):
-    dual = dual_of(case)
+    pair = compiled(case)[0]
     q1, q2 = jnp.array([0.4, 1.0, 2.0, 0.9]), jnp.array([0.7, 1.0, 0.1, 0.9])
-    cov = jnp.array([-0.9, 0.0, 0.8, 0.99]) * jnp.sqrt(q1 * q2)
-    value = jax.jit(lambda c: dual.pair(q1, q2, c).value)
-    slope = dual.pair(q1, q2, cov).slope
-    _, tangent = jax.jvp(value, (cov,), (jnp.ones_like(cov),))
+    args = q1, q2, jnp.array([-0.9, 0.0, 0.8, 0.99]) * jnp.sqrt(q1 * q2)
+    zero, one = jnp.zeros(4), jnp.ones(4)
+    slope = pair(*args).slope
+    _, tangent = jax.jvp(pair, args, (zero, zero, one))
     loose = {"elu": 1e-8, "tanh": 1e-9}.get(case.name, 1e-10)  # truncation
-    helpers.assert_close(tangent, slope, rtol=loose, atol=loose)
-    step = 1e-5
-    difference = (value(cov + step) - value(cov - step)) / (2 * step)
+    helpers.assert_close(tangent.value, slope, rtol=loose, atol=loose)
+    up, down = (pair(*args[:2], args[2] + step).value for step in (1e-5, -1e-5))
     # step^2 times the third derivative, which at r = 0.99 is of order 1e3 for kinks
-    helpers.assert_close(difference, slope, rtol=1e-6, atol=1e-7)
+    helpers.assert_close((up - down) / 2e-5, slope, rtol=1e-6, atol=1e-7)
 
 
 @over(helpers.TRAINABLE)
 def test_derivatives_by_the_variances(case):
-    pair, diag = jax.jit(dual_of(case).pair), jax.jit(dual_of(case).diag)
-    args = jnp.array([0.4, 2.0]), jnp.array([0.7, 0.5]), jnp.array([-0.3, 0.6])
-    step = 1e-5
-    for which in range(3):
-        unit = [jnp.full(2, float(which == i)) for i in range(3)]
-        _, tangent = jax.jvp(pair, args, tuple(unit))
+    pair, diag = compiled(case)
+    q1, q2 = jnp.array([0.4, 2.0, 0.4, 2.0]), jnp.array([0.7, 0.5, 0.7, 0.5])
+    cov = jnp.array([-0.3, 0.6, 0.5, 0.0])
+    zero, one = jnp.zeros(4), jnp.ones(4)
+    for fn, args, direction in (
+        (pair, (q1, q2, cov), (one, zero, zero)),
+        (pair, (q1, q2, cov), (zero, one, zero)),
+        (pair, (q1, q2, cov), (zero, zero, one)),
+        (diag, (q1,), (one,)),
+    ):
+        _, tangent = jax.jvp(fn, args, direction)
         up, down = (
-            pair(*[a + sign * step * e for a, e in zip(args, unit, strict=True)])
-            for sign in (1, -1)
+            fn(*[a + step * e for a, e in zip(args, direction, strict=True)])
+            for step in (1e-5, -1e-5)
         )
-        difference = jax.tree.map(lambda a, b: (a - b) / (2 * step), up, down)
+        difference = jax.tree.map(lambda a, b: (a - b) / 2e-5, up, down)
         helpers.assert_close(tangent, difference, rtol=1e-7, atol=1e-8)
-    q, one = args[0], jnp.ones(2)
-    _, tangent = jax.jvp(diag, (q,), (one,))
-    difference = jax.tree.map(
-        lambda a, b: (a - b) / (2 * step), diag(q + step), diag(q - step)
-    )
-    helpers.assert_close(tangent, difference, rtol=1e-7, atol=1e-8)
 
 
 # q1, q2, correlation: both zero, one zero, equal, opposite, parallel
@@ -252,8 +254,8 @@ def test_error_bounds_the_truncation(case, terms):
     variances = [(0.3, 0.3), (3.0, 3.0), (0.3, 3.0)]
     correlations = (0.5, -0.5, 0.9, -0.9, 0.999, -0.999, 1.0, -1.0)
     errors, _ = relative_errors(case, dual, variances, correlations)
-    tails = {q: float(dual.error(jnp.array(q))) for q in (0.3, 3.0)}
-    bound = [math.sqrt(tails[one] * tails[other]) for one, other in variances]
+    # the larger of the two, as theory.kernels.truncation_error takes it
+    bound = [float(dual.error(jnp.array(pair)).max()) for pair in variances]
     bound = np.repeat(bound, len(correlations))
     # 1e-12: rounding of the rule and of the oracle
     assert np.all(errors <= 1.001 * bound + 1e-12), (errors / bound).max()

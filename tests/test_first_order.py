@@ -35,7 +35,7 @@ MOMENTS = {
     ),
 }
 NOISES = {
-    name: CustomNoise(sampler=never, moments=moments)
+    name: CustomNoise(sampler=never, moments=moments)  # ty: ignore[invalid-argument-type]
     for name, moments in MOMENTS.items()
 }
 PROBLEMS = {
@@ -68,7 +68,9 @@ def mean_first_layer(arch, additive, mu, problem, eps):
     x, x_test = np.asarray(problem.x_train), np.asarray(problem.x_test)
     mean = eps * x + (1 - eps) * mu[0]
     if additive:
-        square = eps**2 * x**2 + 2 * eps * (1 - eps) * x * mu[0] + (1 - eps) ** 2 * mu[1]
+        square = (
+            eps**2 * x**2 + 2 * eps * (1 - eps) * x * mu[0] + (1 - eps) ** 2 * mu[1]
+        )
     else:
         square = eps * x**2 + (1 - eps) * mu[1]
     q, k, k_test = (
@@ -104,13 +106,22 @@ def check_mean(arch, kind, name, problem):
     np.testing.assert_allclose(got, slope, rtol=0, atol=1e-8 * np.abs(slope).max())
 
 
-@pytest.mark.parametrize("depth", [2, 3, 5])
-@pytest.mark.parametrize("activation", ["erf", "relu", "gelu", "tanh"])
+networks = pytest.mark.parametrize(
+    ("activation", "depth"),
+    [
+        *((name, depth) for name in ("erf", "relu") for depth in (2, 3, 5)),
+        *((name, depth) for name in ("gelu", "tanh") for depth in (2, 3)),
+        # 15 s of compilation each
+        pytest.param("gelu", 5, marks=pytest.mark.slow),
+        pytest.param("tanh", 5, marks=pytest.mark.slow),
+    ],
+)
+
+
+@networks
 def test_mean_is_the_derivative_of_the_mean_kernel(activation, depth):
     for b_var in (0.0, 0.1):
-        arch = Architecture(
-            depth=depth, activation=activation, w_var=1.4, b_var=b_var
-        )
+        arch = Architecture(depth=depth, activation=activation, w_var=1.4, b_var=b_var)
         for name in MOMENTS:
             for problem in PROBLEMS.values():
                 check_mean(arch, Replacement, name, problem)
@@ -119,9 +130,7 @@ def test_mean_is_the_derivative_of_the_mean_kernel(activation, depth):
 @pytest.mark.parametrize(("activation", "depth"), [("erf", 3), ("relu", 2)])
 def test_mean_with_additive_noise(activation, depth):
     for b_var in (0.0, 0.1):
-        arch = Architecture(
-            depth=depth, activation=activation, w_var=1.4, b_var=b_var
-        )
+        arch = Architecture(depth=depth, activation=activation, w_var=1.4, b_var=b_var)
         for name in MOMENTS:
             for problem in PROBLEMS.values():
                 check_mean(arch, Additive, name, problem)
@@ -161,7 +170,11 @@ def partials(fn, *args):
     """Derivatives of elementwise `fn` in each of its arguments."""
     units = np.eye(len(args))
     return [
-        jax.jvp(fn, args, tuple(jnp.full_like(arg, u) for arg, u in zip(args, unit, strict=True)))[1]
+        jax.jvp(
+            fn,
+            args,
+            tuple(jnp.full_like(arg, u) for arg, u in zip(args, unit, strict=True)),
+        )[1]
         for unit in units
     ]
 
@@ -181,7 +194,11 @@ def linear_response(arch, name, problem, draws, seed=0):
 
     full = jnp.ones((n, n))
     train = (full * q0[:, None], full * q0[None, :], k0)
-    test = (jnp.ones_like(k_test0) * q_test[:, None], full[: len(x_test)] * q0, k_test0)
+    test = (
+        jnp.ones_like(k_test0) * q_test[:, None],
+        full[: len(x_test)] * q0[None, :],
+        k_test0,
+    )
     eye = jnp.eye(n)
     theta = (1 - eye) * entry(*train) + eye * diag(q0)[:, None]
     rows = entry(*test)
@@ -206,7 +223,8 @@ def linear_response(arch, name, problem, draws, seed=0):
         q = arch.b_var + arch.w_var * (z**2).mean(axis=2)
         k = arch.b_var + arch.w_var * z @ z.transpose(0, 2, 1) / d
         k_test = arch.b_var + arch.w_var * x_test @ z.transpose(0, 2, 1) / d
-        blocks.append(response(q - q0, k - k0, k_test - k_test0))
+        layer = (q - np.asarray(q0), k - np.asarray(k0), k_test - np.asarray(k_test0))
+        blocks.append(response(*layer))
     return np.concatenate(blocks)
 
 
@@ -226,7 +244,7 @@ RESPONSES = {
     "erf-skew": ("erf", 4, 1.3, 0.2, None, "skew", (10, 10, 10, 10)),
     "relu-bernoulli": ("relu", 2, 1.6, 0.1, None, "bernoulli", (18, 5, 7, 10)),
     "relu-skew": ("relu", 3, 1.0, 0.0, (1.0, 1.0, 1.0), "skew", (20, 0, 8, 12)),
-    "tanh-bernoulli": ("tanh", 3, 1.4, 0.1, None, "bernoulli", (10, 10, 10, 10)),
+    "gelu-bernoulli": ("gelu", 2, 1.4, 0.1, None, "bernoulli", (10, 10, 10, 10)),
 }
 
 
@@ -344,16 +362,15 @@ def test_mean_is_gain_times_score_plus_offset(kind, p):
 @pytest.mark.parametrize("kind", [Replacement, Additive])
 def test_offset_is_common_to_all_classes_for_odd_activations(kind):
     # standardised images, noise of mean 0 and variance 1, balanced classes
-    for activation in ("erf", "tanh"):
-        arch = Architecture(depth=3, activation=activation, w_var=1.4)
-        law = first_order(
-            arch, kind(p=0.9, noise=NOISES["uniform"]), PROBLEMS["balanced"]
-        )
-        assert np.abs(law.mean).max() > 0.01
-        np.testing.assert_allclose(law.offset, law.offset[:, :1] * np.ones((1, 4)), atol=1e-14)
-        # decisions are those of the nearest class mean
-        best = class_mean_scores(PROBLEMS["balanced"]).argmax(axis=1)
-        np.testing.assert_array_equal(law.decisions(), best)
+    problem = PROBLEMS["balanced"]
+    arch = Architecture(depth=3, activation="erf", w_var=1.4)
+    law = first_order(arch, kind(p=0.9, noise=NOISES["uniform"]), problem)
+    assert np.abs(law.mean).max() > 0.01
+    common = law.offset[:, :1] * np.ones((1, 4))
+    np.testing.assert_allclose(law.offset, common, atol=1e-14)
+    # decisions are those of the nearest class mean
+    best = class_mean_scores(problem).argmax(axis=1)
+    np.testing.assert_array_equal(law.decisions(), best)
 
 
 @pytest.mark.parametrize("kind", [Replacement, Additive])
@@ -391,13 +408,10 @@ def test_a_class_without_images_changes_nothing_for_the_others():
     np.testing.assert_allclose(wider.cov[:, :4, :4], base.cov, rtol=1e-12)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu", "gelu", "tanh"])
-@pytest.mark.parametrize("depth", [2, 3, 5])
+@networks
 def test_gain_is_positive(activation, depth):
     for b_var in (0.0, 0.1):
-        arch = Architecture(
-            depth=depth, activation=activation, w_var=1.4, b_var=b_var
-        )
+        arch = Architecture(depth=depth, activation=activation, w_var=1.4, b_var=b_var)
         for name, problem in (("uniform", "unbalanced"), ("bernoulli", "missing")):
             law = first_order(
                 arch, Replacement(p=0.75, noise=NOISES[name]), PROBLEMS[problem]
@@ -434,7 +448,7 @@ def test_accuracy_where_the_law_holds():
     # N << d and eps -> 0: 40 draws of the exact kernel
     problem = prototypes((15, 15, 15, 15), n_test=150, d=2000, spread=2.0, seed=5)
     arch = Architecture(depth=3, activation="erf")
-    noise = Replacement(p=0.985)
+    noise = Replacement(p=0.96)
     law = first_order(arch, noise, problem)
     draws = exact(
         arch,
@@ -448,7 +462,7 @@ def test_accuracy_where_the_law_holds():
         fn(problem.labels_test) for fn in (draws.accuracy, draws.stderr)
     )
     assert 0.5 < accuracy < 0.9
-    # .01: N/d = .03 and eps = .015 are small, not zero
+    # .01: N/d = .03 and eps = .04 are small, not zero
     assert abs(law.accuracy(problem.labels_test) - accuracy) < 5 * stderr + 0.01
     # the spread of what decisions see, and the mean
     measured = draws.law()
