@@ -110,6 +110,23 @@ def test_integral_with_one_factor_of_unequal_loadings():
     assert (np.abs(integral(cases) - p) < 0.04 + 5 * stderr).all()
 
 
+def test_error_is_of_second_order_in_what_one_factor_leaves():
+    pattern = np.zeros((4, 4))
+    pattern[0, 1] = pattern[1, 0] = 1.0
+    mean = np.array([0.3, 0.1, 0.0, 0.2])
+    sizes, errors = 2.0 ** -np.arange(1, 5), []
+    for size in sizes:
+        cov = np.eye(4) + size * pattern
+        difference = np.eye(4)[3][None, :] - np.eye(4)[:3]
+        gap = scipy.stats.multivariate_normal(
+            np.zeros(3), difference @ cov @ difference.T, abseps=1e-9, releps=1e-9
+        )
+        expected = gap.cdf(difference @ mean, rng=np.random.default_rng(0))
+        errors.append(win(mean[None], cov[None], np.array([3]))[0] - expected)
+    slope = np.polyfit(np.log(sizes), np.log(np.abs(errors)), 1)[0]
+    assert abs(slope - 2) < 0.3, (slope, errors)
+
+
 def random_laws(n=40, c=6, seed=0):
     rng = np.random.default_rng(seed)
     mean = rng.normal(size=(n, c))

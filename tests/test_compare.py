@@ -184,6 +184,15 @@ def test_spread_ratio_compares_what_decisions_see():
     np.testing.assert_allclose(again, got, rtol=1e-6)
 
 
+def test_spread_is_estimated_without_bias():
+    law, draws = make_law(), make_draws(draws=3)
+    mean = np.asarray(draws.outputs).mean(axis=1)
+    centred = mean - mean.mean(axis=-1, keepdims=True)
+    expected = centred.var(axis=0, ddof=1).sum(-1).mean() / law.gap_variance().mean()
+    got = compare(law, draws, LABELS).spread_ratio
+    np.testing.assert_allclose(got**2, expected, rtol=1e-12)
+
+
 def test_a_single_draw_has_no_spread():
     got = compare(make_law(), make_draws(draws=1), LABELS)
     assert np.isnan(got.spread_ratio)

@@ -273,6 +273,19 @@ def test_covariance_is_that_of_the_linear_response(case):
     np.testing.assert_allclose(again.cov, cov, rtol=1e-12, atol=1e-15 * cov.max())
 
 
+def test_covariance_with_few_images():
+    # Six images of four pixels: terms of relative order 1/N count. Bright test images
+    # and dim noise: theta_o is small, and theta* is not.
+    arch = Architecture(depth=2, activation="erf", w_var=1.4)
+    problem = prototypes((3, 2, 1), n_test=5, d=4, seed=3, kind="raw")
+    problem = dataclasses.replace(problem, x_test=problem.x_test + 1.5)
+    law = first_order(arch, Replacement(p=1.0, noise=NOISES["skew"]), problem)
+    sample = linear_response(arch, "skew", problem, 100_000)
+    z = z_scores(sample, np.asarray(law.cov))
+    assert np.sqrt((z**2).mean()) < 1.6
+    assert np.abs(z).max() < 5
+
+
 @pytest.mark.parametrize("name", MOMENTS)
 def test_noise_of_decisions_written_out(name):
     # theory/README.md (22) for balanced classes, with pixel vectors

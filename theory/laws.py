@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.accuracy import win_probability
+from theory.accuracy import win_probability, win_probability_iid
 from theory.errors import InputError
 
 # Labels come straight from a `Problem` or from NumPy.
@@ -153,17 +153,14 @@ class Draws:
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
             return right.mean(axis=(1, 2))
-        given_draw = [
-            OutputLaw(
-                mean=outputs[0],
-                cov=jnp.zeros((*outputs[0].shape, outputs.shape[-1]), outputs.dtype),
-                init_var=init_var,
-            )
-            .averaged(inits)
-            .accuracy(labels)
-            for outputs, init_var in zip(self.outputs, self.init_var, strict=True)
-        ]
-        return jnp.asarray(given_draw)
+        _check_inits(inits)
+        draws, _, n, c = self.outputs.shape
+        given_draw = win_probability_iid(
+            self.outputs.reshape(draws * n, c),
+            self.init_var.reshape(-1) / inits,
+            jnp.tile(labels, draws),
+        )
+        return given_draw.reshape(draws, n).mean(axis=1)
 
     def accuracy(self, labels: Labels, inits: int | None = None) -> float:
         """Returns the mean over draws of `accuracies`."""

@@ -1,0 +1,131 @@
+"""Blockwise loops that cover everything once, and the memory check."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from theory import blocks
+from theory.errors import InputError
+
+SIZES = [(1, 1), (1, 4), (3, 4), (4, 4), (5, 4), (8, 4), (11, 4), (11, 1), (11, 100)]
+
+
+@pytest.mark.parametrize(("n", "block"), SIZES)
+def test_starts_cover_every_row(n, block):
+    first = blocks.starts(n, block)
+    size = min(block, n)
+    covered = [np.arange(start, start + size) for start in first]
+    assert np.array_equal(np.unique(covered), np.arange(n))
+    assert len(first) == -(-n // size)
+
+
+@pytest.mark.parametrize(("n", "block"), SIZES)
+def test_map_rows(n, block):
+    traces = []
+
+    def fn(rows):
+        traces.append(rows.shape)
+        return {"sum": rows.sum(-1), "count": jnp.zeros_like(rows, jnp.int32) + 2}
+
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((n, 3)))
+    expected = {"sum": x.sum(-1), "count": jnp.full((n, 3), 2, jnp.int32)}
+    assert_close(blocks.map_rows(fn, x, block), expected)
+    assert_close(jax.jit(lambda x: blocks.map_rows(fn, x, block))(x), expected)
+    assert set(traces) == {(min(n, block), 3)}  # at this size alone
+
+
+def test_map_rows_traces_once_whatever_the_number_of_blocks():
+    def count(n):
+        traces = []
+        fn = lambda rows: traces.append(1) or rows
+        blocks.map_rows(fn, jnp.zeros((n, 2)), 4)
+        return len(traces)
+
+    assert count(40) == count(9)
+
+
+def entry(i, j, asymmetry=0.0):
+    """A symmetric function of the indices, up to a term that rounding would leave."""
+    return 100.0 * jnp.minimum(i, j) + jnp.maximum(i, j) + asymmetry * (i - j)
+
+
+def tile(n1, n2, block, **kwargs):
+    """The block function of `entry`, as a pytree."""
+
+    def at(i, j):
+        rows = i + jnp.arange(min(block, n1))[:, None]
+        columns = j + jnp.arange(min(block, n2))[None, :]
+        values = entry(rows, columns, **kwargs)
+        return {"double": values, "single": values.astype(jnp.float32)}
+
+    return at
+
+
+def whole(n1, n2):
+    return np.asarray(entry(np.arange(n1)[:, None], np.arange(n2)[None, :]))
+
+
+@pytest.mark.parametrize(("n", "block"), SIZES)
+@pytest.mark.parametrize("n2", [1, 4, 6])
+def test_fill(n, block, n2):
+    filled = blocks.fill(tile(n, n2, block), n, n2, block)
+    expected = whole(n, n2)
+    assert_close(
+        jax.tree.map(np.asarray, filled),
+        {"double": expected, "single": expected.astype(np.float32)},
+    )
+
+
+@pytest.mark.parametrize(("n", "block"), SIZES)
+def test_fill_symmetric(n, block):
+    filled = blocks.fill_symmetric(tile(n, n, block), n, block)
+    expected = whole(n, n)
+    assert_close(
+        jax.tree.map(np.asarray, filled),
+        {"double": expected, "single": expected.astype(np.float32)},
+    )
+
+
+@pytest.mark.parametrize(("n", "block"), SIZES)
+def test_fill_symmetric_bit_for_bit(n, block):
+    # f(i, j) and f(j, i) differ by rounding; the result must not
+    fn = tile(n, n, block, asymmetry=1e-12)
+    filled = np.asarray(blocks.fill_symmetric(fn, n, block)["double"])
+    assert np.array_equal(filled, filled.T)
+    assert_close(filled, whole(n, n))
+
+
+def test_symmetric_blocks_are_computed_once():
+    calls = []
+
+    def fn(i, j):
+        jax.debug.callback(lambda i, j: calls.append((int(i), int(j))), i, j)
+        return jnp.zeros((4, 4))
+
+    jax.block_until_ready(blocks.fill_symmetric(fn, 12, 4))
+    jax.effects_barrier()
+    assert sorted(calls) == [(0, 0), (0, 4), (0, 8), (4, 4), (4, 8), (8, 8)]
+
+
+# --- memory --------------------------------------------------------------------
+
+
+def test_available_bytes():
+    free = blocks.available_bytes()
+    assert free is None or 2**20 < free < 2**50
+
+
+def test_check_memory(monkeypatch):
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 3 * 2**29)
+    blocks.check_memory(3 * 2**29, "it", "do less")  # what is free may be used
+    with pytest.raises(
+        InputError, match=r"^it needs 2 GiB and 1\.5 GiB are free: do less\.$"
+    ):
+        blocks.check_memory(2**31, "it", "do less")
+
+
+def test_nothing_is_refused_where_nothing_tells(monkeypatch):
+    monkeypatch.setattr(blocks, "available_bytes", lambda: None)
+    blocks.check_memory(2**80, "it", "do less")
