@@ -243,6 +243,21 @@ def test_a_sweep_of_the_strength_compiles_once(make):
     assert len(set(means)) == 3
 
 
+@pytest.mark.xfail(
+    strict=True, reason="JAX compares registered dataclasses by their fields alone"
+)
+def test_no_two_laws_look_alike_to_jit():
+    # Treedefs are keys of the jit cache. Where those of two classes are equal and
+    # their hashes collide (one process in 30), the one is computed for the other.
+    laws = [make(0.5) for make in CORRUPTIONS.values()] + list(NOISES.values())
+    structures = {}
+    for law in laws:
+        structures.setdefault(repr(jax.tree.structure(law)), law)
+    different = list(map(jax.tree.structure, structures.values()))
+    for i, one in enumerate(different):
+        assert all(one != other for other in different[:i])
+
+
 def test_gradients_in_the_level_are_those_of_the_moments():
     x = jnp.asarray([[0.3, -1.2]])
 

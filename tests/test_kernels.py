@@ -23,7 +23,7 @@ KEY = jax.random.key(0)
 
 # n1, n2, d; drawn once. Few sizes of kernels: neural-tangents runs eagerly, and every
 # operation compiles once per size.
-SHAPES = ((1, 5, 3), (5, 1, 8), (5, 5, 2), (1, 1, 6), (5, 5, 17))
+SHAPES = ((1, 3, 3), (3, 1, 8), (3, 3, 2), (1, 1, 6), (3, 3, 17))
 WIDTHS = (11, 7, 5, 13, 3)
 # Parametrisation, whether biases have a variance, the factor of the table's w_var.
 SETTINGS = {
@@ -32,7 +32,7 @@ SETTINGS = {
     "standard, biases from zero": ("standard", False, 1.0),
 }
 # Gauss-Hermite nodes per dimension of neural-tangents' quadrature.
-NODES = 150
+NODES = 100
 
 
 @functools.cache
@@ -302,7 +302,11 @@ RATES = {
     "trained biases": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "all different": ((0.3, 2.0, 0.7), (1.5, 0.2, 0.6)),
 }
-NETWORKS = [("relu", 1.7, 0.3), ("erf", 2.0, 0.0)]
+NETWORKS = [
+    ("relu", 1.7, 0.3),
+    # biases that start at zero; the same code as above, hence weekly
+    pytest.param("erf", 2.0, 0.0, marks=pytest.mark.slow),
+]
 BY_NAME = {case.name: case for case in helpers.CASES}
 
 
@@ -498,7 +502,7 @@ def small_blocks(monkeypatch):
 def test_any_number_of_points(small_blocks):
     arch = Architecture(depth=2, activation="erf", w_var=1.3, b_var=0.2)
     y = jnp.asarray(np.random.default_rng(8).standard_normal((6, 3)))
-    for n in (1, 3, 4, 5, 8, 11):
+    for n in (1, 3, 5, 11):
         x = jnp.asarray(np.random.default_rng(n).standard_normal((n, 3)))
         gram = kernels.gram(x, arch)
         assert np.array_equal(gram.ntk, gram.ntk.T)
@@ -507,6 +511,13 @@ def test_any_number_of_points(small_blocks):
             cov = kernels.first_layer_covariance(x, x2, arch)
             whole = kernels.propagate(q1[:, None], q2[None, :], cov, arch)
             helpers.assert_close(ours, whole)
+
+
+def test_blocks_are_mirrored_bit_for_bit(small_blocks):
+    # two copies of its variances are rounded differently
+    gram = kernels.gram(Z, shared(BY_NAME["monomial3"]))
+    for kernel in jax.tree.leaves(gram):
+        assert np.array_equal(kernel, kernel.T)
 
 
 def test_a_sweep_compiles_once():
