@@ -25,6 +25,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from theory.errors import InputError, unknown
+from theory.records import record, static
 
 Apply = Callable[[PyTree, Array], typing.Any]  # Flax: `model.apply`
 
@@ -43,13 +44,7 @@ OPTIMISERS = ("adam", "sgd", "momentum", "gd")
 NOISE_REGIMES = ("frozen", "fresh")
 
 
-def _static(default):
-    return dataclasses.field(default=default, metadata={"static": True})
-
-
-@jax.tree_util.register_dataclass
-@typing.no_type_check  # fields hold tracers inside JAX
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class TrainConfig:
     """How a network is trained. Hashable; under jit the numbers are traced.
 
@@ -71,14 +66,14 @@ class TrainConfig:
             every epoch; static.
     """
 
-    loss: str = _static("mse")
-    optimiser: str = _static("adam")
+    loss: str = static(default="mse")
+    optimiser: str = static(default="adam")
     learning_rate: float = 1e-4
     momentum: float = 0.9
-    batch_size: int = _static(250)
+    batch_size: int = static(default=250)
     epochs: int = 25
     stop_loss: float | None = None
-    noise_regime: str = _static("frozen")
+    noise_regime: str = static(default="frozen")
 
     def check(self) -> None:
         """Raises `InputError` unless the settings make sense. Host only."""
@@ -123,9 +118,7 @@ class TrainConfig:
         return n if self.optimiser == "gd" else min(self.batch_size, n)
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Member:
     """One network in training.
 

@@ -17,10 +17,11 @@ from experiments import _runner, _settings, accuracy_curve
 from ntk_corrupt.results import RunDirectory
 from theory.errors import InputError
 
+LEVELS = (0.5, 0.9)
 TINY = {
     "n_train": 60,
     "n_test": 40,
-    "p": (0.5, 0.9),
+    "p": LEVELS,
     "draws": 2,
     "inits": 2,
     "width": 16,
@@ -60,7 +61,7 @@ def finished(tmp_path_factory):
 
 def test_there_is_a_row_for_every_route_level_and_subset(finished):
     _, rows = finished
-    asked = {(route, p) for route in accuracy_curve.ROUTES for p in TINY["p"]}
+    asked = {(route, p) for route in accuracy_curve.ROUTES for p in LEVELS}
     assert {(row["route"], row["p"]) for row in rows} == asked
     assert len(rows) == len(asked)
 
@@ -171,7 +172,7 @@ def test_subsets_differ_and_share_the_test_images():
     assert not np.array_equal(one.x_train, two.x_train)
     np.testing.assert_array_equal(one.x_test, two.x_test)
     keys = [jax.random.key_data(_settings.corruption_key(tiny(), s)) for s in (0, 1)]
-    assert not np.array_equal(*keys)
+    assert not np.array_equal(keys[0], keys[1])
 
 
 def test_noise_is_read_with_its_parameters():

@@ -199,9 +199,6 @@ def test_a_single_draw_has_no_spread():
     assert np.isfinite(got.gap)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ZeroDivisionError, reason="the ratio of spreads divides by zero"
-)
 def test_without_spread_the_ratio_is_not_a_number():
     # p = 0: all draws are alike
     still = Draws(outputs=jnp.repeat(make_draws(draws=1).outputs, 2, axis=0))

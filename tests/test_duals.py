@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.special
 
-from theory import activations, duals
+from theory import activations, duals, hermite
 from theory.errors import InputError
 
 VARIANCES = ((1e-3, 1e-3), (1.0, 1.0), (3.0, 3.0), (0.3, 3.0))
@@ -250,7 +250,7 @@ def test_derivatives_are_finite_at_the_edges(case):
 @pytest.mark.parametrize("terms", [24, 256])
 def test_error_bounds_the_truncation(case, terms):
     known = dual_of(case)
-    dual = duals.Quadrature(known.fn, terms, known.curvature_jump)
+    dual = hermite.Quadrature(known.fn, terms, known.curvature_jump)
     variances = [(0.3, 0.3), (3.0, 3.0), (0.3, 3.0)]
     correlations = (0.5, -0.5, 0.9, -0.9, 0.999, -0.999, 1.0, -1.0)
     errors, _ = relative_errors(case, dual, variances, correlations)

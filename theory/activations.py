@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from theory import duals
+from theory import duals, hermite
 from theory.errors import InputError, unknown
 
 
@@ -76,7 +76,7 @@ def custom(
         curvature_jump: phi''(0+) - phi''(0-), where there is one.
     """
     label = name or getattr(fn, "__name__", "custom")
-    return Activation(label, fn, duals.Quadrature(fn, terms, curvature_jump))
+    return Activation(label, fn, hermite.Quadrature(fn, terms, curvature_jump))
 
 
 _REGISTRY = {

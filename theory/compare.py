@@ -27,7 +27,7 @@ class Comparison:
         intercept: of that line.
         r2: share of the second's variance that it explains.
         spread_ratio: standard deviation over draws, second over first, of what
-            decisions see; NaN where either has a single draw.
+            decisions see; NaN where either has a single draw, or both none of it.
         common_draws: whether both saw the same corrupted images.
     """
 
@@ -69,8 +69,16 @@ def _spread(route: OutputLaw | Draws) -> float:
         # as measured: the mean over the initialisations at hand, their share included
         deviation = np.asarray(route.outputs, float).mean(axis=1)
         deviation = deviation - deviation.mean(axis=-1, keepdims=True)
+        # from the first draw: equal draws then have no spread, rather than rounding
+        deviation = deviation - deviation[:1]
         return float(np.sqrt(deviation.var(axis=0, ddof=1).sum(-1).mean()))
     return float(jnp.sqrt(route.gap_variance().mean()))
+
+
+def _ratio(over: float, under: float) -> float:
+    """over/under, NaN for 0/0 and infinite for x/0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.float64(over) / np.float64(under))
 
 
 def _have_common_draws(a: OutputLaw | Draws, b: OutputLaw | Draws) -> bool:
@@ -118,7 +126,7 @@ def compare(
         ]
         gap_stderr = float(np.linalg.norm(errors)) if errors else float("nan")
     centred_x, centred_y = x - x.mean(), y - y.mean()
-    slope = float((centred_x * centred_y).sum() / (centred_x**2).sum())
+    slope = _ratio((centred_x * centred_y).sum(), (centred_x**2).sum())
     residual = centred_y - slope * centred_x
     return Comparison(
         agreement=float((freq_a * freq_b).sum(-1).mean()),
@@ -127,7 +135,7 @@ def compare(
         gap_stderr=gap_stderr,
         slope=slope,
         intercept=float(y.mean() - slope * x.mean()),
-        r2=float(1 - (residual**2).sum() / (centred_y**2).sum()),
-        spread_ratio=_spread(second) / _spread(first),
+        r2=1 - _ratio((residual**2).sum(), (centred_y**2).sum()),
+        spread_ratio=_ratio(_spread(second), _spread(first)),
         common_draws=common,
     )

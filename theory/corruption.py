@@ -1,4 +1,4 @@
-"""Corruptions of images and the iid noises they are made of.
+"""Corruptions of images, of which networks get samples and the theory moments.
 
 One definition serves both sides: samples to the networks, exact moments per pixel to
 the theory. Pixels are corrupted independently. A sample depends on the key, the draw
@@ -10,224 +10,18 @@ Reference: theory/README.md (3)-(4); arXiv 2606.11319, appendix C.
 """
 
 import abc
-import dataclasses
 import math
-import typing
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.errors import InputError
-
-Scalar = Float[Array, ""] | float
-RawMoments = tuple[Scalar, Scalar, Scalar, Scalar]
-
-
-@typing.dataclass_transform(frozen_default=True)
-def _record(cls):
-    """A frozen dataclass that JAX sees as a pytree of its traced fields."""
-    return jax.tree_util.register_dataclass(
-        typing.no_type_check(dataclasses.dataclass(frozen=True)(cls))
-    )
+from theory.noises import Bernoulli, Noise, Normal, Scalar, Uniform, float32
+from theory.records import record
 
 
-class Noise(abc.ABC):
-    """The law of one noise pixel: a sampler and its four raw moments."""
-
-    @abc.abstractmethod
-    def sample(self, key: Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
-        """Returns iid float32 noise; the key is consumed."""
-
-    @abc.abstractmethod
-    def raw_moments(self) -> RawMoments:
-        """Returns E z, E z^2, E z^3, E z^4."""
-
-    def check(self) -> None:
-        """Raises `InputError` on parameters that make no law. Host only."""
-        for field in dataclasses.fields(typing.cast(typing.Any, self)):
-            value = getattr(self, field.name)
-            if not callable(value) and not all(
-                math.isfinite(float(v)) for v in jax.tree.leaves(value)
-            ):
-                raise InputError(
-                    f"`{field.name}` of {type(self).__name__} must be finite, "
-                    f"got {value}."
-                )
-
-
-def _positive(noise: Noise, name: str) -> None:
-    if not float(getattr(noise, name)) > 0:
-        raise InputError(
-            f"`{name}` of {type(noise).__name__} must be positive, "
-            f"got {getattr(noise, name)}."
-        )
-
-
-def _raw_from_central(
-    mean: Scalar, var: Scalar, third: Scalar, fourth: Scalar
-) -> RawMoments:
-    return (
-        mean,
-        mean**2 + var,
-        mean**3 + 3 * mean * var + third,
-        mean**4 + 6 * mean**2 * var + 4 * mean * third + fourth,
-    )
-
-
-def _f32(value: Scalar) -> Array:
-    return jnp.asarray(value, jnp.float32)
-
-
-@_record
-class Uniform(Noise):
-    """Uniform on [low, high]. U(-sqrt 3, sqrt 3) has mean 0 and variance 1."""
-
-    low: Scalar = 0.0
-    high: Scalar = 1.0
-
-    def sample(self, key, shape):
-        """See `Noise.sample`."""
-        low, high = _f32(self.low), _f32(self.high)
-        return low + (high - low) * jax.random.uniform(key, shape, jnp.float32)
-
-    def raw_moments(self):
-        """See `Noise.raw_moments`; the sum form does not cancel for high near low."""
-        low, high = self.low, self.high
-        return tuple(
-            sum(low**i * high ** (k - i) for i in range(k + 1)) / (k + 1)
-            for k in range(1, 5)
-        )
-
-    def check(self):
-        """See `Noise.check`."""
-        super().check()
-        if not float(self.low) < float(self.high):
-            raise InputError(
-                f"`low` of Uniform must be below `high`, got {self.low}, {self.high}."
-            )
-
-
-@_record
-class Normal(Noise):
-    """Gaussian noise."""
-
-    loc: Scalar = 0.0
-    scale: Scalar = 1.0
-
-    def sample(self, key, shape):
-        """See `Noise.sample`."""
-        z = jax.random.normal(key, shape, jnp.float32)
-        return _f32(self.loc) + _f32(self.scale) * z
-
-    def raw_moments(self):
-        """See `Noise.raw_moments`."""
-        return _raw_from_central(self.loc, self.scale**2, 0.0, 3 * self.scale**4)
-
-    def check(self):
-        """See `Noise.check`."""
-        super().check()
-        _positive(self, "scale")
-
-
-@_record
-class Laplace(Noise):
-    """Laplace noise of density exp(-|z - loc|/scale)/(2 scale), variance 2 scale^2."""
-
-    loc: Scalar = 0.0
-    scale: Scalar = 1.0
-
-    def sample(self, key, shape):
-        """See `Noise.sample`."""
-        z = jax.random.laplace(key, shape, jnp.float32)
-        return _f32(self.loc) + _f32(self.scale) * z
-
-    def raw_moments(self):
-        """See `Noise.raw_moments`."""
-        return _raw_from_central(self.loc, 2 * self.scale**2, 0.0, 24 * self.scale**4)
-
-    def check(self):
-        """See `Noise.check`."""
-        super().check()
-        _positive(self, "scale")
-
-
-@_record
-class Bernoulli(Noise):
-    """One with probability `prob`, else zero."""
-
-    prob: Scalar = 0.5
-
-    def sample(self, key, shape):
-        """See `Noise.sample`."""
-        u = jax.random.uniform(key, shape, jnp.float32)
-        return (u < _f32(self.prob)).astype(jnp.float32)
-
-    def raw_moments(self):
-        """See `Noise.raw_moments`."""
-        return (self.prob,) * 4
-
-    def check(self):
-        """See `Noise.check`."""
-        super().check()
-        if not 0 <= float(self.prob) <= 1:
-            raise InputError(f"`prob` of Bernoulli must be in [0, 1], got {self.prob}.")
-
-
-@_record
-class Rademacher(Noise):
-    """Plus or minus `scale` with equal probability."""
-
-    scale: Scalar = 1.0
-
-    def sample(self, key, shape):
-        """See `Noise.sample`."""
-        return _f32(self.scale) * jax.random.rademacher(key, shape, jnp.float32)
-
-    def raw_moments(self):
-        """See `Noise.raw_moments`."""
-        return (0.0, self.scale**2, 0.0, self.scale**4)
-
-    def check(self):
-        """See `Noise.check`."""
-        super().check()
-        _positive(self, "scale")
-
-
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True)
-class CustomNoise(Noise):
-    """Any iid noise: a sampler `(key, shape) -> float32` and E z^k for k = 1 ... 4."""
-
-    sampler: Callable = dataclasses.field(metadata={"static": True})
-    moments: RawMoments
-
-    def sample(self, key, shape):
-        """See `Noise.sample`."""
-        return self.sampler(key, shape).astype(jnp.float32)
-
-    def raw_moments(self):
-        """See `Noise.raw_moments`."""
-        return self.moments
-
-    def check(self):
-        """See `Noise.check`; the moments must be those of some law (Hamburger)."""
-        super().check()
-        if len(self.moments) != 4:
-            raise InputError(
-                f"`moments` of CustomNoise must be four, got {len(self.moments)}."
-            )
-        m1, m2, m3, m4 = map(float, self.moments)
-        hankel = jnp.array([[1, m1, m2], [m1, m2, m3], [m2, m3, m4]])
-        if float(jnp.linalg.eigvalsh(hankel)[0]) < -1e-6 * m4:
-            raise InputError(f"`moments` {self.moments} belong to no random variable.")
-
-
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class PixelMoments:
     """Exact moments of corrupted pixels, each of the shape of the clean images.
 
@@ -275,9 +69,7 @@ def _check_p(p: Scalar) -> None:
         raise InputError(f"`p` must be a corruption level in [0, 1], got {float(p)}.")
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Replacement(Corruption):
     """Each pixel is replaced by noise with probability p: x~ = z or x.
 
@@ -290,7 +82,7 @@ class Replacement(Corruption):
     def apply(self, key, x):
         """See `Corruption.apply`."""
         mask_key, noise_key = jax.random.split(key)
-        replaced = jax.random.uniform(mask_key, x.shape, jnp.float32) < _f32(self.p)
+        replaced = jax.random.uniform(mask_key, x.shape, jnp.float32) < float32(self.p)
         return jnp.where(
             replaced, self.noise.sample(noise_key, x.shape).astype(x.dtype), x
         )
@@ -313,9 +105,7 @@ def BinaryReplacement(p: Scalar) -> Replacement:  # a constructor, spelt like th
     return Replacement(p=p, noise=Bernoulli(0.5))
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Additive(Corruption):
     """Each pixel fades as noise comes in: x~ = (1 - p) x + p z.
 
@@ -350,9 +140,7 @@ class Additive(Corruption):
         self.noise.check()
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class ClippedAdditive(Corruption):
     """Uniform noise of width sigma, clipped: x~ = clip(x + U(-sigma/2, sigma/2), 0, 1).
 
@@ -410,7 +198,8 @@ def corrupt(
 ) -> Float[Array, "n d"]:
     """Returns corrupted copy number `draw` of the images `x`.
 
-    The same (key, draw) gives the same copy in float32 and float64, to every route.
+    The same (key, draw) gives the same copy in float32 and float64, to every route; up
+    to a rounding in float32, by which compiled and op-by-op noise may differ.
 
     Args:
         noise: the corruption.

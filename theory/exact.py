@@ -105,6 +105,7 @@ def exact(
     """
     problem.check()
     arch.check()
+    kernels.check_ntk(arch)
     noise.check()
     noise.check_images(problem.x_train)
     if draws < 1:

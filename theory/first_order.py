@@ -11,7 +11,6 @@ noise and balanced classes. No constant is fitted.
 """
 
 import dataclasses
-import typing
 from typing import NamedTuple
 
 import jax
@@ -20,14 +19,13 @@ from jaxtyping import Array, Float
 
 from theory.corruption import Additive, Corruption, Replacement
 from theory.errors import InputError
-from theory.kernels import propagate, propagate_diag
+from theory.kernels import check_ntk, propagate, propagate_diag
 from theory.laws import OutputLaw
 from theory.problem import Architecture, Problem
+from theory.records import record
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class FirstOrderLaw(OutputLaw):
     """An `OutputLaw` with the parts of the class-mean rule.
 
@@ -231,6 +229,5 @@ def first_order(
     problem.check()
     arch.check()
     noise.check()
-    if arch.depth > 1 and not arch.phi.trainable:
-        raise InputError(f"{arch.phi.name} has no NTK: choose another activation.")
+    check_ntk(arch)
     return _first_order(arch, noise, problem)

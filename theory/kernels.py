@@ -10,9 +10,7 @@ References: Neal 1996; Lee et al. 2018, arXiv:1711.00165; Jacot et al. 2018,
 arXiv:1806.07572.
 """
 
-import dataclasses
 import functools
-import typing
 
 import jax
 import jax.core
@@ -22,14 +20,13 @@ from jaxtyping import Array, Float
 from theory import blocks
 from theory.errors import InputError
 from theory.problem import Architecture
+from theory.records import record
 
 # Rows per block: three float64 blocks of this size fit a core's second-level cache.
 _BLOCK = 256
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class KernelPair:
     """Kernels of the outputs between two sets of points, or along a diagonal.
 
@@ -117,14 +114,21 @@ def truncation_error(x: Float[Array, "n d"], arch: Architecture) -> Float[Array,
     return worst
 
 
+def check_ntk(arch: Architecture) -> None:
+    """Raises `InputError` if the architecture has no tangent kernel."""
+    if arch.depth > 1 and not arch.phi.trainable:
+        raise InputError(
+            f"{arch.phi.name} has no NTK, its slope vanishes: use theory.nngp, or "
+            "another activation."
+        )
+
+
 def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
     """Host checks of the public entries; shapes are known under tracing too."""
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arch)):
         arch.check()
-    if ntk and arch.depth > 1 and not arch.phi.trainable:
-        raise InputError(
-            f"{arch.phi.name} has no NTK, its slope vanishes: use theory.nngp."
-        )
+    if ntk:
+        check_ntk(arch)
     for x in xs:
         if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
             raise InputError(

@@ -7,15 +7,14 @@ one to the other without bias.
 """
 
 import dataclasses
-import typing
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from theory.accuracy import win_probability, win_probability_iid
 from theory.errors import InputError
+from theory.records import record
 
 # Labels come straight from a `Problem` or from NumPy.
 Labels = Int[Array, " n"] | Int[np.ndarray, " n"]
@@ -26,9 +25,7 @@ def _check_inits(inits: int) -> None:
         raise InputError(f"`inits` must be at least 1, got {inits}.")
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class OutputLaw:
     """Gaussian law of the outputs at every test point.
 
@@ -101,9 +98,7 @@ def _check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
         )
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Draws:
     """Outputs on the test points for each corruption draw and initialisation.
 
@@ -152,7 +147,7 @@ class Draws:
         labels = jnp.asarray(labels)
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
-            return right.mean(axis=(1, 2))
+            return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
         _check_inits(inits)
         draws, _, n, c = self.outputs.shape
         given_draw = win_probability_iid(

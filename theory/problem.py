@@ -5,7 +5,6 @@ Letters of the shapes, used in all of `theory` and `ntk_corrupt`: `n_train` and
 """
 
 import dataclasses
-import typing
 from collections.abc import Sequence
 
 import jax
@@ -15,11 +14,10 @@ from jaxtyping import Array, Float, Int
 
 from theory import activations
 from theory.errors import InputError
+from theory.records import record, static
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check  # fields hold tracers and shapes inside JAX
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Problem:
     """Clean training images with labels, and the clean images to classify.
 
@@ -35,7 +33,7 @@ class Problem:
     labels_train: Int[Array, " n_train"]
     x_test: Float[Array, "n_test d"]
     labels_test: Int[Array, " n_test"]
-    num_classes: int = dataclasses.field(metadata={"static": True})
+    num_classes: int = static()
 
     @property
     def y(self) -> Float[Array, "n_train c"]:
@@ -103,9 +101,7 @@ class Problem:
             )
 
 
-@jax.tree_util.register_dataclass
-@typing.no_type_check
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@record(kw_only=True)
 class Architecture:
     """A multilayer perceptron: `depth` weight layers, one activation between them.
 
@@ -125,10 +121,8 @@ class Architecture:
             start at zero and are trained: `b_var=0.0` and `b_rates` of 1.
     """
 
-    depth: int = dataclasses.field(metadata={"static": True})
-    activation: str | activations.Activation = dataclasses.field(
-        metadata={"static": True}
-    )
+    depth: int = static()
+    activation: str | activations.Activation = static()
     w_var: Float[Array, ""] | float = 1.0
     b_var: Float[Array, ""] | float = 0.0
     w_rates: Sequence[float] | None = None

@@ -52,11 +52,10 @@ def gradient_flow(kernel: Float[Array, "n n"], time: Float[Array, ""]) -> Smooth
     classes, with unit learning rate: `time` is learning rate times steps.
     """
     values, vectors = jnp.linalg.eigh(kernel)
-    decay = values * time
-    # (1 - e^{-x})/x is 1 at x = 0, where the kernel learns nothing in finite time
-    inside = decay != 0
-    safe = jnp.where(inside, decay, 1.0)
-    weights = time * jnp.where(inside, -jnp.expm1(-safe) / safe, 1.0)
+    # (1 - e^{-values time})/values tends to `time` where there is nothing to learn
+    inside = values * time != 0
+    safe = jnp.where(inside, values, 1.0)
+    weights = jnp.where(inside, -jnp.expm1(-safe * time) / safe, time)
     return Smoother(
         lambda rhs: vectors @ (weights[:, None] * (vectors.T @ rhs)),
         values[0] / values[-1],

@@ -1,0 +1,170 @@
+"""Duals of any activation, by the Hermite series of theory/README.md (6)."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from theory import duals
+from theory._numerics import correlation
+
+# Terms of a series summed per pass over a block, so that it is read less often.
+_GROUP = 8
+
+
+@functools.cache
+def _hermite_rule(terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Nodes, Gaussian weights and orthonormal Hermite polynomials (terms, nodes).
+
+    Gauss-Legendre on [-13, 0] and [0, 13]: a kink at zero, where activations have
+    theirs, falls on the border and costs nothing. The number of nodes resolves the
+    oscillations of the last polynomial, of wave number sqrt(terms).
+    """
+    reach = 13.0
+    count = 64 + int(2 * reach * math.sqrt(terms) / math.pi)
+    t, w = np.polynomial.legendre.leggauss(count)
+    half = reach * (t + 1) / 2
+    nodes = np.concatenate([-half[::-1], half])
+    weights = np.concatenate([w[::-1], w]) * reach / 2
+    weights = weights * np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi)
+    hermite = np.empty((terms, nodes.size))
+    hermite[0], previous = 1.0, np.zeros_like(nodes)
+    for n in range(1, terms):
+        hermite[n] = (nodes * hermite[n - 1] - math.sqrt(n - 1) * previous) / n**0.5
+        previous = hermite[n - 1]
+    return nodes, weights, hermite
+
+
+@functools.cache
+def _ramp_series(terms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of r^n in the pair of u_+^2/2 at unit variances."""
+    nodes, weights, hermite = _hermite_rule(terms)
+    ramp = np.maximum(nodes, 0)
+    value, slope = ((hermite @ (weights * f)) ** 2 for f in (ramp**2 / 2, ramp))
+    return value, slope
+
+
+class _Spectrum(NamedTuple):
+    """Hermite coefficients of phi and phi', last axis `terms`, and mean squares."""
+
+    phi: Float[Array, "... terms"]
+    dphi: Float[Array, "... terms"]
+    square: duals.DualPair
+
+
+@dataclasses.dataclass(frozen=True)
+class Quadrature:
+    """The dual of any activation by its Hermite series, theory/README.md (6).
+
+        value = sum_n a_n(q1) a_n(q2) r^n,  a_n(q) = E[phi(sqrt(q) z) he_n(z)],
+        slope = the same with phi' in place of phi,  r = cov/sqrt(q1 q2).
+
+    A jump of phi'' at zero makes the series of the slope decay like n^(-5/2) only;
+    given the jump, the part that does so is summed in closed form (relu's dual).
+
+    Cost: O(terms) per entry, less where |r| is small: the sum stops at the power of
+    the largest |r| that drops below the dtype's resolution. The diagonal is one-
+    dimensional quadrature, exact for functions that are smooth apart from zero.
+    Validity: `error(q)` measures what is left out, by Parseval, relative to the
+    diagonal; it is attained only as r tends to one, elsewhere |r|^terms times smaller.
+    At q = 1, 3, 10 it is 2e-13, 1e-10, 1e-5 for tanh, 4e-8, 4e-7, 4e-6 for elu.
+    Kinks and jumps of phi itself need a closed form. Forward-mode derivatives only.
+
+    Attributes:
+        fn: the activation, elementwise in jax.numpy.
+        terms: number of terms of the series.
+        curvature_jump: phi''(0+) - phi''(0-).
+    """
+
+    fn: Callable[[Array], Array]
+    terms: int = 256
+    curvature_jump: float = 0.0
+
+    def _spectrum(self, q: Float[Array, "..."]) -> _Spectrum:
+        nodes, weights, hermite = (
+            jnp.asarray(part, q.dtype)
+            for part in _hermite_rule(math.ceil(self.terms / _GROUP) * _GROUP)
+        )
+        u = jnp.sqrt(q)[..., None] * nodes.reshape((1,) * q.ndim + (-1,))
+        phi, dphi = jax.jvp(self.fn, (u,), (jnp.ones_like(u),))
+        weights = weights.reshape((1,) * q.ndim + (-1,))
+        coefficients = functools.partial(
+            jnp.einsum, "...x,tx->...t", precision=jax.lax.Precision.HIGHEST
+        )
+        return _Spectrum(
+            coefficients(phi * weights, hermite),
+            coefficients(dphi * weights, hermite),
+            duals.DualPair((weights * phi**2).sum(-1), (weights * dphi**2).sum(-1)),
+        )
+
+    def pair(
+        self,
+        q1: Float[Array, "..."],
+        q2: Float[Array, "..."],
+        cov: Float[Array, "..."],
+    ) -> duals.DualPair:
+        """See `Dual.pair`."""
+        r = correlation(q1, q2, cov)
+        one, two = self._spectrum(q1), self._spectrum(q2)
+        # the smallest n with max|r|^n below resolution; all terms where |r| is one
+        resolution = jnp.finfo(r.dtype).eps
+        decay = -jnp.log(jnp.minimum(jnp.abs(jax.lax.stop_gradient(r)).max(), 1.0))
+        needed = -math.log(resolution) / jnp.maximum(decay, 1e-30)
+        groups = math.ceil(self.terms / _GROUP)
+        last = jnp.minimum(needed / _GROUP, groups - 1.0).astype(jnp.int32)
+        ramp_scale = self.curvature_jump**2 * jnp.sqrt(q1) * jnp.sqrt(q2)
+        ramp_scales = duals.DualPair(
+            ramp_scale * jnp.sqrt(q1) * jnp.sqrt(q2), ramp_scale
+        )
+
+        def coefficients(group, part):
+            factors = [
+                jax.lax.dynamic_slice_in_dim(
+                    one_or_two[part], group * _GROUP, _GROUP, -1
+                )
+                for one_or_two in (one, two)
+            ]
+            products = [factors[0][..., n] * factors[1][..., n] for n in range(_GROUP)]
+            if not self.curvature_jump:
+                return products
+            series = jnp.asarray(_ramp_series(groups * _GROUP)[part], r.dtype)
+            return [
+                product - ramp_scales[part] * series[group * _GROUP + n]
+                for n, product in enumerate(products)
+            ]
+
+        def horner(i, sums):
+            totals = []
+            for part in (0, 1):
+                total = sums[part]
+                for coefficient in reversed(coefficients(last - i, part)):
+                    total = total * r + coefficient
+                totals.append(total)
+            return tuple(totals)
+
+        sums = jax.lax.fori_loop(0, last + 1, horner, (jnp.zeros_like(r),) * 2)
+        if not self.curvature_jump:
+            return duals.DualPair(*sums)
+        ramp = duals.ramp(q1, q2, cov)
+        return duals.DualPair(
+            *(sums[part] + self.curvature_jump**2 * ramp[part] for part in (0, 1))
+        )
+
+    def diag(self, q: Float[Array, "..."]) -> duals.DualPair:
+        """See `Dual.diag`."""
+        return self._spectrum(q).square
+
+    def error(self, q: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Dual.error`: how far `pair` at u = v is from `diag`."""
+        series, exact = self.pair(q, q, q), self.diag(q)
+        relative = [
+            jnp.abs(part - total) / jnp.where(total == 0, 1.0, total)
+            for part, total in zip(series, exact, strict=True)
+        ]
+        return jnp.maximum(*relative)
