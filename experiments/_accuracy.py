@@ -191,7 +191,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         linewidth=1,
         label="nearest class mean",
     )
-    plots.corruption_axis(ax, levels)
+    plots.corruption_axis(ax, np.array(levels))
     ax.set_ylim(0, 1)
     ax.legend(loc="upper right", fontsize="small", frameon=True, edgecolor="none")
     fig.suptitle(_settings.title(rows[0]), fontsize="medium")
@@ -218,13 +218,13 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
             if line["route"] == route and line.get(inits, (None,))[0] is not None
         ]
         if points:
-            p, accuracy, stderr = zip(*points, strict=True)
+            p, accuracy, stderr = np.array(points, float).T
             trained = route == "network"
             plots.accuracy_curves(
                 ax,
                 p,
                 accuracy,
-                np.nan_to_num(np.asarray(stderr, float)),
+                np.nan_to_num(stderr),
                 label=label,
                 color=colour,
                 marker="o" if trained else "",

@@ -79,8 +79,9 @@ def test_fill(n, block, n2):
 
 
 @pytest.mark.parametrize(("n", "block"), SIZES)
-def test_fill_symmetric(n, block):
-    filled = blocks.fill_symmetric(tile(n, n, block), n, block)
+def test_fill_upper_and_mirror(n, block):
+    upper = blocks.fill_upper(tile(n, n, block), n, block)
+    filled = jax.tree.map(lambda matrix: blocks.mirror(matrix, block), upper)
     expected = whole(n, n)
     assert_close(
         jax.tree.map(np.asarray, filled),
@@ -95,7 +96,7 @@ def test_symmetric_blocks_are_computed_once():
         jax.debug.callback(lambda i, j: calls.append((int(i), int(j))), i, j)
         return jnp.zeros((4, 4))
 
-    jax.block_until_ready(blocks.fill_symmetric(fn, 12, 4))
+    jax.block_until_ready(blocks.fill_upper(fn, 12, 4))
     jax.effects_barrier()
     assert sorted(calls) == [(0, 0), (0, 4), (0, 8), (4, 4), (4, 8), (8, 8)]
 

@@ -131,6 +131,14 @@ def test_against_the_oracle_at_large_variance(case):
     assert np.all(errors <= tolerance), errors.max(axis=1)
 
 
+@over([case for case in helpers.CASES if case.kind == "quadrature"])
+@pytest.mark.parametrize("r", [0.02, 0.4, 0.7])
+def test_the_series_stops_no_sooner_than_it_may(case, r):
+    # the largest correlation of a block decides how many terms are summed
+    errors, _ = relative_errors(case, dual_of(case), [(3.0, 3.0)], (r, -r, 0.0))
+    assert np.all(errors <= 1e-12), errors.max(axis=1)
+
+
 # step: no limit at zero variance agrees with phi(0)
 @over(helpers.TRAINABLE)
 def test_zero_variance(case):

@@ -100,7 +100,7 @@ _REGISTRY = {
         custom(jax.nn.silu, name="silu"),
         custom(jax.nn.silu, name="swish"),
         custom(jax.nn.softplus, name="softplus"),
-        custom(jax.nn.elu, name="elu", curvature_jump=-1.0),
+        custom(jax.nn.elu, name="elu", terms=384, curvature_jump=-1.0),
     )
 }
 

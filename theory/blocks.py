@@ -93,22 +93,17 @@ def map_rows(
     return jax.lax.fori_loop(0, len(first), body, out)
 
 
-def _fill(fn, row_starts, column_starts, shape, *, mirror):
-    """Writes the blocks `fn(i, j)` at the listed starts, and their mirror images."""
+def _fill(fn, row_starts, column_starts, shape):
+    """Writes the blocks `fn(i, j)` at the listed starts."""
     rows, columns = jnp.asarray(row_starts), jnp.asarray(column_starts)
 
     def body(k, out):
         i, j = rows[k], columns[k]
-
-        def place(whole, part):
-            if mirror:
-                # A product of a block with itself is symmetric up to rounding only.
-                upper = jnp.triu(part) + jnp.triu(part, 1).T
-                part = jnp.where(i == j, upper, part)
-                whole = jax.lax.dynamic_update_slice(whole, part.T, (j, i))
-            return jax.lax.dynamic_update_slice(whole, part, (i, j))
-
-        return jax.tree.map(place, out, fn(i, j))
+        return jax.tree.map(
+            lambda whole, part: jax.lax.dynamic_update_slice(whole, part, (i, j)),
+            out,
+            fn(i, j),
+        )
 
     shapes = jax.eval_shape(fn, *[jax.ShapeDtypeStruct((), rows.dtype)] * 2)
     out = jax.tree.map(lambda leaf: jnp.zeros(shape, leaf.dtype), shapes)
@@ -126,14 +121,17 @@ def fill(fn: Callable[[Array, Array], PyTree], n1: int, n2: int, block: int) -> 
         block: size of the blocks.
     """
     row, column = np.meshgrid(starts(n1, block), starts(n2, block), indexing="ij")
-    return _fill(fn, row.ravel(), column.ravel(), (n1, n2), mirror=False)
+    return _fill(fn, row.ravel(), column.ravel(), (n1, n2))
 
 
-def fill_symmetric(fn: Callable[[Array, Array], PyTree], n: int, block: int) -> PyTree:
-    """Returns symmetric (n, n) matrices from the blocks on and above the diagonal.
+def _upper_starts(n: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+    first = starts(n, block)
+    row, column = np.triu_indices(len(first))
+    return first[row], first[column]
 
-    Symmetric bit for bit: the last block on the diagonal, which may overlap the one
-    before, is written last and whole.
+
+def fill_upper(fn: Callable[[Array, Array], PyTree], n: int, block: int) -> PyTree:
+    """Returns (n, n) matrices from the blocks on and above the diagonal; `mirror` next.
 
     Args:
         fn: `fn(i, j)` is the pytree of (b, b) blocks at rows i and columns j, with
@@ -141,6 +139,26 @@ def fill_symmetric(fn: Callable[[Array, Array], PyTree], n: int, block: int) -> 
         n: size of the matrices.
         block: size of the blocks.
     """
-    first = starts(n, block)
-    row, column = np.triu_indices(len(first))
-    return _fill(fn, first[row], first[column], (n, n), mirror=True)
+    return _fill(fn, *_upper_starts(n, block), (n, n))
+
+
+def mirror(matrix: Float[Array, "n n"], block: int) -> Float[Array, "n n"]:
+    """Copies what is above the diagonal below it, block by block.
+
+    Symmetric bit for bit if compiled apart from what made the matrix: fused together,
+    an entry and its mirror image are computed twice, and may differ in the last digit.
+
+    Args:
+        matrix: what `fill_upper` returns.
+        block: the same as there.
+    """
+    row, column = (jnp.asarray(s) for s in _upper_starts(matrix.shape[0], block))
+    size = min(block, matrix.shape[0])
+
+    def body(k, whole):
+        i, j = row[k], column[k]
+        part = jax.lax.dynamic_slice(whole, (i, j), (size, size))
+        part = jnp.where(i == j, jnp.triu(part) + jnp.triu(part, 1).T, part.T)
+        return jax.lax.dynamic_update_slice(whole, part, (j, i))
+
+    return jax.lax.fori_loop(0, len(row), body, matrix)

@@ -130,11 +130,15 @@ def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
     if ntk:
         check_ntk(arch)
     for x in xs:
-        if x.ndim != 2 or x.shape[1] != xs[0].shape[1]:
+        if x.ndim != 2 or 0 in x.shape or x.shape[1] != xs[0].shape[1]:
             raise InputError(
-                "points must be arrays (n, d) of equal d, got "
+                "points must be arrays (n, d) with n, d >= 1 and equal d, got "
                 f"{' and '.join(str(x.shape) for x in xs)}."
             )
+
+
+def _check_memory(*xs: Array, ntk: bool = True) -> None:
+    """Raises `InputError` if the kernels between the points do not fit. Host only."""
     n1, n2 = xs[0].shape[0], xs[-1].shape[0]
     blocks.check_memory(
         (1 + ntk) * n1 * n2 * xs[0].dtype.itemsize,
@@ -189,6 +193,7 @@ def nngp_ntk(
             NTK, or a kernel larger than the memory.
     """
     _check(arch, x1, x2)
+    _check_memory(x1, x2)
     return _cross(x1, x2, arch, ntk=True)
 
 
@@ -197,29 +202,46 @@ def nngp(
 ) -> Float[Array, "n1 n2"]:
     """Returns the NNGP kernel alone, for any activation; see `nngp_ntk`."""
     _check(arch, x1, x2, ntk=False)
+    _check_memory(x1, x2, ntk=False)
     return _cross(x1, x2, arch, ntk=False)
 
 
 @jax.jit
-def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
-    """Returns both kernels of every point with itself, each (n,). O(n d)."""
+def _diag(x, arch):
     return propagate_diag(first_layer_variance(x, arch), arch)
+
+
+def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
+    """Returns both kernels of every point with itself, each (n,). O(n d).
+
+    Raises:
+        InputError: as `nngp_ntk`, but for the memory.
+    """
+    _check(arch, x)
+    return _diag(x, arch)
 
 
 @jax.jit
 def _gram(x, arch):
+    """The blocks on and above the diagonal of both kernels."""
     n, q = x.shape[0], first_layer_variance(x, arch)
-    pair = blocks.fill_symmetric(_tile(x, x, q, q, arch), n, _BLOCK)
+    pair = blocks.fill_upper(_tile(x, x, q, q, arch), n, _BLOCK)
     diag = propagate_diag(q, arch)
     index = jnp.arange(n)
     return jax.tree.map(lambda m, d: m.at[index, index].set(d), pair, diag)
 
 
+@functools.partial(jax.jit, donate_argnums=0)
+def _mirrored(pair):
+    return jax.tree.map(lambda matrix: blocks.mirror(matrix, _BLOCK), pair)
+
+
 def gram(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
     """Returns both kernels of a set of points with itself.
 
-    Symmetric bit for bit, each block above the diagonal computed once, the diagonal
-    exact. O(n^2 (d + depth)) time, two n x n matrices of memory.
+    Symmetric bit for bit (under an outer jit, to rounding), each block above the
+    diagonal computed once, the diagonal exact. O(n^2 (d + depth)) time, two n x n
+    matrices of memory.
 
     Args:
         x: points.
@@ -232,4 +254,5 @@ def gram(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
         InputError: as `nngp_ntk`.
     """
     _check(arch, x)
-    return _gram(x, arch)
+    _check_memory(x)
+    return _mirrored(_gram(x, arch))

@@ -185,5 +185,5 @@ class Architecture:
                     f"`{name}` must have one entry per weight layer, {self.depth}, "
                     f"got {len(rates)}."
                 )
-            if not min(float(rate) for rate in rates) >= 0:
+            if not all(float(rate) >= 0 for rate in rates):
                 raise InputError(f"`{name}` must not be negative, got {tuple(rates)}.")
