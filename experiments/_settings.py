@@ -180,11 +180,11 @@ def check(settings: Settings, levels: tuple[float, ...]) -> None:
 
 
 def title(row: Row) -> str:
-    """Returns one line that says what a cell was run on."""
+    """Returns two lines that say what a cell was run on."""
     size = f" at {row['size']} x {row['size']}" if row["size"] else ""
     clipped = row["corruption"] in ("clipped_additive", "binary_replacement")
     noise = "" if clipped else f" by {row['noise']}"
     return (
         f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} training "
-        f"images; {row['corruption']}{noise}; {row['activation']}, depth {row['depth']}"
+        f"images\n{row['corruption']}{noise}; {row['activation']}, depth {row['depth']}"
     )
