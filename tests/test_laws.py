@@ -50,6 +50,7 @@ def test_an_average_keeps_the_share_of_the_initialisations(inits):
     for n in range(N):
         expected = COV[n] + INIT_VAR[n] / inits * np.eye(C)
         np.testing.assert_allclose(averaged.cov[n], expected, rtol=1e-14)
+    assert averaged.inits == inits
     # nothing is left to average over
     np.testing.assert_array_equal(averaged.init_var, 0.0)
     np.testing.assert_array_equal(averaged.averaged(7).cov, averaged.cov)
@@ -76,8 +77,7 @@ def test_accuracy_of_a_law_is_that_of_its_samples():
     rng = np.random.default_rng(0)
     outputs = simulate(rng, 200_000, 1, 1)[:, 0, 0]
     right = np.asarray(outputs).argmax(-1) == LABELS
-    # .01: three strongly correlated classes, of which the integral keeps first order
-    within(right, one_network.per_point(LABELS), slack=0.01)
+    within(right, one_network.per_point(LABELS), slack=1e-3)
     got = one_network.accuracy(jnp.asarray(LABELS))
     assert isinstance(got, float)
     np.testing.assert_allclose(got, one_network.per_point(LABELS).mean(), rtol=1e-12)
@@ -99,6 +99,51 @@ def test_laws_and_draws_are_pytrees():
     draws = Draws(outputs=jnp.ones((2, 3, N, C)))
     assert jax.tree.map(jnp.shape, draws).outputs == (2, 3, N, C)
     assert jax.tree.map(lambda leaf: leaf + 1, draws).init_var is None
+
+
+# --- decisions by class ------------------------------------------------------------
+
+
+def test_win_probabilities_of_the_classes():
+    one = law().averaged(1)
+    shares = np.asarray(one.win_probabilities())
+    assert shares.shape == (N, C)
+    for i in range(C):
+        np.testing.assert_array_equal(shares[:, i], one.per_point(np.full(N, i)))
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=2e-3)
+    outputs = simulate(np.random.default_rng(0), 200_000, 1, 1)[:, 0, 0]
+    within(jax.nn.one_hot(outputs.argmax(-1), C), shares, slack=1e-3)
+
+
+@pytest.mark.parametrize("c", [10, 20])
+def test_win_probabilities_sum_to_one(c):
+    rng = np.random.default_rng(c)
+    root = rng.normal(size=(30, c, c))
+    many = OutputLaw(
+        mean=jnp.asarray(rng.normal(size=(30, c))),
+        cov=jnp.asarray(root @ root.transpose(0, 2, 1) / c),
+        init_var=jnp.zeros(30),
+    )
+    np.testing.assert_allclose(many.win_probabilities().sum(axis=1), 1, atol=2e-3)
+
+
+def test_the_confusion_matrix_by_hand():
+    # without noise each point is decided for the class of its largest mean: 0, 1
+    sure = law(cov=0 * COV)
+    confusion = sure.confusion(np.array([0, 2]))
+    np.testing.assert_allclose(confusion[0], [1, 0, 0], atol=1e-200)
+    assert np.isnan(confusion[1]).all()  # no test point of class 1
+    np.testing.assert_allclose(confusion[2], [0, 1, 0], atol=1e-200)
+    same = sure.confusion(np.array([2, 2]))
+    np.testing.assert_allclose(same[2], [0.5, 0.5, 0], atol=1e-200)
+    with raises("`labels` must lie in 0 ... 2, got 0 ... 3"):
+        sure.confusion(np.array([0, 3]))
+
+
+def test_the_diagonal_of_the_confusion_matrix_is_the_accuracy_of_the_classes():
+    confusion = law().confusion(LABELS)
+    right = law().per_point(LABELS)
+    np.testing.assert_array_equal(confusion[LABELS, LABELS], right)
 
 
 # --- Draws to a law ---------------------------------------------------------------

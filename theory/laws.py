@@ -7,95 +7,20 @@ one to the other without bias.
 """
 
 import dataclasses
+import os
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.accuracy import win_probability, win_probability_iid
+from theory import storage
+from theory.accuracy import win_probability_iid
+from theory.cross import SampledCross
 from theory.errors import InputError
+from theory.output_law import Labels as Labels
+from theory.output_law import OutputLaw as OutputLaw
+from theory.output_law import check_inits, check_labels
 from theory.records import record
-
-# Labels come straight from a `Problem` or from NumPy.
-Labels = Int[Array, " n"] | Int[np.ndarray, " n"]
-
-
-def _check_inits(inits: int) -> None:
-    if not inits >= 1:
-        raise InputError(f"`inits` must be at least 1, got {inits}.")
-
-
-@record(kw_only=True)
-class OutputLaw:
-    """Gaussian law of the outputs at every test point.
-
-    Attributes:
-        mean: mean outputs.
-        cov: covariance of the outputs of one point over draws.
-        init_var: variance that one initialisation adds to each output, independently
-            for the classes, theory/README.md (11); NaN where the route does not know.
-        diagnostics: named numbers to judge the law by.
-    """
-
-    mean: Float[Array, "n c"]
-    cov: Float[Array, "n c c"]
-    init_var: Float[Array, " n"]
-    diagnostics: dict = dataclasses.field(default_factory=dict)
-
-    def averaged(self, inits: int) -> "OutputLaw":
-        """Returns the law of the mean output of `inits` networks; 1 is one network.
-
-        Raises:
-            InputError: where `init_var` is not known.
-        """
-        _check_inits(inits)
-        if not bool(jnp.isfinite(self.init_var).all()):
-            raise InputError(
-                "`averaged` needs `init_var`, which this law does not know: use the "
-                "exact route, or networks with at least 2 initialisations."
-            )
-        own = jnp.eye(self.mean.shape[1], dtype=self.cov.dtype)[None]
-        return dataclasses.replace(
-            self,
-            cov=self.cov + (self.init_var / inits)[:, None, None] * own,
-            init_var=jnp.zeros_like(self.init_var),
-        )
-
-    def per_point(self, labels: Labels) -> Float[Array, " n"]:
-        """Returns the probability of a right decision at every point."""
-        _check_labels(labels, self.mean.shape)
-        return win_probability(self.mean, self.cov, jnp.asarray(labels))
-
-    def accuracy(self, labels: Labels) -> float:
-        """Returns the expected accuracy, an integral: no sampling."""
-        return float(self.per_point(labels).mean())
-
-    def decisions(self) -> Int[Array, " n"]:
-        """Returns the class of the largest mean output."""
-        return jnp.argmax(self.mean, axis=-1)
-
-    def gap_variance(self) -> Float[Array, " n"]:
-        """Returns the variance of an output about the mean over classes.
-
-        What decisions see of the covariance: noise common to all classes drops out.
-        """
-        total = jnp.trace(self.cov, axis1=-2, axis2=-1)
-        return total - self.cov.sum((-2, -1)) / self.cov.shape[-1]
-
-
-def _check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
-    """Host checks of labels against outputs of shape (n, c)."""
-    values = np.asarray(labels)
-    if values.shape != shape[:1]:
-        raise InputError(
-            f"`labels` must have one entry per test point, {shape[0]}, "
-            f"got shape {values.shape}."
-        )
-    if values.size and not 0 <= values.min() <= values.max() < shape[1]:
-        raise InputError(
-            f"`labels` must lie in 0 ... {shape[1] - 1}, "
-            f"got {values.min()} ... {values.max()}."
-        )
 
 
 @record(kw_only=True)
@@ -120,7 +45,7 @@ class Draws:
         """Returns mean outputs of groups of `inits` initialisations; None for all."""
         draws, available, n, c = self.outputs.shape
         inits = available if inits is None else inits
-        _check_inits(inits)
+        check_inits(inits)
         if available % inits:
             raise InputError(
                 f"`inits` must divide the {available} initialisations of these draws, "
@@ -143,12 +68,12 @@ class Draws:
                 `init_var` the averages over initialisations are integrated: the
                 expected accuracy of a mean of `inits` networks, given the draw.
         """
-        _check_labels(labels, self.outputs.shape[2:])
+        check_labels(labels, self.outputs.shape[2:])
         labels = jnp.asarray(labels)
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
-        _check_inits(inits)
+        check_inits(inits)
         draws, _, n, c = self.outputs.shape
         given_draw = win_probability_iid(
             self.outputs.reshape(draws * n, c),
@@ -201,7 +126,24 @@ class Draws:
             cov=cov,
             init_var=init_var,
             diagnostics={"draws": draws, "inits": inits, "rank": min(draws - 1, c)},
+            cross=SampledCross(
+                outputs=self.outputs,
+                init_var=None if self.init_var is None else init_var,
+            ),
         )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the draws to an npz file, complete or not at all."""
+        storage.save(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Draws":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: where the file does not hold draws.
+        """
+        return storage.load(path, cls)
 
 
 def standard_error(values: np.ndarray) -> float:
