@@ -183,6 +183,14 @@ def test_rounding_beyond_the_domain(case):
     )
 
 
+@pytest.mark.parametrize("name", ["erf", "gelu", "gaussian"])
+def test_rounding_at_large_variance(name):
+    # q^2 - cov^2 is all rounding, and larger than q
+    q = jnp.full(2, 1e10, jnp.float32)
+    cov = q * jnp.array([1.0, -1.0], jnp.float32) * (1 + 1e-6)
+    assert np.isfinite(np.array(activations.get(name).dual.pair(q, q, cov))).all()
+
+
 @over(helpers.CASES)
 def test_dtype_is_kept(case):
     pair, diag = compiled(case)
@@ -249,6 +257,109 @@ def test_derivatives_are_finite_at_the_edges(case):
             assert np.all(np.isfinite(np.array(jax.jvp(dual.pair, args, unit))))
         results = jax.jvp(dual.diag, (q1,), (jnp.ones_like(q1),))
         assert np.all(np.isfinite(np.array(results)))
+
+
+# --- Price's theorem -----------------------------------------------------------
+
+SMOOTH_CLOSED = [case for case in helpers.CASES if case.kind == "closed"]
+# q1, q2, correlation; at equality too, where phi is smooth
+PRICE_POINTS = (
+    (0.4, 0.7, -0.9),
+    (1.0, 1.0, 0.0),
+    (1.5, 0.1, 0.8),
+    (0.9, 0.9, 1.0),
+    (0.9, 0.9, -1.0),
+)
+
+
+def price_points():
+    q1, q2, r = jnp.array(PRICE_POINTS).T
+    return q1, q2, r * jnp.sqrt(q1 * q2)
+
+
+@over(SMOOTH_CLOSED)
+def test_derivatives_by_price_are_those_of_the_closed_form(case):
+    # Gaussian means of phi'' and the third slope, and differentiated formulas
+    closed = activations.get(case.name)
+    series = activations.custom(closed.fn).dual
+    args = price_points()
+    # 1e-11: as for the series itself, and larger numbers
+    for ours, theirs in (
+        (series.derivatives(*args), closed.dual.derivatives(*args)),
+        (series.diag_derivatives(args[0]), closed.dual.diag_derivatives(args[0])),
+    ):
+        helpers.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+# elu: has no third slope, and differentiates its series itself
+@over([c for c in helpers.CASES if c.kind == "quadrature" and c.name != "elu"])
+def test_derivatives_by_price_are_those_of_the_series(case):
+    dual = dual_of(case)
+    q1, q2, cov = (arg[:3] for arg in price_points())  # below equality
+    price = jax.jit(dual.derivatives)(q1, q2, cov)
+    series = jax.jit(functools.partial(duals.pair_jvp, dual.pair))(q1, q2, cov)
+    helpers.assert_close(price, series, rtol=1e-9, atol=1e-10)
+    diag = dual.diag_derivatives(q1)
+    helpers.assert_close(diag, duals.diag_jvp(dual.diag, q1), rtol=1e-9, atol=1e-10)
+
+
+@over(helpers.TRAINABLE)
+def test_derivatives_are_those_of_differences(case):
+    dual = dual_of(case)
+    pair, diag = compiled(case)
+    q1, q2, cov = (arg[:3] for arg in price_points())
+    got, got_diag = jax.jit(dual.derivatives)(q1, q2, cov), dual.diag_derivatives(q1)
+    helpers.assert_close(duals.DualPair(*got[:2]), pair(q1, q2, cov), rtol=1e-9)
+    helpers.assert_close(duals.DualPair(*got_diag[:2]), diag(q1), rtol=1e-9)
+
+    def slope(fn, args, which, h=1e-3):
+        def at(step):
+            return np.array(fn(*(a + step * (i == which) for i, a in enumerate(args))))
+
+        return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h)
+
+    by_1, by_2, by_cov = (slope(pair, (q1, q2, cov), i) for i in range(3))
+    expected = [got.value_1, got.value_2, got.slope]
+    np.testing.assert_allclose(expected, [by_1[0], by_2[0], by_cov[0]], atol=1e-7)
+    expected = [got.slope_1, got.slope_2, got.slope_cov]
+    np.testing.assert_allclose(expected, [by_1[1], by_2[1], by_cov[1]], atol=1e-6)
+    expected = [got_diag.value_q, got_diag.slope_q]
+    np.testing.assert_allclose(expected, slope(diag, (q1,), 0), atol=1e-7)
+
+
+def test_derivatives_of_relu_by_hand():
+    q1, q2, cov = jnp.array([0.4, 1.0, 2.0]), jnp.array([0.7, 1.0, 0.1]), 0.3
+    got = activations.get("relu").dual.derivatives(q1, q2, jnp.full(3, cov))
+    sine = np.sqrt(q1 * q2 - cov**2)
+    # E[delta(u) relu(v)]/2, and E[delta(u) delta(v)]
+    helpers.assert_close(np.asarray(got.value_1), np.asarray(sine / (4 * np.pi * q1)))
+    helpers.assert_close(np.asarray(got.value_2), np.asarray(sine / (4 * np.pi * q2)))
+    helpers.assert_close(np.asarray(got.slope_cov), np.asarray(1 / (2 * np.pi * sine)))
+    by_q1 = -cov / (4 * np.pi * q1 * sine)
+    helpers.assert_close(np.asarray(got.slope_1), np.asarray(by_q1))
+
+
+def test_curvature_against_the_oracle():
+    # D_c = E[phi'' phi''], the oracle with phi'' in place of phi
+    second = lambda u: -4 / np.pi**0.5 * u * np.exp(-(u**2))
+    case = helpers.Case("erf''", second, second, "closed")
+    for q1, q2, r in ((0.4, 0.7, -0.9), (1.0, 1.0, 0.0), (1.5, 0.3, 0.8)):
+        expected, _ = helpers.gaussian_means(case, q1, q2, r)
+        args = [jnp.array(x) for x in (q1, q2, r * math.sqrt(q1 * q2))]
+        for dual in (duals.ERF, activations.custom(jax.lax.erf).dual):
+            got = dual.derivatives(*args).slope_cov
+            np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "softplus", "tanh"])
+def test_derivative_at_zero_variance(name):
+    # g' = phi'^2 + phi'' phi at zero, where sqrt(q) has no derivative
+    fn = activations.get(name).fn
+    zero = jnp.zeros(())
+    first = jax.grad(fn)(zero)
+    second = jax.grad(jax.grad(fn))(zero)
+    got = activations.get(name).dual.diag_derivatives(zero)
+    helpers.assert_close(got.value_q, first**2 + second * fn(zero))
 
 
 # --- truncation ----------------------------------------------------------------

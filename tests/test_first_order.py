@@ -6,6 +6,7 @@ differentiation. Neither knows the formulas of `theory.first_order`.
 """
 
 import dataclasses
+import itertools
 import math
 
 import jax
@@ -112,9 +113,12 @@ networks = pytest.mark.parametrize(
     [
         *((name, depth) for name in ("erf", "relu") for depth in (2, 3, 5)),
         *((name, depth) for name in ("gelu", "tanh") for depth in (2, 3)),
-        # 15 s of compilation each
-        pytest.param("gelu", 5, marks=pytest.mark.slow),
-        pytest.param("tanh", 5, marks=pytest.mark.slow),
+        # 5 s of compilation and more
+        *(pytest.param(a, 5, marks=pytest.mark.slow) for a in ("gelu", "tanh")),
+        *(
+            pytest.param(a, 8, marks=pytest.mark.slow)
+            for a in ("erf", "relu", "gelu", "tanh")
+        ),
     ],
 )
 
@@ -126,6 +130,41 @@ def test_mean_is_the_derivative_of_the_mean_kernel(activation, depth):
         for name in MOMENTS:
             for problem in PROBLEMS.values():
                 check_mean(arch, Replacement, name, problem)
+
+
+def remainders(arch, kind, name, problem, steps):
+    """Largest difference of the mean kernel's prediction from the law."""
+    worst = []
+    for eps in steps:
+        layer = mean_first_layer(arch, kind is Additive, MOMENTS[name], problem, eps)
+        law = first_order(arch, at_level(kind, 1 - eps, NOISES[name]), problem)
+        worst.append(np.abs(predict(arch, problem, *layer) - law.mean).max())
+    return np.array(worst)
+
+
+def log_slope(steps, values):
+    return np.polyfit(np.log(steps), np.log(values), 1)[0]
+
+
+@pytest.mark.parametrize(("activation", "depth"), [("erf", 3), ("relu", 2)])
+@pytest.mark.parametrize("kind", [Replacement, Additive])
+def test_the_remainder_is_of_second_order(activation, depth, kind):
+    arch = Architecture(depth=depth, activation=activation, w_var=1.4, b_var=0.1)
+    steps = 2.0 ** -np.arange(4, 11)
+    for name, problem in (("skew", "unbalanced"), ("bernoulli", "missing")):
+        values = remainders(arch, kind, name, PROBLEMS[problem], steps)
+        assert values[-1] > 1e-11  # above rounding
+        assert abs(log_slope(steps, values) - 2) < 0.15, values
+
+
+@pytest.mark.parametrize("activation", ["erf", "tanh"])
+def test_the_second_order_vanishes_for_odd_activations(activation):
+    # noise of mean 0 and variance 1, standardised images: outputs are odd in eps
+    arch = Architecture(depth=3, activation=activation, w_var=1.4)
+    steps = 2.0 ** -np.arange(3, 9)
+    values = remainders(arch, Replacement, "uniform", PROBLEMS["balanced"], steps)
+    assert values[-1] > 1e-11
+    assert abs(log_slope(steps, values) - 3) < 0.15, values
 
 
 @pytest.mark.parametrize(("activation", "depth"), [("erf", 3), ("relu", 2)])
@@ -240,6 +279,34 @@ def z_scores(sample, cov):
     return difference[~noiseless] / stderr[~noiseless]
 
 
+def check_pairs(law, sample):
+    """Covariances between test points, entry by entry."""
+    n = sample.shape[1]
+    index = jnp.arange(n)
+    cross = np.asarray(law.cross.cov(index, index))
+    same = cross[np.arange(n), np.arange(n)]
+    np.testing.assert_allclose(same, law.cov, rtol=1e-10, atol=1e-15 * same.max())
+    np.testing.assert_allclose(cross, cross.transpose(1, 0, 3, 2), atol=1e-15)
+    part = np.asarray(law.cross.cov(jnp.array([4, 1]), jnp.array([0, 2, 1])))
+    np.testing.assert_allclose(part, cross[[4, 1]][:, [0, 2, 1]], rtol=1e-12)
+    assert np.isnan(law.cross.init_cov(index[:2], index[:3])).all()
+    assert law.cross.init_cov(index[:2], index[:3]).shape == (2, 3)
+    off, on = [], []
+    for a, b in itertools.combinations(range(n), 2):
+        products = sample[:, a, :, None] * sample[:, b, None, :]
+        stderr = products.std(axis=0) / len(sample) ** 0.5
+        difference = products.mean(axis=0) - cross[a, b]
+        seen = stderr > 1e-12 * stderr.max()  # not of a missing class
+        off.append((difference[seen] / stderr[seen]).ravel())
+        on.append((products.mean(axis=0).ravel(), cross[a, b].ravel()))
+    z = np.concatenate(off)
+    assert 0.7 < np.sqrt((z**2).mean()) < 1.3, np.sqrt((z**2).mean())
+    assert np.abs(z).max() < 6  # of a thousand correlated entries
+    measured, predicted = np.concatenate(on, axis=1)
+    slope = (measured * predicted).sum() / (predicted**2).sum()
+    np.testing.assert_allclose(slope, 1, atol=0.05)
+
+
 RESPONSES = {
     "erf-uniform": ("erf", 3, 1.0, 0.0, None, "uniform", (10, 10, 10, 10)),
     "erf-skew": ("erf", 4, 1.3, 0.2, None, "skew", (10, 10, 10, 10)),
@@ -269,6 +336,7 @@ def test_covariance_is_that_of_the_linear_response(case):
     estimate = np.einsum("kni,knj->nij", sample, sample) / len(sample)
     slope = (estimate * cov).sum() / (cov**2).sum()
     np.testing.assert_allclose(slope, 1, atol=0.05)
+    check_pairs(law, sample)
     # the level does not enter: leading order
     again = first_order(arch, Additive(p=0.9, noise=NOISES[name]), problem)
     np.testing.assert_allclose(again.cov, cov, rtol=1e-12, atol=1e-15 * cov.max())

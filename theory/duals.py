@@ -4,13 +4,15 @@ For centred (u, v) of variances q1, q2 and covariance cov, theory/README.md (5):
 
     value = E[phi(u) phi(v)],    slope = E[phi'(u) phi'(v)] = d value / d cov.
 
+Their derivatives in (q1, q2, cov) are Gaussian means of slopes of phi by Price's
+theorem, theory/README.md (F1)-(F2); closed forms are differentiated as they stand.
 Closed forms, here, and quadrature, in `hermite`, stand behind one protocol, `Dual`.
 Every function is elementwise and broadcasts; the diagonal (u = v) has a function of its
 own, because there closed forms of kinked activations lose half of their digits to
 rounding.
 
 References: Cho & Saul 2009 (arc-cosine kernels); Williams 1997 (erf);
-Daniely et al. 2016, arXiv:1602.05897 (Hermite series).
+Daniely et al. 2016, arXiv:1602.05897 (Hermite series); Price 1958.
 """
 
 import dataclasses
@@ -19,6 +21,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -30,6 +33,30 @@ class DualPair(NamedTuple):
 
     value: Float[Array, "..."]
     slope: Float[Array, "..."]
+
+
+class DualDerivatives(NamedTuple):
+    """A dual and its derivatives, elementwise; `slope` is that of `value` in `cov`.
+
+    The suffix names the argument: `value_1` is d value / d q1.
+    """
+
+    value: Float[Array, "..."]
+    slope: Float[Array, "..."]
+    value_1: Float[Array, "..."]
+    value_2: Float[Array, "..."]
+    slope_1: Float[Array, "..."]
+    slope_2: Float[Array, "..."]
+    slope_cov: Float[Array, "..."]
+
+
+class DiagDerivatives(NamedTuple):
+    """E[phi^2] and E[phi'^2] with their derivatives in the variance, elementwise."""
+
+    value: Float[Array, "..."]
+    slope: Float[Array, "..."]
+    value_q: Float[Array, "..."]
+    slope_q: Float[Array, "..."]
 
 
 @runtime_checkable
@@ -49,6 +76,19 @@ class Dual(Protocol):
         """Returns the dual at u = v, of variance `q`."""
         ...
 
+    def derivatives(
+        self,
+        q1: Float[Array, "..."],
+        q2: Float[Array, "..."],
+        cov: Float[Array, "..."],
+    ) -> DualDerivatives:
+        """Returns the dual and its derivatives; the arguments broadcast."""
+        ...
+
+    def diag_derivatives(self, q: Float[Array, "..."]) -> DiagDerivatives:
+        """Returns the dual at u = v and its derivatives in the common variance."""
+        ...
+
     def error(self, q: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns a bound on the relative truncation error of `pair` at variance `q`.
 
@@ -58,12 +98,55 @@ class Dual(Protocol):
         ...
 
 
+def pair_jvp(
+    pair: Callable[..., DualPair],
+    q1: Float[Array, "..."],
+    q2: Float[Array, "..."],
+    cov: Float[Array, "..."],
+) -> DualDerivatives:
+    """Returns the derivatives of any `Dual.pair` by automatic differentiation.
+
+    For kinked activations valid at |cov| < sqrt(q1 q2) only: at equality phi'' phi''
+    has no mean, and the derivatives are finite but arbitrary.
+    """
+    args = tuple(jnp.asarray(arg) for arg in (q1, q2, cov))
+    tangents = []
+    for which in range(3):
+        unit = tuple(jnp.full_like(arg, which == i) for i, arg in enumerate(args))
+        value, tangent = jax.jvp(pair, args, unit)
+        tangents.append(tangent)
+    one, two, by_cov = tangents
+    return DualDerivatives(
+        *value, one.value, two.value, one.slope, two.slope, by_cov.slope
+    )
+
+
+def diag_jvp(diag: Callable[..., DualPair], q: Float[Array, "..."]) -> DiagDerivatives:
+    """Returns the derivatives of any `Dual.diag` by automatic differentiation."""
+    q = jnp.asarray(q)
+    value, tangent = jax.jvp(diag, (q,), (jnp.ones_like(q),))
+    return DiagDerivatives(*value, *tangent)
+
+
 @dataclasses.dataclass(frozen=True)
 class ClosedForm:
     """A dual given by formulas: `pair(q1, q2, cov)` and `diag(q)`."""
 
     pair: Callable[..., DualPair]
     diag: Callable[..., DualPair]
+
+    def derivatives(
+        self,
+        q1: Float[Array, "..."],
+        q2: Float[Array, "..."],
+        cov: Float[Array, "..."],
+    ) -> DualDerivatives:
+        """See `Dual.derivatives`."""
+        return pair_jvp(self.pair, q1, q2, cov)
+
+    def diag_derivatives(self, q: Float[Array, "..."]) -> DiagDerivatives:
+        """See `Dual.diag_derivatives`."""
+        return diag_jvp(self.diag, q)
 
     def error(self, q: Float[Array, "..."]) -> Float[Array, "..."]:
         """See `Dual.error`."""
@@ -75,6 +158,15 @@ def _from_pair(pair: Callable[..., DualPair]) -> ClosedForm:
     return ClosedForm(pair, lambda q: pair(q, q, q))
 
 
+def _determinant(q1, q2, cov):
+    """Returns q1 q2 - cov^2, zero where rounding makes it negative.
+
+    Its derivative is that of the formula even there: regular duals have one at u = v.
+    """
+    det = q1 * q2 - cov**2
+    return det + jax.lax.stop_gradient(jnp.maximum(det, 0.0) - det)
+
+
 def _identity(q1, q2, cov):
     shape = jnp.broadcast_shapes(jnp.shape(q1), jnp.shape(q2), jnp.shape(cov))
     cov = jnp.broadcast_to(cov, shape)
@@ -83,7 +175,7 @@ def _identity(q1, q2, cov):
 
 def _erf(q1, q2, cov):
     # (1+2q1)(1+2q2) - 4cov^2, expanded so that it does not cancel at large q
-    root = jnp.sqrt(1 + 2 * (q1 + q2) + 4 * jnp.maximum(q1 * q2 - cov**2, 0.0))
+    root = jnp.sqrt(1 + 2 * (q1 + q2) + 4 * _determinant(q1, q2, cov))
     return DualPair(2 / math.pi * jnp.arctan2(2 * cov, root), 4 / math.pi / root)
 
 
@@ -142,7 +234,7 @@ def _cos(q1, q2, cov):
 
 def _gelu(q1, q2, cov):
     # Stein's lemma on u Phi(u), v Phi(v); density = E[pdf(u) pdf(v)]
-    det = 1 + q1 + q2 + jnp.maximum(q1 * q2 - cov**2, 0.0)
+    det = 1 + q1 + q2 + _determinant(q1, q2, cov)
     root = jnp.sqrt(det)
     density = 1 / (2 * math.pi * root)
     both_positive = 0.25 + jnp.arctan2(cov, root) / (2 * math.pi)
@@ -158,7 +250,7 @@ def _exp(q1, q2, cov):
 
 
 def _gaussian(q1, q2, cov):
-    det = 1 + 2 * (q1 + q2) + 4 * jnp.maximum(q1 * q2 - cov**2, 0.0)
+    det = 1 + 2 * (q1 + q2) + 4 * _determinant(q1, q2, cov)
     value = 1 / jnp.sqrt(det)
     return DualPair(value, 4 * cov * value / det)
 

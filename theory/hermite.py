@@ -49,6 +49,21 @@ def _ramp_series(terms: int) -> tuple[np.ndarray, np.ndarray]:
     return value, slope
 
 
+def coefficients(
+    fn: Callable[[Array], Array], q: Float[Array, "..."], terms: int
+) -> Float[Array, "... terms"]:
+    """Returns a_n(q) = E[fn(sqrt(q) z) he_n(z)] for n < `terms`, on a last axis.
+
+    To rounding for functions that are smooth apart from zero.
+    """
+    return Quadrature(fn, terms)._coefficients(q, 1)[0][..., :terms]
+
+
+def _slope(fn, u):
+    """Derivative of elementwise `fn` at `u`."""
+    return jax.jvp(fn, (u,), (jnp.ones_like(u),))[1]
+
+
 @dataclasses.dataclass(frozen=True)
 class Quadrature:
     """The dual of any activation by its Hermite series, theory/README.md (6).
@@ -80,18 +95,22 @@ class Quadrature:
     def _rule(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return _hermite_rule(math.ceil(self.terms / _GROUP) * _GROUP)
 
-    def _on_nodes(self, q: Float[Array, "..."]) -> tuple[Array, Array]:
-        """Phi and phi' at sqrt(q) times the nodes, on a last axis."""
+    def _on_nodes(self, q: Float[Array, "..."], orders: int = 2) -> list[Array]:
+        """Phi and its first derivatives at sqrt(q) times the nodes, on a last axis."""
         nodes = jnp.asarray(self._rule()[0], q.dtype).reshape((1,) * q.ndim + (-1,))
         u = safe_sqrt(q)[..., None] * nodes
-        return jax.jvp(self.fn, (u,), (jnp.ones_like(u),))
+        fn, values = self.fn, []
+        for _ in range(orders):
+            values.append(fn(u))
+            fn = functools.partial(_slope, fn)
+        return values
 
-    def _coefficients(self, q: Float[Array, "..."]) -> list[Array]:
-        """Of phi and of phi', the terms on a last axis."""
+    def _coefficients(self, q: Float[Array, "..."], orders: int = 2) -> list[Array]:
+        """Of phi and of its first derivatives, the terms on a last axis."""
         _, weights, hermite = self._rule()
         weighted = jnp.asarray((weights * hermite).T, q.dtype)
         multiply = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-        return [multiply(values, weighted) for values in self._on_nodes(q)]
+        return [multiply(values, weighted) for values in self._on_nodes(q, orders)]
 
     def _at_end(self, q: Float[Array, "..."], sign: int) -> duals.DualPair:
         """The dual at correlation `sign`, +-1: one-dimensional quadrature."""
@@ -104,6 +123,39 @@ class Quadrature:
             )
         )
 
+    def _sums(self, r, factors, less=None):
+        """Sum over n of (one_n two_n - less(part, n)) r^n for pairs (one, two)."""
+        # the smallest n with max|r|^n below resolution; all terms where |r| is one
+        resolution = jnp.finfo(r.dtype).eps
+        decay = -jnp.log(jnp.minimum(jnp.abs(jax.lax.stop_gradient(r)).max(), 1.0))
+        needed = -math.log(resolution) / jnp.maximum(decay, 1e-30)
+        groups = math.ceil(self.terms / _GROUP)
+        last = jnp.minimum(needed / _GROUP, groups - 1.0).astype(jnp.int32)
+
+        def coefficients(group, part):
+            one, two = (
+                jax.lax.dynamic_slice_in_dim(factor, group * _GROUP, _GROUP, -1)
+                for factor in factors[part]
+            )
+            products = [one[..., n] * two[..., n] for n in range(_GROUP)]
+            if less is None:
+                return products
+            return [
+                product - less(part, group * _GROUP + n)
+                for n, product in enumerate(products)
+            ]
+
+        def horner(i, sums):
+            totals = []
+            for part, total in enumerate(sums):
+                for coefficient in reversed(coefficients(last - i, part)):
+                    total = total * r + coefficient
+                totals.append(total)
+            return tuple(totals)
+
+        start = (jnp.zeros_like(r),) * len(factors)
+        return jax.lax.fori_loop(0, last + 1, horner, start)
+
     def pair(
         self,
         q1: Float[Array, "..."],
@@ -112,54 +164,58 @@ class Quadrature:
     ) -> duals.DualPair:
         """See `Dual.pair`."""
         r = correlation(q1, q2, cov)
-        one, two = self._coefficients(q1), self._coefficients(q2)
-        # the smallest n with max|r|^n below resolution; all terms where |r| is one
-        resolution = jnp.finfo(r.dtype).eps
-        decay = -jnp.log(jnp.minimum(jnp.abs(jax.lax.stop_gradient(r)).max(), 1.0))
-        needed = -math.log(resolution) / jnp.maximum(decay, 1e-30)
-        groups = math.ceil(self.terms / _GROUP)
-        last = jnp.minimum(needed / _GROUP, groups - 1.0).astype(jnp.int32)
-        ramp_scale = self.curvature_jump**2 * safe_sqrt(q1) * safe_sqrt(q2)
-        ramp_scales = duals.DualPair(
-            ramp_scale * safe_sqrt(q1) * safe_sqrt(q2), ramp_scale
-        )
-
-        def coefficients(group, part):
-            factors = [
-                jax.lax.dynamic_slice_in_dim(
-                    one_or_two[part], group * _GROUP, _GROUP, -1
-                )
-                for one_or_two in (one, two)
-            ]
-            products = [factors[0][..., n] * factors[1][..., n] for n in range(_GROUP)]
-            if not self.curvature_jump:
-                return products
-            series = jnp.asarray(_ramp_series(groups * _GROUP)[part], r.dtype)
-            return [
-                product - ramp_scales[part] * series[group * _GROUP + n]
-                for n, product in enumerate(products)
-            ]
-
-        def horner(i, sums):
-            totals = []
-            for part in (0, 1):
-                total = sums[part]
-                for coefficient in reversed(coefficients(last - i, part)):
-                    total = total * r + coefficient
-                totals.append(total)
-            return tuple(totals)
-
-        sums = jax.lax.fori_loop(0, last + 1, horner, (jnp.zeros_like(r),) * 2)
+        factors = list(zip(self._coefficients(q1), self._coefficients(q2), strict=True))
         if not self.curvature_jump:
-            return duals.DualPair(*sums)
+            return duals.DualPair(*self._sums(r, factors))
+        scale = self.curvature_jump**2 * safe_sqrt(q1) * safe_sqrt(q2)
+        scales = scale * safe_sqrt(q1) * safe_sqrt(q2), scale
+        series = [
+            jnp.asarray(part, r.dtype)
+            for part in _ramp_series(math.ceil(self.terms / _GROUP) * _GROUP)
+        ]
+        sums = self._sums(r, factors, lambda part, n: scales[part] * series[part][n])
         ramp = duals.ramp(q1, q2, cov)
         return duals.DualPair(
             *(sums[part] + self.curvature_jump**2 * ramp[part] for part in (0, 1))
         )
 
+    def derivatives(
+        self,
+        q1: Float[Array, "..."],
+        q2: Float[Array, "..."],
+        cov: Float[Array, "..."],
+    ) -> duals.DualDerivatives:
+        """See `Dual.derivatives`: series of phi's slopes, theory/README.md (F1).
+
+        With a jump of phi'' the third slope holds a delta function, and the
+        corrected series is differentiated instead.
+        """
+        if self.curvature_jump:
+            return duals.pair_jvp(self.pair, q1, q2, cov)
+        r = correlation(q1, q2, cov)
+        one, two = (self._coefficients(q, 4) for q in (q1, q2))
+        orders = ((0, 0), (1, 1), (2, 0), (0, 2), (3, 1), (1, 3), (2, 2))
+        sums = self._sums(r, [(one[i], two[j]) for i, j in orders])
+        halves = (total / 2 for total in sums[2:6])
+        return duals.DualDerivatives(*sums[:2], *halves, sums[6])
+
     def diag(self, q: Float[Array, "..."]) -> duals.DualPair:
         """See `Dual.diag`."""
         return self._at_end(q, 1)
+
+    def diag_derivatives(self, q: Float[Array, "..."]) -> duals.DiagDerivatives:
+        """See `Dual.diag_derivatives`: theory/README.md (F2)."""
+        if self.curvature_jump:
+            return duals.diag_jvp(self.diag, q)
+        weights = jnp.asarray(self._rule()[1], q.dtype)
+        phi, first, second, third = self._on_nodes(q, 4)
+        means = (
+            phi**2,
+            first**2,
+            first**2 + second * phi,
+            second**2 + third * first,
+        )
+        return duals.DiagDerivatives(*(jnp.matmul(mean, weights) for mean in means))
 
     def error(self, q: Float[Array, "..."]) -> Float[Array, "..."]:
         """See `Dual.error`: how wrong `pair` is at u = v and at u = -v.

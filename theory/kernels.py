@@ -39,7 +39,7 @@ class KernelPair:
     ntk: Float[Array, "..."]
 
 
-def _rates(arch: Architecture):
+def layer_rates(arch: Architecture):
     """Training rates of every layer: a_l of the weights, b_l of the biases."""
     weights = (1.0,) * arch.depth if arch.w_rates is None else arch.w_rates
     biases = (arch.b_var,) * arch.depth if arch.b_rates is None else arch.b_rates
@@ -78,7 +78,7 @@ def propagate(
         arch: the architecture.
     """
     dual = arch.phi.dual
-    (a, b), *rates = _rates(arch)
+    (a, b), *rates = layer_rates(arch)
     ntk = a * (cov - arch.b_var) + b
     for a, b in rates:
         value, slope = dual.pair(q1, q2, cov)
@@ -91,7 +91,7 @@ def propagate(
 def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
     """Takes first-layer variances to the output: h of theory/README.md (7)."""
     dual = arch.phi.dual
-    (a, b), *rates = _rates(arch)
+    (a, b), *rates = layer_rates(arch)
     ntk = a * (q - arch.b_var) + b
     for a, b in rates:
         value, slope = dual.diag(q)
