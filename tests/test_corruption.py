@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
-from problems import raises, within
+from problems import prototypes, raises, within
 
 from theory import corruption
 from theory.corruption import (
@@ -271,6 +271,89 @@ def test_draw_keys_are_folded_from_the_key():
     assert corruption.draw_key(key, 0) != corruption.draw_key(key, 1)
 
 
+# --- copies and test images -------------------------------------------------------
+
+
+@corruptions
+def test_the_first_copy_is_the_draw(make):
+    x = jnp.asarray(np.random.default_rng(1).random((4, 30)))
+    noise = make(0.6)
+    draw = np.asarray(corrupt(noise, KEY, 3, x))
+    assert corruption.corrupt_copies(noise, KEY, 3, x, 1).tobytes() == draw.tobytes()
+    three, five = (
+        np.asarray(corruption.corrupt_copies(noise, KEY, 3, x, copies))
+        for copies in (3, 5)
+    )
+    assert three.shape == (12, 30)
+    np.testing.assert_array_equal(three[:4], draw)
+    np.testing.assert_array_equal(five[:12], three)  # more copies move none
+    jitted = jax.jit(corruption.corrupt_copies, static_argnums=4)(noise, KEY, 3, x, 3)
+    np.testing.assert_allclose(jitted, three, rtol=0, atol=3e-7)
+
+
+def test_copies_and_test_images_are_independent_and_have_the_moments():
+    noise = Replacement(p=0.8, noise=SKEW)
+    x = jnp.asarray(np.tile(UNIT, (SAMPLES, 1)))
+    copies = np.asarray(corruption.corrupt_copies(noise, KEY, 0, x, 3))
+    asked = np.asarray(corruption.corrupt_test(noise, KEY, 0, x))
+    other = np.asarray(corrupt(noise, KEY, 1, x))
+    mean, var = (
+        np.asarray(getattr(noise.moments(jnp.asarray(UNIT)[None]), name))[0]
+        for name in ("mean", "var")
+    )
+    centred = [part - mean for part in (*copies.reshape(3, -1, 5), asked, other)]
+    for i, one in enumerate(centred):
+        within(one, np.zeros(5), slack=1e-6)
+        within(one**2, var, slack=1e-6)
+        for before in centred[:i]:
+            within(one * before, np.zeros(5))
+
+
+def test_copies_keep_clear_of_the_keys_inside_a_draw():
+    # jax.random.split(key)[i] is fold_in(key, i): copy 1 must not fold in a bare 1.
+    own = corruption.draw_key(KEY, 0)
+    taken = {jax.random.key_data(k).tobytes() for k in [own, *jax.random.split(own, 9)]}
+    seen = []
+
+    def sampler(key, shape):
+        seen.append(jax.random.key_data(key))
+        return jnp.zeros(shape, jnp.float32)
+
+    noise = Additive(
+        p=0.5, noise=CustomNoise(sampler=sampler, moments=(0.0, 0.0, 0.0, 0.0))
+    )
+    with jax.disable_jit():
+        corruption.corrupt_copies(noise, KEY, 0, jnp.zeros((1, 1)), 4)
+        corruption.corrupt_test(noise, KEY, 0, jnp.zeros((1, 1)))
+    used = [np.asarray(key).tobytes() for key in seen]
+    assert len(set(used)) == 5
+    assert not taken & set(used[1:])
+
+
+def test_a_problem_is_corrupted_row_by_row():
+    problem = prototypes((3, 2), n_test=4)
+    noise, ask = Replacement(p=0.5), Additive(p=0.2)
+    seen = corruption.corrupt_problem(
+        noise, problem, KEY, 2, copies=3, test_corruption=ask
+    )
+    np.testing.assert_array_equal(
+        seen.x_train, corruption.corrupt_copies(noise, KEY, 2, problem.x_train, 3)
+    )
+    np.testing.assert_array_equal(
+        np.asarray(seen.labels_train).reshape(3, 5),
+        [np.asarray(problem.labels_train)] * 3,
+    )
+    np.testing.assert_array_equal(
+        seen.x_test, corruption.corrupt_test(ask, KEY, 2, problem.x_test)
+    )
+    seen.check()
+    plain = corruption.corrupt_problem(noise, problem, KEY, 2)
+    np.testing.assert_array_equal(
+        plain.x_train, corrupt(noise, KEY, 2, problem.x_train)
+    )
+    assert plain.x_test is problem.x_test
+
+
 # --- refusals ---------------------------------------------------------------------
 
 
@@ -286,6 +369,32 @@ def test_levels_inside_the_unit_interval(p):
     Replacement(p=p).check()
     Additive(p=p).check()
     BinaryReplacement(p).check()
+
+
+@pytest.mark.parametrize("copies", [0, -1, True])
+def test_copies_that_make_no_sense(copies):
+    with raises(f"`copies` must be an integer of at least 1, got {copies}"):
+        corruption.check_options(
+            Replacement(p=0.5), prototypes(), copies=copies, test_corruption=None
+        )
+
+
+@pytest.mark.parametrize(
+    ("test_corruption", "text"),
+    [
+        (ClippedAdditive(sigma=0.1), "`test_corruption`: ClippedAdditive needs pixels"),
+        (
+            Additive(p=2.0),
+            "`test_corruption`: `p` must be a corruption level in [0, 1]",
+        ),
+    ],
+    ids=str,
+)
+def test_test_corruptions_that_make_no_sense(test_corruption, text):
+    with raises(text):
+        corruption.check_options(
+            Replacement(p=0.5), prototypes(), copies=1, test_corruption=test_corruption
+        )
 
 
 @pytest.mark.parametrize("sigma", [-1e-9, math.nan, math.inf])

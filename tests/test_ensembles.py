@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from flax import linen as nn
 
 import theory
-from ntk_corrupt import ensembles, models, training
+from ntk_corrupt import ensembles, member_blocks, models, training
 from ntk_corrupt.training import TrainConfig
 
 N, D, C = 40, 8, 3
@@ -95,31 +96,70 @@ def test_members_differ_and_repeat(reference):
     )
 
 
-def test_one_member_by_hand(reference):
-    # Draw 2, initialisation 1: keys, corrupted images and training as documented.
-    dataset = problem()
+def by_hand(draw, init, x, labels, x_test):
+    """One network trained on `x`: keys and training as documented."""
     model = models.mlp(ARCH, 16, C)
     stream = lambda name: jax.random.fold_in(
-        jax.random.fold_in(ensembles._stream(KEY, name), 2), 1
+        jax.random.fold_in(theory.corruption.stream(KEY, name), draw), init
     )
-    x = theory.corrupt(NOISE, KEY, 2, dataset.x_train)[None]
-    params = model.init(stream("init"), dataset.x_train)
+    params = model.init(stream("init"), x)
     member = training.start(CONFIG, params, stream("shuffle"))
     run_epoch = jax.jit(
         lambda member, epoch: training.run_epoch(
-            model.apply, CONFIG, member, x, dataset.labels_train, epoch=epoch
+            model.apply, CONFIG, member, x[None], labels, epoch=epoch
         )
     )
     for epoch in range(3):
         member, _ = run_epoch(member, epoch)
-    outputs: Any = model.apply(member.params, dataset.x_test)
+    outputs: Any = model.apply(member.params, x_test)
+    loss = training.train_loss(model.apply, CONFIG, member.params, x[None], labels)
+    return outputs, loss
+
+
+def test_one_member_by_hand(reference):
+    # Draw 2, initialisation 1
+    dataset = problem()
+    x = theory.corrupt(NOISE, KEY, 2, dataset.x_train)
+    outputs, loss = by_hand(2, 1, x, dataset.labels_train, dataset.x_test)
     assert_same(outputs, reference.outputs[2, 1])
-    loss = training.train_loss(
-        model.apply, CONFIG, member.params, x, dataset.labels_train
-    )
     np.testing.assert_allclose(
         loss, reference.diagnostics["train_loss"][2, 1], rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("member_block", [2, 3])
+def test_copies_and_corrupted_test_images_by_hand(member_block):
+    # blocks of 3 hold members of two draws
+    dataset, ask = problem(), theory.Additive(p=0.3)
+    draws = measure(copies=3, test_corruption=ask, member_block=member_block)
+    corrupted = theory.corruption.corrupt_copies(NOISE, KEY, 2, dataset.x_train, 3)
+    outputs, loss = by_hand(
+        2,
+        1,
+        corrupted,
+        jnp.tile(dataset.labels_train, 3),
+        theory.corruption.corrupt_test(ask, KEY, 2, dataset.x_test),
+    )
+    assert_same(outputs, draws.outputs[2, 1])
+    np.testing.assert_allclose(loss, draws.diagnostics["train_loss"][2, 1], rtol=1e-4)
+    np.testing.assert_array_equal(draws.draw_keys, measure().draw_keys)
+
+
+def test_clean_copies_change_no_full_batch():
+    config = dataclasses.replace(CONFIG, optimiser="gd", learning_rate=0.5)
+    clean = theory.Replacement(p=0.0)
+    one, three = (
+        measure(noise=clean, config=config, copies=copies, draws=1) for copies in (1, 3)
+    )
+    start = measure(noise=clean, config=dataclasses.replace(config, epochs=0), draws=1)
+    assert np.abs(start.outputs - one.outputs).max() > 0.05
+    assert_same(three.outputs, one.outputs)
+    assert_same(three.diagnostics["train_loss"], one.diagnostics["train_loss"])
+
+
+def test_clean_test_corruption_is_none(reference):
+    asked = measure(test_corruption=theory.Replacement(p=0.0))
+    assert_same(asked.outputs, reference.outputs)
 
 
 def test_initialisation_has_the_covariance_of_the_theory():
@@ -136,8 +176,8 @@ def test_initialisation_has_the_covariance_of_the_theory():
 def corrupted_copies(monkeypatch, **settings):
     copies, original = [], ensembles._corrupted
 
-    def spy(*args):
-        result = original(*args)
+    def spy(*args, **settings):
+        result = original(*args, **settings)
         copies.append(np.asarray(result))
         return result
 
@@ -152,6 +192,15 @@ def test_frozen_noise_is_drawn_once(monkeypatch):
     for draw in range(3):
         expected = theory.corrupt(NOISE, KEY, draw, x)
         np.testing.assert_allclose(copies[draw], expected[None], atol=1e-6)
+
+
+def test_fresh_copies_are_all_different(monkeypatch):
+    fresh = dataclasses.replace(CONFIG, noise_regime="fresh", epochs=2)
+    _, held = corrupted_copies(monkeypatch, config=fresh, copies=2, draws=1)
+    flat = np.concatenate(held).reshape(4, N, D)
+    for i in range(4):
+        for j in range(i):
+            assert np.mean(flat[i] == flat[j]) < 0.5
 
 
 def test_fresh_noise_is_drawn_every_epoch(monkeypatch, reference):
@@ -242,7 +291,7 @@ def test_any_flax_module():
 
 def test_block_size_follows_memory(monkeypatch):
     model = models.mlp(theory.Architecture(depth=3, activation="erf"), 256, C)
-    sizes = lambda config: ensembles.block_size(model, config, problem(), inits=6)
+    sizes = lambda config: member_blocks.block_size(model, config, problem(), inits=6)
     assert 1 <= sizes(CONFIG) <= 4
     assert sizes(dataclasses.replace(CONFIG, noise_regime="fresh")) == 6
 
@@ -256,6 +305,15 @@ def test_block_size_follows_memory(monkeypatch):
     assert on_gpu(10) == 1
     assert 100 < on_gpu(10**9) < 400
     assert on_gpu(10**10) == pytest.approx(10 * on_gpu(10**9), rel=0.02)
+    # images of a draw, shared by 6 members, beside a member of 2.5 MB
+    large = dataclasses.replace(
+        problem(), x_test=jnp.zeros((10**5, D)), labels_test=jnp.zeros(10**5, int)
+    )
+    size = functools.partial(member_blocks.block_size, model, CONFIG, inits=6)
+    plain = size(problem())
+    assert size(large) == plain
+    assert size(large, corrupt_test=True) < 0.9 * plain
+    assert size(problem(), copies=5000) < 0.6 * plain
 
 
 _SHARDED = """
@@ -287,6 +345,12 @@ def test_sharded_over_devices(reference, tmp_path):
         ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
         ({"noise": theory.Replacement(p=1.5)}, r"`p` must be .* in \[0, 1\]"),
         ({"noise": theory.ClippedAdditive(sigma=0.5)}, "ClippedAdditive needs pixels"),
+        ({"copies": 0}, "`copies` must be an integer of at least 1, got 0"),
+        ({"copies": True}, "`copies` must be an integer of at least 1, got True"),
+        (
+            {"test_corruption": theory.ClippedAdditive(sigma=0.5)},
+            r"`test_corruption`: ClippedAdditive needs pixels in \[0, 1\]",
+        ),
         ({"config": TrainConfig(loss="hinge")}, "unknown loss 'hinge'"),
         ({"key": jax.random.PRNGKey(0)}, "`key` must be a typed key"),
         ({"arch": theory.Architecture(depth=0, activation="erf")}, "`depth` must be"),

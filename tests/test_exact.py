@@ -1,6 +1,7 @@
 """The exact route against plain NumPy, sampled priors and matrix exponentials."""
 
 import dataclasses
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -165,6 +166,85 @@ def test_ridge_shrinks_and_leaves_training_error():
     assert shrunk.diagnostics["margin"][0] > free.diagnostics["margin"][0]
 
 
+# --- copies and corrupted test images ---------------------------------------------
+
+
+def copies_by_hand(noise, draw, x, copies):
+    """Rows of all copies, by the documented keys."""
+    own = jax.random.fold_in(KEY, draw)
+    more = jax.random.fold_in(own, zlib.crc32(b"copies"))
+    keys = [own] + [jax.random.fold_in(more, r) for r in range(1, copies)]
+    return np.concatenate([noise.apply(key, x) for key in keys])
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_copies_and_corrupted_test_images_by_hand(ridge):
+    ask = Replacement(p=0.2, noise=SIGNS)
+    draws = exact(
+        ERF,
+        NOISE,
+        PROBLEM,
+        draws=2,
+        key=KEY,
+        ridge=ridge,
+        copies=3,
+        test_corruption=ask,
+    )
+    for k in range(2):
+        own = jax.random.fold_in(KEY, k)
+        test_key = jax.random.fold_in(own, zlib.crc32(b"test"))
+        asked = dataclasses.replace(
+            PROBLEM,
+            x_test=ask.apply(test_key, PROBLEM.x_test),
+            labels_train=jnp.tile(PROBLEM.labels_train, 3),
+        )
+        x = copies_by_hand(NOISE, k, PROBLEM.x_train, 3)
+        outputs, init_var = by_hand(ERF, x, asked, ridge=ridge)
+        np.testing.assert_allclose(draws.outputs[k, 0], outputs, 1e-9, atol=1e-9)
+        np.testing.assert_allclose(known(draws.init_var)[k], init_var, 1e-9, atol=1e-9)
+    plain = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY)
+    np.testing.assert_array_equal(draws.draw_keys, plain.draw_keys)
+
+
+@pytest.mark.parametrize("options", [{"ridge": 0.2}, {"time": 3.0}], ids=str)
+def test_clean_copies_divide_the_ridge_and_the_time(options):
+    clean = Replacement(p=0.0, noise=SIGNS)
+    one = exact(ERF, clean, PROBLEM, draws=1, key=KEY, **options)
+    factor = {"ridge": 4.0, "time": 1 / 4}
+    options = {name: factor[name] * value for name, value in options.items()}
+    four = exact(ERF, clean, PROBLEM, draws=1, key=KEY, copies=4, **options)
+    np.testing.assert_allclose(four.outputs, one.outputs, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(known(four.init_var), known(one.init_var), rtol=1e-8)
+
+
+def test_clean_copies_are_named():
+    clean = Replacement(p=0.0, noise=SIGNS)
+    text = "images 0 and 16 of 2 copies of 16 images are identical (16 duplicates in"
+    with raises(text, NumericalError):
+        exact(ERF, clean, PROBLEM, draws=1, key=KEY, copies=2)
+
+
+def test_copies_average_the_noise_away():
+    # many copies are smoother than one, towards what clean images teach
+    noise = Replacement(p=0.5, noise=SIGNS)
+    clean = exact(ERF, Replacement(p=0.0, noise=SIGNS), PROBLEM, draws=1, key=KEY)
+    off = [
+        np.abs(
+            exact(ERF, noise, PROBLEM, draws=4, key=KEY, copies=copies).outputs
+            - clean.outputs
+        ).mean()
+        for copies in (1, 8)
+    ]
+    assert off[1] < 0.8 * off[0]
+
+
+def test_strength_zero_leaves_the_test_images():
+    same = Replacement(p=0.0, noise=SIGNS)
+    one = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY, test_corruption=same)
+    two = exact(ERF, NOISE, PROBLEM, draws=2, key=KEY)
+    np.testing.assert_array_equal(one.outputs, two.outputs)
+
+
 # --- what must not matter ---------------------------------------------------------
 
 
@@ -214,9 +294,9 @@ def test_the_order_of_training_images_does_not_matter_without_noise():
     np.testing.assert_allclose(known(one.init_var), known(two.init_var), rtol=1e-9)
 
 
-@pytest.mark.parametrize("n_test", [1, 515])
+@pytest.mark.parametrize("n_test", [1, 1030])
 def test_test_points_need_not_fill_the_blocks(n_test):
-    # 515 = 512 + 3: the last block overlaps the first
+    # 1030 = 1024 + 6: the last block overlaps the first
     problem = prototypes((6, 5, 3, 2), n_test=n_test)
     check_by_hand(ERF, NOISE, problem)
 
@@ -321,8 +401,10 @@ def test_duplicates_are_named_and_cured_by_ridge():
         exact(ERF, clean, twice, draws=1, key=KEY, ridge=1e-17)
     # corruption separates them
     check_by_hand(ERF, NOISE, twice)
-    # the flow needs no inverse
+    # the flow needs no inverse, unless it never ends
     check_by_hand(ERF, clean, twice, time=2.0)
+    with raises(text, NumericalError):
+        exact(ERF, clean, twice, draws=1, key=KEY, time=np.inf)
 
 
 def test_a_kernel_of_low_rank_is_refused():
@@ -352,6 +434,10 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
     ):
         with raises(part):
             exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 48**2 * 8 - 1)
+    exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
+    with raises("exact kernel of 16 training images, 3 copies each, in float64 needs"):
+        exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, copies=3)
     monkeypatch.undo()
     n = 2_000_000
     huge = dataclasses.replace(
@@ -378,6 +464,11 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
         ({"time": -1.0}, "`time` must not be negative, got -1.0"),
         ({"time": float("nan")}, "`time` must not be negative, got nan"),
         ({"ridge": 0.1, "time": 1.0}, "`ridge` and `time` exclude each other"),
+        ({"copies": 0}, "`copies` must be an integer of at least 1, got 0"),
+        (
+            {"test_corruption": ClippedAdditive(sigma=0.2)},
+            "`test_corruption`: ClippedAdditive needs pixels in [0, 1], got ",
+        ),
     ],
     ids=str,
 )

@@ -52,24 +52,39 @@ def gradient_flow(kernel: Float[Array, "n n"], time: Float[Array, ""]) -> Smooth
     classes, with unit learning rate: `time` is learning rate times steps.
     """
     values, vectors = jnp.linalg.eigh(kernel)
-    # (1 - e^{-values time})/values tends to `time` where there is nothing to learn
-    inside = values * time != 0
-    safe = jnp.where(inside, values, 1.0)
-    weights = jnp.where(inside, -jnp.expm1(-safe * time) / safe, time)
+    weights = flow_weights(values, time)
     return Smoother(
         lambda rhs: vectors @ (weights[:, None] * (vectors.T @ rhs)),
         values[0] / values[-1],
     )
 
 
-def check(margin: float, x: Float[Array, "n d"], *, flow: bool, ridge: float) -> None:
+def flow_weights(
+    values: Float[Array, "*shape"], time: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Returns (1 - e^{-values time})/values, `time` where there is nothing to learn."""
+    inside = values * time != 0
+    safe = jnp.where(inside, values, 1.0)
+    return jnp.where(inside, -jnp.expm1(-safe * time) / safe, time)
+
+
+def check(
+    margin: float,
+    x: Float[Array, "n d"],
+    *,
+    flow: bool,
+    ridge: float,
+    copies: int = 1,
+) -> None:
     """Raises `NumericalError` on a kernel that is indefinite or near singular. Host.
 
     Args:
         margin: of the smoother.
         x: the points of the kernel, to look for the cause.
-        flow: whether the smoother is `gradient_flow`, which needs no inverse.
+        flow: whether the smoother is `gradient_flow` for a finite time, which needs no
+            inverse.
         ridge: of the smoother.
+        copies: of every training image in `x`, one after another.
     """
     n, resolution = x.shape[0], float(jnp.finfo(x.dtype).eps)
     # Rounding of an n x n factorisation moves a pivot by about n eps of its diagonal.
@@ -80,16 +95,23 @@ def check(margin: float, x: Float[Array, "n d"], *, flow: bool, ridge: float) ->
     if trusted and (flow or margin > 100 * resolution**0.5):
         return
     rows = np.asarray(x)
-    _, first, copy_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    copies = np.flatnonzero(first[copy_of.ravel()] != np.arange(n))
-    if trusted and (ridge or not copies.size):
+    _, first, twin_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    twins = np.flatnonzero(first[twin_of.ravel()] != np.arange(n))
+    if trusted and (ridge or not twins.size):
         return
-    if copies.size:
-        one = int(first[copy_of.ravel()[copies[0]]])
+    if twins.size:
+        pair = int(first[twin_of.ravel()[twins[0]]]), int(twins[0])
+        if copies == 1:
+            name, way_out = "training images {} and {}", "remove the duplicates"
+        else:
+            images = n // copies
+            way_out = "remove the duplicates, corrupt more"
+            name = f"images {{}} and {{}} of {copies} copies of {images} images"
         cause = (
-            f"training images {one} and {int(copies[0])} are identical"
-            + (f" ({copies.size} duplicates in all)" if copies.size > 1 else "")
-            + ": remove the duplicates or pass `ridge`"
+            name.format(*pair)
+            + " are identical"
+            + (f" ({twins.size} duplicates in all)" if twins.size > 1 else "")
+            + f": {way_out} or pass `ridge`"
         )
     elif rows.dtype == np.float32:
         cause = "float64 is needed: enable x64, or pass `ridge`"
