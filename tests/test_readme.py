@@ -33,11 +33,14 @@ def test_every_make_target_and_relative_link_exists():
 
 def test_equations_cited_in_code_exist_in_the_derivations():
     derivations = (ROOT / "theory" / "README.md").read_text()
-    numbers = set(map(int, re.findall(r"\\tag\{(\d+)\}", derivations)))
-    assert numbers == set(range(1, max(numbers) + 1))
+    tags = re.findall(r"\\tag\{([A-Z]?)(\d+)\}", derivations)
+    assert len(tags) == len(set(tags))
+    for letter in {letter for letter, _ in tags}:
+        numbers = {int(number) for found, number in tags if found == letter}
+        assert numbers == set(range(1, max(numbers) + 1)), letter
     for source in (ROOT / "theory").glob("*.py"):
         for cited in re.findall(
-            r"theory/README\.md((?: |-|and|,|\(\d+\))+)", source.read_text()
+            r"theory/README\.md((?: |-|and|,|\([A-Z]?\d+\))+)", source.read_text()
         ):
-            found = set(map(int, re.findall(r"\d+", cited)))
-            assert found <= numbers, (source.name, cited)
+            found = set(re.findall(r"([A-Z]?)(\d+)", cited))
+            assert found <= set(tags), (source.name, cited)

@@ -13,6 +13,11 @@ from theory.corruption import Corruption as Corruption
 from theory.corruption import PixelMoments as PixelMoments
 from theory.corruption import Replacement as Replacement
 from theory.corruption import corrupt as corrupt
+from theory.corruption import corrupt_copies as corrupt_copies
+from theory.corruption import corrupt_test as corrupt_test
+from theory.cross import CrossCovariance as CrossCovariance
+from theory.dynamics import ridge_path as ridge_path
+from theory.dynamics import trajectory as trajectory
 from theory.errors import InputError as InputError
 from theory.errors import NumericalError as NumericalError
 from theory.exact import exact as exact
@@ -36,3 +41,14 @@ from theory.noises import Rademacher as Rademacher
 from theory.noises import Uniform as Uniform
 from theory.problem import Architecture as Architecture
 from theory.problem import Problem as Problem
+from theory.resummed import resummed as resummed
+from theory.sign import GainSign as GainSign
+from theory.sign import gain_sign as gain_sign
+from theory.stability import Reliability as Reliability
+from theory.stability import flip_bound as flip_bound
+from theory.stability import flip_probability as flip_probability
+from theory.stability import observed_flips as observed_flips
+from theory.stability import reliability as reliability
+from theory.stability import stable as stable
+from theory.surrogate import surrogate as surrogate
+from theory.training_path import TrainingPath as TrainingPath

@@ -59,25 +59,26 @@ def starts(n: int, block: int) -> np.ndarray:
     return np.minimum(np.arange(math.ceil(n / block)) * block, n - block)
 
 
-def map_rows(
-    fn: Callable[[Float[Array, "b ..."]], PyTree], x: Float[Array, "n ..."], block: int
-) -> PyTree:
+def map_rows(fn: Callable[[PyTree], PyTree], x: PyTree, block: int) -> PyTree:
     """Returns `fn` of the rows of `x`, one block of rows at a time.
 
     Args:
-        fn: maps (b, ...) to any pytree of arrays with b rows; traced once.
-        x: the rows.
+        fn: maps arrays (b, ...) to any pytree of arrays with b rows; traced once.
+        x: the rows, an array or a pytree of arrays of one length.
         block: rows per block.
 
     Returns:
         The pytree, with n rows.
     """
-    block = min(block, x.shape[0])
-    first = starts(x.shape[0], block)
+    n = jax.tree.leaves(x)[0].shape[0]
+    block = min(block, n)
+    first = starts(n, block)
 
     def body(i, out):
         at = jnp.asarray(first)[i]
-        rows = fn(jax.lax.dynamic_slice_in_dim(x, at, block))
+        rows = fn(
+            jax.tree.map(lambda part: jax.lax.dynamic_slice_in_dim(part, at, block), x)
+        )
         return jax.tree.map(
             lambda whole, part: jax.lax.dynamic_update_slice_in_dim(
                 whole, part, at, axis=0
@@ -86,10 +87,13 @@ def map_rows(
             rows,
         )
 
-    shapes = jax.eval_shape(fn, jax.ShapeDtypeStruct((block, *x.shape[1:]), x.dtype))
-    out = jax.tree.map(
-        lambda leaf: jnp.zeros((x.shape[0], *leaf.shape[1:]), leaf.dtype), shapes
+    shapes = jax.eval_shape(
+        fn,
+        jax.tree.map(
+            lambda part: jax.ShapeDtypeStruct((block, *part.shape[1:]), part.dtype), x
+        ),
     )
+    out = jax.tree.map(lambda leaf: jnp.zeros((n, *leaf.shape[1:]), leaf.dtype), shapes)
     return jax.lax.fori_loop(0, len(first), body, out)
 
 

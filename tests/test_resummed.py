@@ -1,0 +1,322 @@
+"""The resummed law against exact kernels, its surrogate, and its limits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import prototypes, raises
+
+import theory
+from theory import (
+    Additive,
+    Architecture,
+    ClippedAdditive,
+    Replacement,
+    Uniform,
+    activations,
+    duals,
+    exact,
+    resummed,
+    surrogate,
+)
+from theory.noises import Bernoulli
+
+KEY = jax.random.key(1)
+ERF = Architecture(depth=3, activation="erf")
+
+
+def centred(outputs):
+    return outputs - outputs.mean(axis=-1, keepdims=True)
+
+
+def against_draws(law, draws):
+    """Root mean square z-score of the means, ratio of variances, cross-covariance."""
+    outputs = np.asarray(draws.outputs[:, 0])
+    sd = np.sqrt(np.einsum("nii->ni", np.asarray(law.cov)))
+    # a class that is missing has no noise
+    some = sd > 1e-12 * sd.max()
+    gap = outputs.mean(0) - np.asarray(law.mean)
+    np.testing.assert_allclose(gap[~some], 0, atol=1e-12)
+    z = gap[some] / sd[some] * len(outputs) ** 0.5
+    ratio = outputs.var(axis=0, ddof=1).sum() / (sd**2).sum()
+    points = np.arange(min(12, outputs.shape[1]))
+    cross = np.asarray(law.cross_cov(points, points))
+    deviation = (outputs - outputs.mean(0))[:, points]
+    measured = np.einsum("kai,kbj->abij", deviation, deviation) / (len(outputs) - 1)
+    slope = (cross * measured).sum() / (cross**2).sum()
+    return np.sqrt((z**2).mean()), ratio, slope
+
+
+SETTINGS = {
+    "erf additive": (ERF, Additive(p=0.9), "standardised", (25,) * 4),
+    "relu raw": (
+        Architecture(depth=3, activation="relu"),
+        Replacement(p=0.8, noise=Uniform(0.0, 1.0)),
+        "unit",
+        (40, 10, 30, 20),
+    ),
+    "missing class": (
+        Architecture(depth=2, activation="erf", b_var=1.0),
+        Replacement(p=0.7),
+        "standardised",
+        (60, 0, 10, 30),
+    ),
+    "relu bernoulli": (
+        Architecture(depth=2, activation="relu", w_var=1.6, b_var=0.1),
+        Replacement(p=0.9, noise=Bernoulli(0.5)),
+        "unit",
+        (25,) * 4,
+    ),
+    "clipped": (
+        Architecture(depth=2, activation="gelu", b_rates=(1.0, 1.0)),
+        ClippedAdditive(sigma=4.0),
+        "unit",
+        (50, 50),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        # 15 s of compilation each
+        pytest.param(setting, id=name, marks=[pytest.mark.slow] * (i > 2))
+        for i, (name, setting) in enumerate(SETTINGS.items())
+    ],
+)
+def test_mean_and_covariance_of_exact_kernels(setting):
+    arch, noise, kind, counts = setting
+    problem = prototypes(counts, n_test=40, d=400, spread=1.5, seed=1, kind=kind)
+    law = resummed(arch, noise, problem)
+    assert law.diagnostics["valid"], law.diagnostics
+    draws = exact(arch, noise, problem, draws=60, key=KEY)
+    z, ratio, slope = against_draws(law, draws)
+    # z: 1 expected, of an error that all points of a draw share in part
+    assert z < 1.6, z
+    # variances of 60 draws, most of it common to the points: error .18 at worst
+    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    np.testing.assert_allclose(slope, 1, atol=0.35)
+    np.testing.assert_allclose(
+        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
+    )
+    one = law.averaged(1).accuracy(problem.labels_test)
+    error = 5 * draws.stderr(problem.labels_test, 1) + 0.01
+    assert abs(one - draws.accuracy(problem.labels_test, 1)) < error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "counts", [(30,) * 10, (80, 10, 50, 20, 60, 30, 10, 20, 15, 5)]
+)
+def test_against_400_kernels(counts):
+    problem = prototypes(counts, n_test=100, d=784, spread=1.5, seed=2)
+    noise = Additive(p=0.9)
+    law = resummed(ERF, noise, problem)
+    draws = exact(ERF, noise, problem, draws=400, key=KEY)
+    z, ratio, slope = against_draws(law, draws)
+    assert z < 1.3, z
+    np.testing.assert_allclose(ratio, 1, atol=0.04)
+    np.testing.assert_allclose(slope, 1, atol=0.08)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return prototypes((20, 20, 20), n_test=30, d=120, spread=1.5, seed=3)
+
+
+def test_without_corruption_it_is_the_exact_kernel(small):
+    law = resummed(ERF, Replacement(p=0.0), small)
+    draws = exact(ERF, Replacement(p=0.0), small, draws=1, key=KEY)
+    np.testing.assert_allclose(law.mean, draws.outputs[0, 0], atol=1e-10)
+    np.testing.assert_allclose(law.cov, 0, atol=1e-14)
+    np.testing.assert_allclose(law.init_var, np.asarray(draws.init_var)[0], rtol=1e-4)
+    assert law.diagnostics["level"] == "noiseless"
+
+
+@pytest.mark.parametrize("p", [1e-3, 0.05])
+def test_little_corruption(small, p):
+    law = resummed(ERF, Replacement(p=p), small)
+    draws = exact(ERF, Replacement(p=p), small, draws=60, key=KEY)
+    z, ratio, _ = against_draws(law, draws)
+    assert z < 1.5, z
+    np.testing.assert_allclose(ratio, 1, atol=0.25)
+
+
+def test_pure_noise_tells_no_images_apart(small):
+    for kind in (Replacement, Additive):
+        law = resummed(ERF, kind(p=1.0), small)
+        np.testing.assert_allclose(law.mean, law.mean[:1].repeat(30, 0), atol=1e-12)
+        chance = law.accuracy(small.labels_test)
+        np.testing.assert_allclose(chance, 1 / 3, atol=1e-3)
+
+
+def test_first_order_is_its_limit():
+    # few images in many dimensions, little signal
+    problem = prototypes((4, 4, 4), n_test=20, d=4000, spread=1.0, seed=4)
+    noise = Replacement(p=0.98)
+    law, first = resummed(ERF, noise, problem), theory.first_order(ERF, noise, problem)
+    gap = np.abs(centred(law.mean) - centred(first.mean)).max()
+    assert gap < 0.03 * np.abs(centred(first.mean)).max()
+    np.testing.assert_allclose(law.gap_variance(), first.gap_variance(), rtol=0.03)
+
+
+def test_copies_are_seen_by_exact_kernels_too(small):
+    noise = Replacement(p=0.8)
+    law = resummed(ERF, noise, small, copies=3)
+    draws = exact(ERF, noise, small, draws=60, key=KEY, copies=3)
+    z, ratio, _ = against_draws(law, draws)
+    assert z < 1.5, z
+    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    np.testing.assert_allclose(
+        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
+    )
+
+
+@pytest.mark.parametrize("p", [0.0, 0.8])
+def test_corrupted_test_images(small, p):
+    noise, on_test = Replacement(p=p), Replacement(p=0.3)
+    law = resummed(ERF, noise, small, test_corruption=on_test)
+    draws = exact(ERF, noise, small, draws=100, key=KEY, test_corruption=on_test)
+    z, ratio, _ = against_draws(law, draws)
+    assert z < 1.5, z
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
+    np.testing.assert_allclose(
+        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
+    )
+
+
+def test_ridge(small):
+    noise = Replacement(p=0.8)
+    law = resummed(ERF, noise, small, ridge=0.7)
+    draws = exact(ERF, noise, small, draws=60, key=KEY, ridge=0.7)
+    z, ratio, _ = against_draws(law, draws)
+    assert z < 1.5, z
+    np.testing.assert_allclose(ratio, 1, atol=0.25)
+
+
+def test_covariances_between_points_hold_those_of_points(small):
+    law = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.3))
+    some = np.array([3, 7, 11])
+    assert law.cross is not None
+    cov = np.asarray(law.cross.cov(some, some))
+    init = np.asarray(law.cross.init_cov(some, some))
+    for i, point in enumerate(some):
+        np.testing.assert_allclose(cov[i, i], law.cov[point], rtol=1e-9)
+        np.testing.assert_allclose(init[i, i], law.init_var[point], rtol=1e-6)
+
+
+def test_initialisations_of_two_points(small):
+    noise = Replacement(p=0.8)
+    law = resummed(ERF, noise, small)
+    points = np.arange(8)
+    assert law.cross is not None
+    predicted = np.asarray(law.cross.init_cov(points, points))
+    # (11) between points, averaged over draws
+    measured = np.zeros_like(predicted)
+    x_test, draws = small.x_test[:8], 30
+    for k in range(draws):
+        x = theory.corrupt(noise, KEY, k, small.x_train)
+        train, test = theory.gram(x, ERF), theory.nngp_ntk(x_test, x, ERF)
+        prior = theory.nngp(x_test, x_test, ERF)
+        smooth = jnp.linalg.solve(train.ntk, test.ntk.T)
+        cross = test.nngp @ smooth
+        measured += np.asarray(prior - cross - cross.T + smooth.T @ train.nngp @ smooth)
+    np.testing.assert_allclose(
+        predicted, measured / draws, atol=0.03 * np.diagonal(predicted).mean()
+    )
+
+
+def test_fewer_landmarks_come_close():
+    problem = prototypes((50,) * 4, n_test=60, d=200, spread=1.5, seed=5)
+    arch = Architecture(depth=3, activation="relu")
+    noise = Additive(p=0.5)
+    full = resummed(arch, noise, problem, landmarks=200)
+    scale = np.sqrt(full.gap_variance().mean())
+    gaps = []
+    for landmarks in (0, 40, 120):
+        law = resummed(arch, noise, problem, landmarks=landmarks)
+        gaps.append(float(np.abs(law.mean - full.mean).mean() / scale))
+    assert gaps[0] > gaps[1] > gaps[2], gaps
+    assert gaps[2] < 0.05, gaps
+
+
+def test_surrogate_averages_to_the_law_and_follows_the_kernel():
+    problem = prototypes((40,) * 3, n_test=40, d=300, spread=1.5, seed=6)
+    noise = Additive(p=0.8)
+    law = resummed(ERF, noise, problem)
+    sample = surrogate(law, noise, problem, draws=200, key=KEY)
+    z, ratio, slope = against_draws(law, sample)
+    assert z < 1.5, z
+    np.testing.assert_allclose(ratio, 1, atol=0.15)
+    np.testing.assert_allclose(slope, 1, atol=0.2)
+    draws = exact(ERF, noise, problem, draws=10, key=KEY, with_init_var=False)
+    assert sample.draw_keys is not None
+    found = theory.compare(
+        theory.Draws(outputs=sample.outputs[:10], draw_keys=sample.draw_keys[:10]),
+        draws,
+        problem.labels_test,
+    )
+    assert found.common_draws
+    assert found.agreement > 0.97
+    # draw by draw the surrogate takes most of the kernel's fluctuation away
+    rest = np.asarray(draws.outputs - sample.outputs[:10])
+    assert rest.var(0).mean() < 0.1 * np.asarray(draws.outputs).var(0).mean()
+
+
+def test_a_sweep_of_the_level_compiles_once(small):
+    calls = []
+
+    def counting(fn):
+        return lambda *args: (calls.append(fn), fn(*args))[1]
+
+    erf = activations.get("erf")
+    dual = duals.ClosedForm(counting(erf.dual.pair), counting(erf.dual.diag))
+    arch = Architecture(depth=2, activation=activations.Activation("e", erf.fn, dual))
+    traced = []
+    for p in (0.6, 0.7, 0.8):
+        resummed(arch, Replacement(p=p), small, landmarks=60)
+        traced.append(len(calls))
+    assert traced[0] > 0
+    assert traced == traced[:1] * 3
+
+
+def test_what_it_cannot_say_is_flagged(small):
+    law = resummed(Architecture(depth=2, activation="cos"), Replacement(p=0.8), small)
+    assert not law.diagnostics["valid"]
+    assert "not linear" in law.diagnostics["doubts"]
+    few = prototypes((10, 10), n_test=10, d=4, seed=1)
+    law = resummed(ERF, Replacement(p=0.8), few)
+    assert "too few pixels" in law.diagnostics["doubts"]
+    good = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
+    assert good.diagnostics["valid"]
+    assert not good.diagnostics["doubts"]
+    with raises("`averaged` needs `init_var`"):
+        good.averaged(1)
+
+
+def test_single_precision(small):
+    double = resummed(ERF, Replacement(p=0.8), small)
+    single = resummed(ERF, Replacement(p=0.8), small.astype(np.float32))
+    assert single.mean.dtype == single.cov.dtype == np.float32
+    np.testing.assert_allclose(single.mean, double.mean, atol=1e-3)
+    np.testing.assert_allclose(single.init_var, double.init_var, rtol=0.02)
+
+
+def test_bad_arguments_are_refused(small):
+    noise = Replacement(p=0.8)
+    with raises("`landmarks` must be between 0 and n_train = 60, got 61"):
+        resummed(ERF, noise, small, landmarks=61)
+    with raises("`copies` must be at least 1, got 0"):
+        resummed(ERF, noise, small, copies=0)
+    with raises("`ridge` must be finite and not negative, got -1"):
+        resummed(ERF, noise, small, ridge=-1.0)
+    twins = dataclasses.replace(
+        small, x_train=small.x_train.at[1].set(small.x_train[0])
+    )
+    with raises("training images 0 and 1 are identical", theory.NumericalError):
+        resummed(ERF, Replacement(p=0.0), twins)
+    first = theory.first_order(ERF, noise, small)
+    with raises("`law` must come from theory.resummed"):
+        surrogate(first, noise, small, draws=1, key=KEY)

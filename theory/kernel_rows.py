@@ -1,0 +1,121 @@
+"""Kernel rows of test points in the linearised kernel, and their own noise.
+
+Equations: theory/README.md (L8) and (E9).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory.kernels import KernelPair
+from theory.linearise import Measured, Scales, combined
+from theory.mean_kernel import Images, mean_kernel, slopes
+from theory.problem import Architecture
+from theory.records import record
+
+_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+@record(kw_only=True)
+class KernelRows:
+    """Kernel rows of test points, for both kernels, before scaling.
+
+    Attributes:
+        entries: mean kernel with the training images.
+        slope_k: dH/dk with each of the sampled training images.
+        slope_q: dH/dq of the training image with each of them.
+        slope_own: dH/dq of the test point with each of them.
+    """
+
+    entries: KernelPair
+    slope_k: KernelPair
+    slope_q: KernelPair
+    slope_own: KernelPair
+
+
+def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelRows:
+    """Returns the kernel rows of the images `test`, to be called block by block."""
+    picked = jax.tree.map(lambda leaf: leaf[measured.columns][:600], measured.train)
+    centre = (
+        test.q[:, None],
+        picked.q[None, :],
+        arch.b_var
+        + arch.w_var * _matmul(test.mean, picked.mean.T) / test.mean.shape[1],
+    )
+    return KernelRows(
+        entries=mean_kernel(test, measured.train, arch),
+        slope_k=slopes(centre, arch, 2),
+        slope_q=slopes(centre, arch, 1),
+        slope_own=slopes(centre, arch, 0),
+    )
+
+
+def _mean_slope(of: KernelPair, measured: Measured, scales: Scales, s):
+    """Mean over the sampled training images of a slope over t_a, for test points."""
+    t = scales.slope[measured.columns][: of.ntk.shape[1]]
+    return (combined(of, s) / t[None, :]).mean(axis=1)
+
+
+def scaled(
+    arch: Architecture,
+    measured: Measured,
+    scales: Scales,
+    test: Images,
+    of: KernelRows,
+    s: Float[Array, ""] | float,
+    *,
+    features: int,
+    copies: Float[Array, ""] | float = 1.0,
+) -> tuple[Float[Array, "t n"], Float[Array, "t m"]]:
+    """Returns scaled rows g of the test points and weights w of the noise in them."""
+    d = test.mean.shape[1]
+    along_k = _mean_slope(of.slope_k, measured, scales, s)[:, None]
+    along_q = _mean_slope(of.slope_q, measured, scales, s)[:, None]
+    w = jnp.concatenate([arch.w_var / d * along_k * test.mean, along_q], axis=1)
+    root = jnp.sqrt(jnp.asarray(copies, w.dtype))
+    g = root * combined(of.entries, s) / scales.row[None, :]
+    return g, jnp.pad(w, ((0, 0), (0, features - d - 1)))
+
+
+class OwnNoise(NamedTuple):
+    """How the noise of test points enters their kernel rows, as weights of features.
+
+    A test point's noise makes its row vary by w.phi_a, with covariance of w
+    strength (T*^2 kk + T* S* kq + S*^2 qq), S* the slope in its own q.
+    """
+
+    kk: Float[Array, "m m"]
+    kq: Float[Array, "m m"]
+    qq: Float[Array, "m m"]
+
+
+def own_noise(
+    arch: Architecture, measured: Measured, test: Images, *, features: int
+) -> OwnNoise:
+    """Returns the covariances of (L8) for the mean noise of the images `test`."""
+    d, c_w = test.mean.shape[1], arch.w_var
+    centre = measured.train.mean.mean(axis=0)
+    # pixels act on the pixel features, and through their mean image on the constant
+    through = jnp.zeros((features, d), centre.dtype)
+    through = through.at[jnp.arange(d), jnp.arange(d)].set(c_w / d)
+    through = through.at[d + 1].set(c_w / d * centre)
+    constant = jnp.zeros(features, centre.dtype).at[d + 1].set(1.0)
+    var, cov_square = test.var.mean(axis=0), test.cov_square.mean(axis=0)
+    cross = _matmul(through, c_w / d * cov_square)[:, None] * constant[None, :]
+    return OwnNoise(
+        kk=_matmul(through * var[None, :], through.T),
+        kq=cross + cross.T,
+        qq=test.q_var.mean() * constant[:, None] * constant[None, :],
+    )
+
+
+def own_noise_weights(
+    measured: Measured, scales: Scales, of: KernelRows, s: Float[Array, ""] | float
+) -> Float[Array, "3 t"]:
+    """Returns T*^2, T* S* and S*^2 of every test point, the weights of `OwnNoise`."""
+    along_k = _mean_slope(of.slope_k, measured, scales, s)
+    along_own = _mean_slope(of.slope_own, measured, scales, s)
+    return jnp.stack([along_k**2, along_k * along_own, along_own**2])

@@ -1,0 +1,183 @@
+"""The mean kernel of corrupted images: one entry of it, averaged over the noise.
+
+Corruption acts through three numbers of a pair in the first layer, q1, q2 and k, which
+are Gaussian in many pixels. Their means and covariances are moments of the pixels, and
+the mean of a kernel entry is taken over them by quadrature.
+
+Equations: theory/README.md (L1)-(L4).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from theory.corruption import Corruption
+from theory.kernels import KernelPair, propagate, propagate_diag
+from theory.problem import Architecture
+from theory.records import record, static
+
+_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+@record(kw_only=True)
+class Images:
+    """Corrupted images, by moments of their pixels and of their first-layer variance.
+
+    Attributes:
+        mean: M, mean pixels.
+        var: V, variance of each pixel.
+        cov_square: C12, covariance of a pixel with its square.
+        q: mean of the first-layer variance.
+        q_var: its variance.
+        clean: whether the images are known to have no noise; static.
+    """
+
+    mean: Float[Array, "n d"]
+    var: Float[Array, "n d"]
+    cov_square: Float[Array, "n d"]
+    q: Float[Array, " n"]
+    q_var: Float[Array, " n"]
+    clean: bool = static(default=False)
+
+
+def images(
+    x: Float[Array, "n d"], arch: Architecture, noise: Corruption | None
+) -> Images:
+    """Returns the moments of the images `x` under `noise`, None for clean ones."""
+    c_w = arch.w_var
+    if noise is None:
+        q = arch.b_var + c_w * (x**2).mean(axis=1)
+        zero = jnp.zeros_like(x)
+        return Images(
+            mean=x,
+            var=zero,
+            cov_square=zero,
+            q=q,
+            q_var=jnp.zeros_like(q),
+            clean=True,
+        )
+    pixel = noise.moments(x)
+    # a variance that is rounding of the second moment, of either sign, is none
+    floor = 16 * jnp.finfo(x.dtype).eps
+    noisy = pixel.var > floor * (pixel.mean**2 + pixel.var)
+    var, cov_square, var_square = (
+        jnp.where(noisy, part, 0.0)
+        for part in (pixel.var, pixel.cov_square, pixel.var_square)
+    )
+    return Images(
+        mean=pixel.mean,
+        var=var,
+        cov_square=cov_square,
+        q=arch.b_var + c_w * (pixel.mean**2 + var).mean(axis=1),
+        # zero for noise of one absolute value
+        q_var=c_w**2 * jnp.maximum(var_square.mean(axis=1), 0.0) / x.shape[1],
+    )
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """part/whole, zero where `whole` vanishes."""
+    inside = whole > 0
+    return jnp.where(inside, part, 0.0) / jnp.where(inside, whole, 1.0)
+
+
+def _directions(q1_var, q2_var, cov_q1, cov_q2, cov_var):
+    """Displacements of (q1, q2, k): noise of q1, noise of q2, what k has beside (L3).
+
+    None for a variance that is known to vanish.
+    """
+    found, rest = [], cov_var
+    for place, (q_var, cov_q) in enumerate(((q1_var, cov_q1), (q2_var, cov_q2))):
+        if q_var is None:
+            continue
+        sd = jnp.sqrt(q_var)
+        along = _ratio(cov_q, sd)
+        rest = rest - along**2
+        found.append([sd, 0.0, along] if place == 0 else [0.0, sd, along])
+    # rounding may leave less than nothing where k follows the q's
+    found.append([0.0, 0.0, jnp.sqrt(jnp.maximum(rest, 0.0))])
+    return found
+
+
+def mean_entry(centre, directions, arch: Architecture) -> KernelPair:
+    """Mean of H over the Gaussian (q1, q2, k): symmetric rule of degree 3 (L4)."""
+    count = len(directions)
+    points = count**0.5 * np.concatenate([np.eye(count), -np.eye(count)])
+
+    def body(i, total):
+        point = jnp.asarray(points, centre[2].dtype)[i]
+        moved = (
+            c
+            + sum(point[j] * direction[axis] for j, direction in enumerate(directions))
+            for axis, c in enumerate(centre)
+        )
+        return jax.tree.map(jnp.add, total, propagate(*moved, arch))
+
+    zero = jnp.zeros_like(centre[2])
+    total = jax.lax.fori_loop(0, 2 * count, body, KernelPair(nngp=zero, ntk=zero))
+    return jax.tree.map(lambda part: part / (2 * count), total)
+
+
+def pairs(one: Images, two: Images, arch: Architecture):
+    """Mean (q1, q2, k) of all pairs and the directions of their noise (L2)."""
+    d, c_w = one.mean.shape[1], arch.w_var
+    centre = (
+        one.q[:, None],
+        two.q[None, :],
+        arch.b_var + c_w * _matmul(one.mean, two.mean.T) / d,
+    )
+    # sum_j M_a^2 V_b + V_a M_b^2 + V_a V_b
+    square = one.mean**2 + one.var
+    cov_var = _matmul(square, two.var.T)
+    cov_q1 = q1_var = None
+    if not one.clean:
+        cov_var = cov_var + _matmul(one.var, (two.mean**2).T)
+        cov_q1 = (c_w / d) ** 2 * _matmul(one.cov_square, two.mean.T)
+        q1_var = one.q_var[:, None]
+    cov_q2 = (c_w / d) ** 2 * _matmul(one.mean, two.cov_square.T)
+    return centre, _directions(
+        q1_var, two.q_var[None, :], cov_q1, cov_q2, (c_w / d) ** 2 * cov_var
+    )
+
+
+def copies_of(one: Images, arch: Architecture):
+    """`pairs` of every image and an independent copy of itself."""
+    d, c_w = one.mean.shape[1], arch.w_var
+    centre = (one.q, one.q, arch.b_var + c_w * (one.mean**2).mean(axis=1))
+    cov_q = (c_w / d) ** 2 * (one.cov_square * one.mean).sum(axis=1)
+    cov_var = (c_w / d) ** 2 * ((2 * one.mean**2 + one.var) * one.var).sum(axis=1)
+    return centre, _directions(one.q_var, one.q_var, cov_q, cov_q, cov_var)
+
+
+def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
+    """Returns the mean kernels (n1, n2) of corrupted images `two` with `one` (L4).
+
+    Noise is independent between the two; an image that is in both meets another copy
+    of itself.
+    """
+    return mean_entry(*pairs(one, two, arch), arch)
+
+
+def mean_diag(one: Images, arch: Architecture) -> KernelPair:
+    """Returns the mean kernels of every corrupted image with itself, each (n,)."""
+    sd = jnp.sqrt(one.q_var)
+    up, down = (propagate_diag(one.q + sign * sd, arch) for sign in (1, -1))
+    return jax.tree.map(lambda a, b: (a + b) / 2, up, down)
+
+
+def slopes(centre, arch: Architecture, axis: int) -> KernelPair:
+    """Derivative of H in q1, q2 or k."""
+    centre = jnp.broadcast_arrays(*centre)
+    tangent = tuple(
+        jnp.ones_like(c) if i == axis else jnp.zeros_like(c)
+        for i, c in enumerate(centre)
+    )
+    return jax.jvp(lambda *at: propagate(*at, arch), tuple(centre), tangent)[1]
+
+
+def curvature_at(centre: Float[Array, "3"], arch: Architecture) -> KernelPair:
+    """Second derivatives of H at one point, each (3, 3)."""
+    hessian = jax.jacfwd(jax.jacfwd(lambda at: propagate(*at, arch)))(centre)
+    return hessian
