@@ -1,9 +1,9 @@
 """Rows of accuracies as a table and a figure: by route, level and average.
 
-A row has `route`, `p`, `subset`, `rule_accuracy`, `agreement` and either `accuracy` (a
-law) or `accuracies`, a list over draws for each size of average over initialisations;
-"inf" is the average over all. Its arrays hold `labels`, `outputs`, `draw_keys`, and a
-few images, `clean` and `corrupted`.
+A row has `route`, `p`, `subset`, `rule_accuracy`, `agreement` and `accuracies`, a list
+over draws (one number for a law) for each size of average over initialisations; "inf"
+is the average over all. Its arrays hold `labels`, `outputs`, `draw_keys`, and a few
+images, `clean` and `corrupted`.
 """
 
 import json
@@ -19,7 +19,7 @@ from experiments import _settings
 from ntk_corrupt import plots
 from ntk_corrupt.results import Row, RunDirectory
 
-ROUTES = ("first_order", "exact", "network")
+ROUTES = ("first_order", "resummed", "exact", "network")
 _REFERENCE = pathlib.Path(__file__).parent / "reference" / "accuracy_curve.json"
 
 
@@ -46,11 +46,10 @@ def _summary(rows: Sequence[Row]) -> list[Row]:
                 continue
             line = {"p": p, "route": route}
             line["agreement"] = float(np.mean([row["agreement"] for row in group]))
-            if route == "first_order":
-                values = np.array([row["accuracy"] for row in group])
-                line["inf"] = float(values.mean()), theory.standard_error(values)
-            else:
-                line |= {inits: _pool(group, inits) for inits in group[0]["accuracies"]}
+            line |= {inits: _pool(group, inits) for inits in group[0]["accuracies"]}
+            line["doubts"] = "; ".join(
+                sorted({row["doubts"] for row in group if row.get("doubts")})
+            )
             lines.append(line)
     return lines
 
@@ -112,6 +111,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         values = "".join(f"{_cell_text(line.get(c)):>16}" for c in columns)
         lines.append(
             f"{line['p']:>6g} {line['route']:<12}{values}{line['agreement']:>16.3f}"
+            + (f"  not valid: {line['doubts']}" if line["doubts"] else "")
         )
     points = [
         text
@@ -203,12 +203,14 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
     lines, inits = _summary(rows), {str(r["inits"]) for r in rows if "inits" in r}
     many = sorted(inits - {"1"})
     curves = [("first_order", "inf", "first order: class-mean law", plots.PALETTE[2])]
+    curves += [("resummed", "inf", "resummed law, mean of all inits", plots.PALETTE[6])]
     curves += [("exact", "inf", "exact kernel, mean of all inits", plots.PALETTE[6])]
     for inits, colour in [
         *((m, plots.PALETTE[0]) for m in many),
         ("1", plots.PALETTE[1]),
     ]:
         name = "one network" if inits == "1" else f"mean of {inits} networks"
+        curves += [("resummed", inits, f"resummed law, {name}", colour)]
         curves += [("exact", inits, f"exact kernel, {name}", colour)]
         curves += [("network", inits, f"trained: {name}", colour)]
     for route, inits, label, colour in curves:
@@ -220,6 +222,7 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
         if points:
             p, accuracy, stderr = np.array(points, float).T
             trained = route == "network"
+            style = {"network": "", "exact": ":", "first_order": "--"}.get(route, "-")
             plots.accuracy_curves(
                 ax,
                 p,
@@ -228,6 +231,6 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
                 label=label,
                 color=colour,
                 marker="o" if trained else "",
-                linestyle="" if trained else "-",
+                linestyle=style,
                 alpha=1.0 if trained else 0.7,
             )

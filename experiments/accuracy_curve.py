@@ -1,8 +1,9 @@
 """How accurately does a network trained on corrupted images classify clean ones?
 
-Three routes answer for each corruption level p, on the same training subsets and the
-same corrupted copies: the nearest-class-mean law (first_order), the exact infinite-
-width kernel (exact) and trained networks (network).
+Four routes answer for each corruption level p, on the same training subsets and the
+same corrupted copies: the nearest-class-mean law (first_order), the law that keeps the
+noise to all orders (resummed), the exact infinite-width kernel (exact) and trained
+networks (network).
 
     python -m experiments.accuracy_curve --workdir=results/digits
 """
@@ -108,7 +109,7 @@ def cells(config: AccuracyCurve) -> list[Cell]:
 
     def cell(route: str, p: float, subset: int) -> Cell:
         names = [*_DATA, *_ARCHITECTURE]
-        if route != "first_order":
+        if route in ("exact", "network"):
             names += ["draws"]
         if route == "network":
             names += ["inits", *_TRAINING]
@@ -140,10 +141,10 @@ def compute(config: AccuracyCurve, cell: Cell) -> tuple[Row, dict[str, np.ndarra
             theory.corrupt(noise, key, 0, problem.x_train)[:_SAMPLES], np.float32
         ),
     }
-    if route == "first_order":
-        law = theory.first_order(arch, noise, problem)
+    if route in ("first_order", "resummed"):
+        law = getattr(theory, route)(arch, noise, problem)
         decisions = np.asarray(law.decisions())
-        row |= {"accuracy": law.accuracy(labels)}
+        row |= _law_accuracies(law, labels)
         arrays |= {"mean": np.asarray(law.mean), "cov": np.asarray(law.cov)}
     else:
         measure = {
@@ -188,6 +189,19 @@ def _progress() -> Generator[Callable[..., None], None, None]:
         yield show
 
 
+def _law_accuracies(law: theory.OutputLaw, labels) -> Row:
+    """Predicted accuracies in the form of `_accuracies`, and how far to trust them."""
+    by_inits = {"inf": [law.accuracy(labels)]}
+    if bool(np.isfinite(law.init_var).all()):
+        for inits in AVERAGES:
+            by_inits[str(inits)] = [law.averaged(inits).accuracy(labels)]
+    row: Row = {"accuracies": by_inits}
+    for name in ("level", "valid", "doubts"):
+        if name in law.diagnostics:
+            row[name] = law.diagnostics[name]
+    return row
+
+
 def _accuracies(draws: theory.Draws, labels) -> Row:
     """Accuracy of each draw, for the averages over initialisations there are."""
     analytic = draws.init_var is not None
@@ -206,6 +220,8 @@ def estimate(config: AccuracyCurve, cell: Cell) -> float:
     m = config.n_test or 10_000
     if route == "first_order":
         return 1.0
+    if route == "resummed":
+        return 10 + n * (m + 6000) * 1200 * 1e-10
     if route == "exact":
         return 2 + config.draws * (n**3 / 3 + 2 * n**2 * m) * 2e-11
     weights = 784 * config.width + (config.depth - 2) * config.width**2

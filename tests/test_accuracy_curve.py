@@ -82,7 +82,14 @@ def test_rows_hold_what_the_routes_return(finished):
     np.testing.assert_allclose(
         row["exact"]["accuracies"]["1"], draws.accuracies(labels, 1), rtol=1e-6
     )
-    assert row["first_order"]["accuracy"] == pytest.approx(law.accuracy(labels))
+    assert row["first_order"]["accuracies"] == {
+        "inf": [pytest.approx(law.accuracy(labels))]
+    }
+    law = theory.resummed(arch, noise, problem)
+    assert row["resummed"]["accuracies"]["1"] == [
+        pytest.approx(law.averaged(1).accuracy(labels))
+    ]
+    assert row["resummed"]["valid"] == law.diagnostics["valid"]
     rule = theory.class_mean_scores(problem).argmax(axis=1)
     assert row["exact"]["agreement"] == pytest.approx(
         float((draws.decisions() == rule[None, None, :]).mean())
@@ -121,18 +128,18 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
 @pytest.mark.parametrize(
     ("change", "routes"),
     [
-        ({"seed": 1}, {"first_order", "exact", "network"}),
-        ({"n_train": 70}, {"first_order", "exact", "network"}),
-        ({"n_test": 50}, {"first_order", "exact", "network"}),
-        ({"size": 9}, {"first_order", "exact", "network"}),
-        ({"dataset": "gaussian_prototypes"}, {"first_order", "exact", "network"}),
-        ({"normalise": "unit"}, {"first_order", "exact", "network"}),
-        ({"corruption": "additive"}, {"first_order", "exact", "network"}),
-        ({"noise": "normal"}, {"first_order", "exact", "network"}),
-        ({"activation": "relu"}, {"first_order", "exact", "network"}),
-        ({"depth": 2}, {"first_order", "exact", "network"}),
-        ({"w_var": 1.5}, {"first_order", "exact", "network"}),
-        ({"b_var": 0.1}, {"first_order", "exact", "network"}),
+        ({"seed": 1}, set(accuracy_curve.ROUTES)),
+        ({"n_train": 70}, set(accuracy_curve.ROUTES)),
+        ({"n_test": 50}, set(accuracy_curve.ROUTES)),
+        ({"size": 9}, set(accuracy_curve.ROUTES)),
+        ({"dataset": "gaussian_prototypes"}, set(accuracy_curve.ROUTES)),
+        ({"normalise": "unit"}, set(accuracy_curve.ROUTES)),
+        ({"corruption": "additive"}, set(accuracy_curve.ROUTES)),
+        ({"noise": "normal"}, set(accuracy_curve.ROUTES)),
+        ({"activation": "relu"}, set(accuracy_curve.ROUTES)),
+        ({"depth": 2}, set(accuracy_curve.ROUTES)),
+        ({"w_var": 1.5}, set(accuracy_curve.ROUTES)),
+        ({"b_var": 0.1}, set(accuracy_curve.ROUTES)),
         ({"draws": 3}, {"exact", "network"}),
         ({"inits": 1}, {"network"}),
         ({"width": 17}, {"network"}),
