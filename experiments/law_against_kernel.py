@@ -221,9 +221,11 @@ def _lines(rows: Sequence[Row], inits: str) -> list[str]:
         exact = row[f"exact{inits}"]
         mean, error = controlled(exact, row[f"surrogate{inits}"])
         raw = theory.standard_error(np.asarray(exact))
+        rest = np.asarray(exact) - np.asarray(row[f"surrogate{inits}"])[: len(exact)]
         lines.append(
             f"{row['p']:>6g} {row['subset']:>6d}   {law:.4f}  {np.mean(exact):.4f} "
-            f"±{raw:.4f}  {mean:.4f} ±{error:.4f}   {law - mean:+.4f}  "
+            f"±{raw:.4f}  {mean:.4f} ±{error:.4f}   {law - mean:+.4f}"
+            f"   {rest.mean():+.4f} ±{theory.standard_error(rest):.4f}   "
             f"{row['level']:<10}{'' if row['valid'] else 'not valid: ' + row['doubts']}"
         )
     return lines
@@ -234,7 +236,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     rows = sorted(rows, key=lambda row: (row["subset"], row["p"]))
     head = (
         f"{'p':>6} {'subset':>6}   law     exact draws     with control     "
-        "law - exact  level"
+        "law - exact  exact - surrogate  level"
     )
     lines = ["", "average over all initialisations", head, *_lines(rows, "")]
     if rows[0]["single"]:

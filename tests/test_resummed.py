@@ -154,12 +154,13 @@ def test_pure_noise_tells_no_images_apart(small):
 
 def test_first_order_is_its_limit():
     # few images in many dimensions, little signal
-    problem = prototypes((4, 4, 4), n_test=20, d=4000, spread=1.0, seed=4)
-    noise = Replacement(p=0.98)
+    problem = prototypes((2, 2, 2), n_test=20, d=600, spread=1.0, seed=4)
+    noise = Replacement(p=0.99)
     law, first = resummed(ERF, noise, problem), theory.first_order(ERF, noise, problem)
     gap = np.abs(centred(law.mean) - centred(first.mean)).max()
-    assert gap < 0.03 * np.abs(centred(first.mean)).max()
-    np.testing.assert_allclose(law.gap_variance(), first.gap_variance(), rtol=0.03)
+    # N/d and eps are .01
+    assert gap < 0.01 * np.abs(centred(first.mean)).max()
+    np.testing.assert_allclose(law.gap_variance(), first.gap_variance(), rtol=0.02)
 
 
 def test_copies_are_seen_by_exact_kernels_too(small):
