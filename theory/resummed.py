@@ -293,17 +293,39 @@ def resummed(
 ) -> OutputLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
+    Cost, m = d + 2 + landmarks: 6 Newton steps of 3 n m^2 multiply-adds, three times
+    with `init_var`, and per test point 4 n m multiply-adds and 4 n kernel entries (6 n
+    where test images are corrupted). Memory: about 10 n m numbers; nothing of size
+    n x n, and kernel rows of 256 test points at a time. `landmarks=n_train` takes the
+    n x n memory.
+
+    Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
+    say where the linearisation ends. Accuracies on MNIST are within .01 of the exact
+    kernel's for all noises and activations tried, experiments/README.md.
+
     Args:
         arch: the architecture.
         noise: the corruption of the training images; its strength is traced.
-        problem: the data, float64 advised.
+        problem: the data; float32 serves (digits: accuracies move by 2e-5).
         landmarks: training images through which what base and features leave of the
             mean kernel enters; 0 drops it, `n_train` is exact. None takes the fewest
             that the diagnostics call right.
         copies: independently corrupted copies of each training image.
         test_corruption: corruption of the test images; None leaves them clean.
         ridge: added to the diagonal of the kernel, in its units.
-        with_init_var: whether to compute `init_var`, about 2/3 of the cost.
+        with_init_var: whether to compute `init_var`, about 2/3 of the cost; without it
+            `averaged` refuses.
+
+    Returns:
+        The law, with covariances between test points. `diagnostics`: `level` (diagonal,
+        landmarks, full, noiseless), `landmark_features` used, `unexplained` share of an
+        image's own entry that they leave, `residual` and `steps` of the solution,
+        `margin` of the mean kernel (positive if it is definite), `linearisation_ratio`,
+        `norm_spread`, `regular`, `tau`, `omega`, `valid` and `doubts`.
+
+    Raises:
+        InputError: bad arguments.
+        NumericalError: a kernel without noise that is singular.
     """
     problem.check()
     arch.check()
