@@ -120,20 +120,20 @@ def simulate(rows, g, w, key, *, draws):
         features = rows.mean + z
         kernel = jnp.diag(rows.base) + features @ rows.weight @ features.T
         row = g + w @ z.T
-        return row @ jnp.linalg.solve(kernel, rows.y), (
-            row * jnp.linalg.solve(kernel, row.T).T
-        ).sum(1)
+        solved = jnp.linalg.solve(kernel, jnp.concatenate([rows.y, row.T], axis=1))
+        c = rows.y.shape[1]
+        return row @ solved[:, :c], (row * solved[:, c:].T).sum(1)
 
-    return jax.lax.map(one, jax.random.split(key, draws), batch_size=50)
+    return jax.lax.map(one, jax.random.split(key, draws))
 
 
 def test_mean_and_covariance_of_simulated_kernels():
-    # 400 rows, 81 features: what is left out is of relative order 1/80
-    rows, g, w = make(n=400, m=81, tests=6, seed=4)
+    # 200 rows, 64 features: what is left out is of relative order 1/64
+    rows, g, w = make(n=200, m=64, tests=6, seed=4)
     rows = dataclasses.replace(rows, base=rows.base + 2.0)
     solution = equivalent.solve(rows)
     response = responses.respond(solution, g, w)
-    draws = 600
+    draws = 500
     sample, norms = simulate(rows, g, w, jax.random.key(0), draws=draws)
     sample = np.asarray(sample)
     cov = np.asarray(responses.cross_covariance(solution, response, response))
@@ -143,8 +143,8 @@ def test_mean_and_covariance_of_simulated_kernels():
     deviation = sample - sample.mean(0)
     measured = np.einsum("kai,kbj->abij", deviation, deviation) / (draws - 1)
     slope = (measured * cov).sum() / (cov**2).sum()
-    np.testing.assert_allclose(slope, 1, atol=0.08)
-    assert np.corrcoef(measured.ravel(), cov.ravel())[0, 1] > 0.98
+    np.testing.assert_allclose(slope, 1, atol=0.1)
+    assert np.corrcoef(measured.ravel(), cov.ravel())[0, 1] > 0.97
     norms = np.asarray(norms)
     expected = np.asarray(responses.quadratic(solution, g, w))
     np.testing.assert_allclose(norms.mean(0), expected, rtol=0.02)
