@@ -290,6 +290,9 @@ def test_what_it_cannot_say_is_flagged(small):
     few = prototypes((10, 10), n_test=10, d=4, seed=1)
     law = resummed(ERF, Replacement(p=0.8), few)
     assert "too few pixels" in law.diagnostics["doubts"]
+    many = prototypes((400,) * 4, n_test=10, d=20, spread=1.5, seed=1)
+    law = resummed(ERF, Replacement(p=0.7), many)
+    assert "nearly indefinite" in law.diagnostics["doubts"]
     good = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
     assert good.diagnostics["valid"]
     assert not good.diagnostics["doubts"]

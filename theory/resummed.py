@@ -42,7 +42,9 @@ _ROUND = 50
 # Step of the derivative in s, in units of ntk/nngp, as a power of the rounding error:
 # 7e-4 in float64, with an error of its square.
 _STEP = 1 / 5
-# Beyond these the law calls itself not valid.
+# Beyond these the law calls itself not valid. The margin is .998 on MNIST at n_train =
+# 4000, .95 at 20 000, and .12 at 60 000, where the predictions are wrong.
+_MARGIN = 0.95
 _RESIDUAL, _RATIO, _NORM_SPREAD = 1e6, 0.1, 0.15  # residual in roundings
 
 
@@ -301,7 +303,10 @@ def resummed(
 
     Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
     say where the linearisation ends. Accuracies on MNIST are within .01 of the exact
-    kernel's for all noises and activations tried, experiments/README.md.
+    kernel's for all noises and activations tried at n_train = 2000 and 4000,
+    experiments/README.md. With many more images than pixels (MNIST at 60 000) small
+    errors of the linearised kernel add up over the images and the law fails; it then
+    says so.
 
     Args:
         arch: the architecture.
@@ -427,7 +432,10 @@ def _diagnostics(solved: Solved, level: str, missing: float) -> dict[str, Any]:
                 not found["residual"] <= _RESIDUAL * eps,
                 "the fixed point was not reached",
             ),
-            (not found["margin"] > 0, "the mean kernel is indefinite"),
+            (
+                not found["margin"] > _MARGIN,
+                "the mean kernel is nearly indefinite: too many images",
+            ),
             (missing > _UNEXPLAINED and level != "full", "landmarks leave too much"),
             (
                 found["linearisation_ratio"] > _RATIO,
