@@ -26,6 +26,18 @@ NOISES = {
     "bernoulli": theory.Bernoulli,
     "rademacher": theory.Rademacher,
 }
+# What decides data and architecture: parts of the key of a cell.
+DATA = (
+    "seed",
+    "dataset",
+    "n_train",
+    "n_test",
+    "size",
+    "normalise",
+    "corruption",
+    "noise",
+)
+ARCHITECTURE = ("activation", "depth", "w_var", "b_var")
 CORRUPTIONS = ("replacement", "additive", "clipped_additive", "binary_replacement")
 
 

@@ -27,17 +27,6 @@ from theory.errors import InputError, unknown
 # Sizes of averages over initialisations that the exact route is evaluated for.
 AVERAGES = (1, 2, 3, 5, 10, 20, 50)
 _SAMPLES = 2  # training images kept with every cell, for the picture
-_DATA = (
-    "seed",
-    "dataset",
-    "n_train",
-    "n_test",
-    "size",
-    "normalise",
-    "corruption",
-    "noise",
-)
-_ARCHITECTURE = ("activation", "depth", "w_var", "b_var")
 _TRAINING = (
     "width",
     "parametrisation",
@@ -108,7 +97,7 @@ def cells(config: AccuracyCurve) -> list[Cell]:
     settings = dataclasses.asdict(config)
 
     def cell(route: str, p: float, subset: int) -> Cell:
-        names = [*_DATA, *_ARCHITECTURE]
+        names = [*_settings.DATA, *_settings.ARCHITECTURE]
         if route in ("exact", "network"):
             names += ["draws"]
         if route == "network":

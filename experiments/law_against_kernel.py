@@ -11,31 +11,19 @@ that takes most of it away:
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
 import theory
-from experiments import _runner, _settings
+from experiments import _law_report, _runner, _settings
 from experiments._runner import setting
-from ntk_corrupt import plots
-from ntk_corrupt.results import Cell, Row, RunDirectory
+from ntk_corrupt.results import Cell, Row
 from theory.errors import InputError
 
 # What decides the numbers of a cell, beside its level and subset.
 _DECIDES = (
-    "seed",
-    "dataset",
-    "n_train",
-    "n_test",
-    "size",
-    "normalise",
-    "corruption",
-    "noise",
-    "activation",
-    "depth",
-    "w_var",
-    "b_var",
+    *_settings.DATA,
+    *_settings.ARCHITECTURE,
     "draws",
     "surrogates",
     "landmarks",
@@ -201,121 +189,6 @@ def _reliability(law, exact, rule: np.ndarray, inits: int | None) -> list[Row]:
     ]
 
 
-def controlled(
-    exact: Sequence[float], surrogate: Sequence[float]
-) -> tuple[float, float]:
-    """Returns mean and standard error of `exact` with `surrogate` as control variate.
-
-    The first surrogates are those of the exact draws.
-    """
-    follows = np.asarray(surrogate)
-    rest = np.asarray(exact) - follows[: len(exact)]
-    error = np.hypot(theory.standard_error(rest), theory.standard_error(follows))
-    return float(rest.mean() + follows.mean()), float(error)
-
-
-def _lines(rows: Sequence[Row], inits: str) -> list[str]:
-    lines = []
-    for row in rows:
-        law = row[f"law{inits}"]
-        exact = row[f"exact{inits}"]
-        mean, error = controlled(exact, row[f"surrogate{inits}"])
-        raw = theory.standard_error(np.asarray(exact))
-        rest = np.asarray(exact) - np.asarray(row[f"surrogate{inits}"])[: len(exact)]
-        lines.append(
-            f"{row['p']:>6g} {row['subset']:>6d}   {law:.4f}  {np.mean(exact):.4f} "
-            f"±{raw:.4f}  {mean:.4f} ±{error:.4f}   {law - mean:+.4f}"
-            f"   {rest.mean():+.4f} ±{theory.standard_error(rest):.4f}   "
-            f"{row['level']:<10}{'' if row['valid'] else 'not valid: ' + row['doubts']}"
-        )
-    return lines
-
-
-def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
-    """Law and exact kernel by level, raw and with the control variate."""
-    rows = sorted(rows, key=lambda row: (row["subset"], row["p"]))
-    head = (
-        f"{'p':>6} {'subset':>6}   law     exact draws     with control     "
-        "law - exact  exact - surrogate  level"
-    )
-    lines = ["", "average over all initialisations", head, *_lines(rows, "")]
-    if rows[0]["single"]:
-        lines += ["", "one network", head, *_lines(rows, "_1")]
-        lines += ["", "mean of 10 networks", head, *_lines(rows, "_10")]
-    lines += [
-        "",
-        f"{'p':>6} {'slope':>8} {'R2':>8} {'spread':>8} {'sd(acc)':>9} {'law':>8}"
-        + (f" {'init_var':>10} {'law':>9}" if rows[0]["single"] else ""),
-    ]
-    for row in rows:
-        sd = np.std(row["exact"], ddof=1)
-        text = (
-            f"{row['p']:>6g} {row['slope']:>8.4f} {row['r2']:>8.4f} "
-            f"{row['spread_ratio']:>8.3f} {sd:>9.4f} {row['law_std']:>8.4f}"
-        )
-        if row["single"]:
-            text += f" {row['exact_init_var']:>10.5f} {row['law_init_var']:>9.5f}"
-        lines.append(text)
-    for inits, name in (
-        ("inf", "average over all initialisations"),
-        ("1", "one network"),
-    ):
-        if inits in rows[0]["reliability"]:
-            lines += [
-                "",
-                f"flips of the class-mean decision, {name}",
-                *_flips(rows, inits),
-            ]
-    return "\n".join([*lines, ""])
-
-
-def _flips(rows: Sequence[Row], inits: str) -> list[str]:
-    lines = [
-        f"{'p':>6} {'up to':>6} {'points':>7} {'predicted':>10} {'observed':>9} "
-        f"{'±draws':>7}  binomial 95 %"
-    ]
-    for row in rows:
-        lines += [
-            f"{row['p']:>6g} {line['up_to']:>6g} {line['points']:>7.0f} "
-            f"{line['predicted']:>10.4f} {line['observed']:>9.4f} "
-            f"{line['stderr']:>7.4f}  [{line['low']:.4f}, {line['high']:.4f}]"
-            for line in row["reliability"][inits]
-            if "points" in line
-        ]
-    return lines
-
-
-def figure(directory: RunDirectory, rows: Sequence[Row]):
-    """Accuracy by law and kernel above, their difference below."""
-    from matplotlib.figure import Figure
-
-    rows = sorted(rows, key=lambda row: row["p"])
-    levels = np.array(sorted({row["p"] for row in rows}))
-    fig = Figure(figsize=(7.0, 6.0), layout="constrained")
-    top, bottom = fig.subplots(2, 1, height_ratios=[2, 1], sharex=True)
-    names = [("", "mean of all initialisations")]
-    if rows[0]["single"]:
-        names += [("_10", "mean of 10 networks"), ("_1", "one network")]
-    for (inits, label), colour in zip(names, plots.PALETTE, strict=False):
-        law = np.array([row[f"law{inits}"] for row in rows])
-        exact = np.array(
-            [controlled(row[f"exact{inits}"], row[f"surrogate{inits}"]) for row in rows]
-        )
-        p = np.array([row["p"] for row in rows])
-        top.plot(p, law, color=colour, label=f"law, {label}")
-        top.errorbar(p, exact[:, 0], 2 * exact[:, 1], fmt="o", color=colour, ms=3)
-        bottom.errorbar(
-            p, law - exact[:, 0], 2 * exact[:, 1], fmt="o-", color=colour, ms=3
-        )
-    bottom.axhline(0, color="0.5", linewidth=1)
-    bottom.set_ylabel("law - exact")
-    top.set_ylabel("accuracy on clean images")
-    top.legend(fontsize="small", frameon=False)
-    plots.corruption_axis(bottom, levels)
-    fig.suptitle(_settings.title(rows[0]), fontsize="medium")
-    return fig
-
-
 def estimate(config: LawAgainstKernel, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
     n, m = config.n_train, config.n_test or 10_000
@@ -330,8 +203,8 @@ EXPERIMENT = _runner.Experiment(
     check=check,
     cells=cells,
     compute=compute,
-    table=table,
-    figure=figure,
+    table=_law_report.table,
+    figure=_law_report.figure,
     estimate=estimate,
 )
 

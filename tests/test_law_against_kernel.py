@@ -6,7 +6,8 @@ from problems import raises
 
 import theory
 from experiments import _runner
-from experiments.law_against_kernel import EXPERIMENT, controlled
+from experiments._law_report import controlled
+from experiments.law_against_kernel import EXPERIMENT
 
 
 def test_the_control_variate_keeps_the_mean_and_cuts_the_error():

@@ -135,6 +135,21 @@ def test_without_corruption_it_is_the_exact_kernel(small):
     assert law.diagnostics["level"] == "noiseless"
 
 
+def test_copies_without_corruption_coincide(small):
+    law = resummed(ERF, Replacement(p=0.0), small, copies=3, ridge=0.6)
+    draws = exact(ERF, Replacement(p=0.0), small, draws=1, key=KEY, copies=3, ridge=0.6)
+    np.testing.assert_allclose(law.mean, draws.outputs[0, 0], atol=1e-10)
+    np.testing.assert_allclose(law.init_var, np.asarray(draws.init_var)[0], rtol=1e-4)
+
+
+def test_corruption_of_test_images_that_is_none(small):
+    law = resummed(ERF, Replacement(p=0.8), small)
+    same = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.0))
+    np.testing.assert_allclose(same.mean, law.mean, atol=1e-10)
+    np.testing.assert_allclose(same.cov, law.cov, atol=1e-10)
+    np.testing.assert_allclose(same.init_var, law.init_var, rtol=1e-6)
+
+
 @pytest.mark.parametrize("p", [1e-3, 0.05])
 def test_little_corruption(small, p):
     law = resummed(ERF, Replacement(p=p), small)
@@ -312,8 +327,10 @@ def test_bad_arguments_are_refused(small):
     noise = Replacement(p=0.8)
     with raises("`landmarks` must be between 0 and n_train = 60, got 61"):
         resummed(ERF, noise, small, landmarks=61)
-    with raises("`copies` must be at least 1, got 0"):
+    with raises("`copies` must be an integer of at least 1, got 0"):
         resummed(ERF, noise, small, copies=0)
+    with raises("`test_corruption`: `p` must be a corruption level in [0, 1], got 2"):
+        resummed(ERF, noise, small, test_corruption=Replacement(p=2.0))
     with raises("`ridge` must be finite and not negative, got -1"):
         resummed(ERF, noise, small, ridge=-1.0)
     twins = dataclasses.replace(

@@ -1,11 +1,17 @@
-"""Square roots, angles and correlations with finite values and gradients at the edge.
+"""Products at full precision; square roots, angles and correlations at their edges.
 
 Arguments that rounding pushes out of the domain are brought back; the double `where`
 keeps the derivative finite where the function itself is.
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+# Accelerators multiply float32 at less than its precision unless told.
+matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:

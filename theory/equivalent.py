@@ -20,16 +20,13 @@ for the equivalent of information-plus-noise matrices; the covariance follows fr
 fluctuations about it.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from theory._numerics import matmul
 from theory.records import record
 
-_HIGHEST = jax.lax.Precision.HIGHEST
-_matmul = functools.partial(jnp.matmul, precision=_HIGHEST)
 # Newton's method: 5-7 steps from the start below; a step changes neither by more than
 # this factor.
 _STEPS, _LARGEST_STEP = 60, 0.7
@@ -98,16 +95,16 @@ def _traces(rows: Rows, tau, omega):
     """Lambda, A, A_2 at (tau, omega), the two traces that they imply, and Pi."""
     k = rows.base + omega
     weighted = rows.mean / k[:, None]
-    second = _matmul(rows.mean.T, weighted)
-    third = _matmul(weighted.T, weighted)
+    second = matmul(rows.mean.T, weighted)
+    third = matmul(weighted.T, weighted)
     identity = jnp.eye(rows.weight.shape[0], dtype=rows.weight.dtype)
     # Lambda = W (1 + (tau Sigma + A) W)^{-1}; neither W nor Sigma is ever inverted
-    system = identity + _matmul(tau * rows.noise + second, rows.weight)
+    system = identity + matmul(tau * rows.noise + second, rows.weight)
     lam = jnp.linalg.solve(system.T, rows.weight.T)
     lam = (lam + lam.T) / 2
-    leverage = (_matmul(weighted, lam) * weighted).sum(axis=1)
+    leverage = (matmul(weighted, lam) * weighted).sum(axis=1)
     k_idle = rows.idle + omega
-    noise_lam, lam_third = _matmul(rows.noise, lam), _matmul(lam, third)
+    noise_lam, lam_third = matmul(rows.noise, lam), matmul(lam, third)
     implied = jnp.stack(
         [
             (1 / k - leverage).sum() + rows.idle_count * (1 / k_idle).sum(),
@@ -175,8 +172,8 @@ def solve(rows: Rows) -> Equivalent:
     (lam, second, third), _, pi = _traces(rows, tau, omega)
     pi_rows, pi_cross, pi_features = pi
     k = rows.base + omega
-    y_features = _matmul(lam, _matmul(rows.mean.T, rows.y / k[:, None]))
-    y_rows = (rows.y - _matmul(rows.mean, y_features)) / k[:, None]
+    y_features = matmul(lam, matmul(rows.mean.T, rows.y / k[:, None]))
+    y_rows = (rows.y - matmul(rows.mean, y_features)) / k[:, None]
     identity = jnp.eye(lam.shape[0], dtype=lam.dtype)
     one, det = 1 - pi_cross, (1 - pi_cross) ** 2 - pi_rows * pi_features
     return Equivalent(
@@ -186,13 +183,13 @@ def solve(rows: Rows) -> Equivalent:
         lam=lam,
         second=second,
         third=third,
-        shrink=jnp.linalg.inv(identity + tau * _matmul(rows.weight, rows.noise)),
+        shrink=jnp.linalg.inv(identity + tau * matmul(rows.weight, rows.noise)),
         y_rows=y_rows,
         y_features=y_features,
         y_pairs=jnp.stack(
             [
-                _matmul(y_rows.T, y_rows),
-                _matmul(y_features.T, _matmul(rows.noise, y_features)),
+                matmul(y_rows.T, y_rows),
+                matmul(y_features.T, matmul(rows.noise, y_features)),
             ]
         ),
         kernel=jnp.array([[pi_features, one], [one, pi_rows]]) / det,
@@ -210,7 +207,7 @@ def margin(solution: Equivalent) -> Float[Array, ""]:
     """
     values, vectors = jnp.linalg.eigh(solution.second)
     root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
-    explained = jnp.linalg.eigvalsh(_matmul(root.T, _matmul(solution.lam, root)))
+    explained = jnp.linalg.eigvalsh(matmul(root.T, matmul(solution.lam, root)))
     # rows that no feature reaches have eigenvalue one
     return jnp.minimum((1 / (1 - explained)).min(), 1.0)
 
@@ -230,10 +227,10 @@ def diagonalised(
     values, vectors = jnp.linalg.eigh(base)
     return Rows(
         base=values,
-        mean=_matmul(vectors.T, mean),
+        mean=matmul(vectors.T, mean),
         weight=weight,
         noise=noise,
-        y=_matmul(vectors.T, y),
+        y=matmul(vectors.T, y),
         idle=jnp.zeros_like(values[:0]),
         idle_count=jnp.zeros((), y.dtype),
     ), vectors

@@ -3,20 +3,18 @@
 Equations: theory/README.md (L8) and (E9).
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory._numerics import matmul
 from theory.kernels import KernelPair
 from theory.linearise import Measured, Scales, combined
 from theory.mean_kernel import Images, mean_kernel, slopes
 from theory.problem import Architecture
 from theory.records import record
-
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @record(kw_only=True)
@@ -42,8 +40,7 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
     centre = (
         test.q[:, None],
         picked.q[None, :],
-        arch.b_var
-        + arch.w_var * _matmul(test.mean, picked.mean.T) / test.mean.shape[1],
+        arch.b_var + arch.w_var * matmul(test.mean, picked.mean.T) / test.mean.shape[1],
     )
     return KernelRows(
         entries=mean_kernel(test, measured.train, arch),
@@ -104,9 +101,9 @@ def own_noise(
     through = through.at[d + 1].set(c_w / d * centre)
     constant = jnp.zeros(features, centre.dtype).at[d + 1].set(1.0)
     var, cov_square = test.var.mean(axis=0), test.cov_square.mean(axis=0)
-    cross = _matmul(through, c_w / d * cov_square)[:, None] * constant[None, :]
+    cross = matmul(through, c_w / d * cov_square)[:, None] * constant[None, :]
     return OwnNoise(
-        kk=_matmul(through * var[None, :], through.T),
+        kk=matmul(through * var[None, :], through.T),
         kq=cross + cross.T,
         qq=test.q_var.mean() * constant[:, None] * constant[None, :],
     )

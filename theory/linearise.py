@@ -3,7 +3,7 @@
 Around its mean, the kernel of one corruption draw is linear in the noise of a training
 image, and bilinear in that of two. `measure` collects what this takes: mean kernel,
 slopes, curvatures; `rows` makes of it the kernel regression with noisy features that
-`theory.equivalent` solves. No n x n array is formed unless all points are landmarks.
+`theory.equivalent` solves. No n x n array is formed unless all points are sampled.
 
 Everything is kept for both kernels, and used for ntk + s nngp: the derivative in s
 gives the variance that one initialisation adds, theory/README.md (L10).
@@ -11,15 +11,14 @@ gives the variance that one initialisation adds, theory/README.md (L10).
 Equations: theory/README.md (L5)-(L9).
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from theory import blocks
+from theory._numerics import matmul
 from theory.corruption import Corruption
 from theory.equivalent import Rows
 from theory.kernels import KernelPair
@@ -36,11 +35,8 @@ from theory.mean_kernel import (
 from theory.problem import Architecture
 from theory.records import record
 
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 # Rows of a block of kernel entries.
 _BLOCK = 128
-# Share of the base below which a combination of landmarks is dropped.
-_NEGLIGIBLE = 0.01
 
 
 @record(kw_only=True)
@@ -57,8 +53,6 @@ class Measured:
         slope_k: mean over the sample of dH/dk, for every image.
         slope_q: mean of (dH/dq1 + dH/dq2)/2 over pairs of the sample.
         curvature: second derivatives of H in (q1, q2, k) at the mean point.
-        mean_q: q of the mean point.
-        mean_cov: k of the mean point.
     """
 
     train: Images
@@ -69,15 +63,6 @@ class Measured:
     slope_k: KernelPair
     slope_q: KernelPair
     curvature: KernelPair
-    mean_q: Float[Array, ""]
-    mean_cov: Float[Array, ""]
-
-
-def sample(n: int, size: int) -> np.ndarray:
-    """Returns `size` of `n` row numbers, ascending, always the same."""
-    if size >= n:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).permutation(n)[:size])
 
 
 @jax.jit
@@ -122,8 +107,6 @@ def measure(
         slope_k=slope_k,
         slope_q=slope_q,
         curvature=curvature_at(jnp.stack([mean_q, mean_q, mean_cov]), arch),
-        mean_q=mean_q,
-        mean_cov=mean_cov,
     )
 
 
@@ -159,7 +142,7 @@ def scales_at(
     return Scales(slope=t, row=t * jnp.sqrt(r)), mean
 
 
-class _Linear(NamedTuple):
+class Linear(NamedTuple):
     """The kernel with noisy features, scaled, before landmarks."""
 
     scales: Scales
@@ -171,7 +154,13 @@ class _Linear(NamedTuple):
     own_rest: Float[Array, " n"]  # the same of every image and a copy of itself
 
 
-def _linear(arch: Architecture, measured: Measured, s, ridge) -> _Linear:
+def linear(
+    arch: Architecture,
+    measured: Measured,
+    s: Float[Array, ""] | float,
+    ridge: Float[Array, ""] | float,
+) -> Linear:
+    """Returns the kernel ntk + s nngp with its noisy features, (L5)-(L7)."""
     train, columns = measured.train, measured.columns
     d, c_w, dtype = train.mean.shape[1], arch.w_var, train.mean.dtype
     scales, slope_k = scales_at(measured, s)
@@ -208,14 +197,14 @@ def _linear(arch: Architecture, measured: Measured, s, ridge) -> _Linear:
     weight = weight.at[d, d + 1].set(slope_q).at[d + 1, d].set(slope_q)
     # the constant takes up the mean of what the other features leave
     entries = combined(measured.entries, s) / (scale[:, None] * scale[columns][None, :])
-    rest = entries - _matmul(_matmul(features, weight), features[columns].T)
+    rest = entries - matmul(matmul(features, weight), features[columns].T)
     constant = features[:, -1]
     level = (constant @ (rest @ constant[columns])) / (
         (constant**2).sum() * (constant[columns] ** 2).sum()
     )
     weight = weight.at[d + 1, d + 1].set(level)
     own = combined(measured.own, s)
-    return _Linear(
+    return Linear(
         scales=scales,
         base=(combined(measured.diag, s) + ridge - own) / scale**2
         - (weight * noise).sum(),
@@ -223,42 +212,8 @@ def _linear(arch: Architecture, measured: Measured, s, ridge) -> _Linear:
         weight=weight,
         noise=noise,
         rest=rest - level * constant[:, None] * constant[columns][None, :],
-        own_rest=own / scale**2 - (_matmul(features, weight) * features).sum(axis=1),
+        own_rest=own / scale**2 - (matmul(features, weight) * features).sum(axis=1),
     )
-
-
-@jax.jit
-def landmark_basis(
-    arch: Architecture, measured: Measured, ridge: Float[Array, ""] | float = 0.0
-) -> tuple[Float[Array, "r r"], Float[Array, "2"]]:
-    """Returns the combinations of landmarks that carry the rest of the mean kernel.
-
-    Eigenvectors of the rest between landmarks over the root of their eigenvalues. The
-    rest is indefinite, and an eigenvalue near zero would carry large entries to all
-    other rows: what is small against the base, scaled up to all rows, is dropped.
-    Nothing is where every row is a landmark.
-
-    Returns:
-        The combinations, the important ones last, zero columns for what is dropped;
-        and the mean of the rest of an image's own entry, before and after, over the
-        base: what the reduced kernel does not see.
-    """
-    linear = _linear(arch, measured, 0.0, ridge)
-    block = linear.rest[measured.columns]
-    values, vectors = jnp.linalg.eigh((block + block.T) / 2)
-    n, r = linear.rest.shape
-    smallest = 1e-12 * jnp.abs(values).max()
-    if r < n:
-        smallest = jnp.maximum(smallest, _NEGLIGIBLE * linear.base.mean() * r / n)
-    kept = jnp.abs(values) > smallest
-    order = jnp.argsort(jnp.where(kept, jnp.abs(values), 0.0))
-    root = jnp.sqrt(jnp.where(kept, jnp.abs(values), 1.0))
-    basis = jnp.where(kept[None, :], vectors / root[None, :], 0.0)[:, order]
-    signs = jnp.where(kept, jnp.sign(values), 0.0)[order]
-    extra = _matmul(linear.rest, basis)
-    missing = linear.own_rest - _matmul(extra**2, signs)
-    scale = jnp.abs(linear.base).mean()
-    return basis, jnp.stack([linear.own_rest.mean(), missing.mean()]) / scale
 
 
 @jax.jit
@@ -278,24 +233,24 @@ def rows(
         arch: the architecture.
         measured: of `measure`.
         y: targets.
-        basis: of `landmark_basis`: what base and features leave of the mean kernel
+        basis: of `theory.landmarks`: what base and features leave of the mean kernel
             enters through the landmarks; None drops it.
         s: of the kernel ntk + s nngp.
         ridge: added to the diagonal of the kernel.
         copies: independently corrupted copies of every image.
     """
-    linear = _linear(arch, measured, s, ridge)
-    features, weight, noise = linear.features, linear.weight, linear.noise
-    base = linear.base
+    part = linear(arch, measured, s, ridge)
+    features, weight, noise = part.features, part.weight, part.noise
+    base = part.base
     if basis is not None:
-        extra = _matmul(linear.rest, basis)
+        extra = matmul(part.rest, basis)
         # signs at s = 0; the same combinations at any s keep it smooth
-        joined = _matmul(basis.T, extra[measured.columns])
+        joined = matmul(basis.T, extra[measured.columns])
         unused = (jnp.abs(basis).sum(axis=0) == 0).astype(y.dtype)
         joined = jnp.linalg.inv((joined + joined.T) / 2 + jnp.diag(unused))
         joined = (joined + joined.T) / 2
         # what landmarks miss stays in the diagonal: own entries are exact
-        base = base + linear.own_rest - (_matmul(extra, joined) * extra).sum(axis=1)
+        base = base + part.own_rest - (matmul(extra, joined) * extra).sum(axis=1)
         features = jnp.concatenate([features, extra], axis=1)
         weight = jax.scipy.linalg.block_diag(weight, joined)
         noise = jnp.pad(noise, ((0, basis.shape[1]), (0, basis.shape[1])))
@@ -305,10 +260,10 @@ def rows(
         mean=root * features,
         weight=weight,
         noise=noise,
-        y=root * y / linear.scales.row[:, None],
+        y=root * y / part.scales.row[:, None],
         idle=base,
         idle_count=root**2 - 1,
-    ), linear.scales
+    ), part.scales
 
 
 @jax.jit

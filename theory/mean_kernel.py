@@ -7,19 +7,16 @@ the mean of a kernel entry is taken over them by quadrature.
 Equations: theory/README.md (L1)-(L4).
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from theory._numerics import matmul
 from theory.corruption import Corruption
 from theory.kernels import KernelPair, propagate, propagate_diag
 from theory.problem import Architecture
 from theory.records import record, static
-
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @record(kw_only=True)
@@ -126,17 +123,17 @@ def pairs(one: Images, two: Images, arch: Architecture):
     centre = (
         one.q[:, None],
         two.q[None, :],
-        arch.b_var + c_w * _matmul(one.mean, two.mean.T) / d,
+        arch.b_var + c_w * matmul(one.mean, two.mean.T) / d,
     )
     # sum_j M_a^2 V_b + V_a M_b^2 + V_a V_b
     square = one.mean**2 + one.var
-    cov_var = _matmul(square, two.var.T)
+    cov_var = matmul(square, two.var.T)
     cov_q1 = q1_var = None
     if not one.clean:
-        cov_var = cov_var + _matmul(one.var, (two.mean**2).T)
-        cov_q1 = (c_w / d) ** 2 * _matmul(one.cov_square, two.mean.T)
+        cov_var = cov_var + matmul(one.var, (two.mean**2).T)
+        cov_q1 = (c_w / d) ** 2 * matmul(one.cov_square, two.mean.T)
         q1_var = one.q_var[:, None]
-    cov_q2 = (c_w / d) ** 2 * _matmul(one.mean, two.cov_square.T)
+    cov_q2 = (c_w / d) ** 2 * matmul(one.mean, two.cov_square.T)
     return centre, _directions(
         q1_var, two.q_var[None, :], cov_q1, cov_q2, (c_w / d) ** 2 * cov_var
     )

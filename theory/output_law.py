@@ -29,17 +29,17 @@ def check_inits(inits: int) -> None:
         raise InputError(f"`inits` must be at least 1, got {inits}.")
 
 
-def check_labels(labels: Labels, shape: tuple[int, ...]) -> None:
-    """Host checks of labels against outputs of shape (n, c)."""
+def check_labels(labels: Labels, shape: tuple[int, ...], name: str = "labels") -> None:
+    """Host checks of classes of the test points against outputs of shape (n, c)."""
     values = np.asarray(labels)
     if values.shape != shape[:1]:
         raise InputError(
-            f"`labels` must have one entry per test point, {shape[0]}, "
+            f"`{name}` must have one entry per test point, {shape[0]}, "
             f"got shape {values.shape}."
         )
     if values.size and not 0 <= values.min() <= values.max() < shape[1]:
         raise InputError(
-            f"`labels` must lie in 0 ... {shape[1] - 1}, "
+            f"`{name}` must lie in 0 ... {shape[1] - 1}, "
             f"got {values.min()} ... {values.max()}."
         )
 

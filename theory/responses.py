@@ -5,16 +5,12 @@ theory/README.md (E5)-(E9). Everything is exact to leading order in the number o
 and features, and nothing is sampled.
 """
 
-import functools
-
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory._numerics import matmul
 from theory.equivalent import Equivalent
 from theory.records import record
-
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
 @record(kw_only=True)
@@ -44,14 +40,14 @@ def respond(
     """
     rows = solution.rows
     k = rows.base + solution.omega
-    kept = _matmul(w, solution.shrink.T)
+    kept = matmul(w, solution.shrink.T)
     lost = w - kept
-    reach = _matmul(g / k[None, :], rows.mean) - _matmul(lost, solution.second)
-    features = _matmul(reach, solution.lam)
+    reach = matmul(g / k[None, :], rows.mean) - matmul(lost, solution.second)
+    features = matmul(reach, solution.lam)
     return Responses(
-        mean=_matmul(g, solution.y_rows)
-        - _matmul(lost, _matmul(rows.mean.T, solution.y_rows)),
-        rows=(g - _matmul(features + lost, rows.mean.T)) / k[None, :],
+        mean=matmul(g, solution.y_rows)
+        - matmul(lost, matmul(rows.mean.T, solution.y_rows)),
+        rows=(g - matmul(features + lost, rows.mean.T)) / k[None, :],
         features=features - kept,
     )
 
@@ -59,15 +55,15 @@ def respond(
 def _pairs_with_targets(solution: Equivalent, of: Responses) -> Float[Array, "2 t c"]:
     return jnp.stack(
         [
-            _matmul(of.rows, solution.y_rows),
-            _matmul(of.features, _matmul(solution.rows.noise, solution.y_features)),
+            matmul(of.rows, solution.y_rows),
+            matmul(of.features, matmul(solution.rows.noise, solution.y_features)),
         ]
     )
 
 
 def covariance(solution: Equivalent, of: Responses) -> Float[Array, "t c c"]:
     """Returns the covariance of the predictions of each test point."""
-    noisy = _matmul(of.features, solution.rows.noise)
+    noisy = matmul(of.features, solution.rows.noise)
     own = jnp.stack([(of.rows**2).sum(1), (noisy * of.features).sum(1)])
     mixed = _pairs_with_targets(solution, of)
     ker = solution.kernel
@@ -83,8 +79,8 @@ def cross_covariance(
     noise, ker = solution.rows.noise, solution.kernel
     own = jnp.stack(
         [
-            _matmul(first.rows, second.rows.T),
-            _matmul(_matmul(first.features, noise), second.features.T),
+            matmul(first.rows, second.rows.T),
+            matmul(matmul(first.features, noise), second.features.T),
         ]
     )
     one, two = (_pairs_with_targets(solution, of) for of in (first, second))
@@ -97,9 +93,9 @@ def _reach(solution: Equivalent, g, w):
     """What `quadratic` needs of test rows: g/k, weights lost and kept, their reach."""
     rows = solution.rows
     weighted = g / (rows.base + solution.omega)[None, :]
-    kept = _matmul(w, solution.shrink.T)
+    kept = matmul(w, solution.shrink.T)
     lost = w - kept
-    return weighted, kept, lost, _matmul(weighted, rows.mean)
+    return weighted, kept, lost, matmul(weighted, rows.mean)
 
 
 def quadratic(
@@ -107,11 +103,11 @@ def quadratic(
 ) -> Float[Array, " t"]:
     """Returns the mean of (row) kernel^{-1} (row)^T of each test point, t n m (E8)."""
     weighted, kept, lost, reach = _reach(solution, g, w)
-    moved = _matmul(lost, solution.second)
+    moved = matmul(lost, solution.second)
     squares = (g * weighted).sum(1) + (lost * (moved - 2 * reach)).sum(1)
     reach = reach - moved
-    explained = (_matmul(reach, solution.lam) * reach).sum(1)
-    noise = solution.tau * (_matmul(w, solution.rows.noise) * kept).sum(1)
+    explained = (matmul(reach, solution.lam) * reach).sum(1)
+    noise = solution.tau * (matmul(w, solution.rows.noise) * kept).sum(1)
     return squares - explained + noise
 
 
@@ -124,14 +120,14 @@ def bilinear(
     g1, w1 = first
     _, _, lost1, reach1 = _reach(solution, *first)
     weighted2, kept2, lost2, reach2 = _reach(solution, *second)
-    moved1, moved2 = (_matmul(lost, solution.second) for lost in (lost1, lost2))
+    moved1, moved2 = (matmul(lost, solution.second) for lost in (lost1, lost2))
     squares = (
-        _matmul(g1, weighted2.T)
-        + _matmul(lost1, (moved2 - reach2).T)
-        - _matmul(reach1, lost2.T)
+        matmul(g1, weighted2.T)
+        + matmul(lost1, (moved2 - reach2).T)
+        - matmul(reach1, lost2.T)
     )
-    explained = _matmul(_matmul(reach1 - moved1, solution.lam), (reach2 - moved2).T)
-    noise = solution.tau * _matmul(_matmul(w1, solution.rows.noise), kept2.T)
+    explained = matmul(matmul(reach1 - moved1, solution.lam), (reach2 - moved2).T)
+    noise = solution.tau * matmul(matmul(w1, solution.rows.noise), kept2.T)
     return squares - explained + noise
 
 
@@ -151,24 +147,24 @@ def random_rows(
     """
     rows, lam, second = solution.rows, solution.lam, solution.second
     k = rows.base + solution.omega
-    kept = _matmul(_matmul(solution.shrink, weight_cov), solution.shrink.T)
+    kept = matmul(matmul(solution.shrink, weight_cov), solution.shrink.T)
     # u_F = -left w, u_N = (base + omega)^{-1} mean left w
-    left = jnp.eye(lam.shape[0], dtype=lam.dtype) - _matmul(lam, second)
-    spread = _matmul(_matmul(left, kept), left.T)
+    left = jnp.eye(lam.shape[0], dtype=lam.dtype) - matmul(lam, second)
+    spread = matmul(matmul(left, kept), left.T)
     own = jnp.stack([(spread * solution.third).sum(), (spread * rows.noise).sum()])
     on_targets = jnp.stack(
         [
-            _matmul(left.T, _matmul(rows.mean.T, solution.y_rows / k[:, None])),
-            -_matmul(left.T, _matmul(rows.noise, solution.y_features)),
+            matmul(left.T, matmul(rows.mean.T, solution.y_rows / k[:, None])),
+            -matmul(left.T, matmul(rows.noise, solution.y_features)),
         ]
     )
     mixed = jnp.einsum("pmi,mn,qnj->pqij", on_targets, kept, on_targets)
-    ker, predicted = solution.kernel, _matmul(rows.mean.T, solution.y_rows)
+    ker, predicted = solution.kernel, matmul(rows.mean.T, solution.y_rows)
     moments = (
         jnp.einsum("mi,mn,nj->ij", predicted, kept, predicted)
         + jnp.einsum("p,pq,qij->ij", own, ker, solution.y_pairs)
         + jnp.einsum("pq,pqij->ij", ker, mixed)
     )
-    norm = (kept * (second - _matmul(second, _matmul(lam, second)))).sum()
-    noise = _matmul(solution.shrink, weight_cov)
+    norm = (kept * (second - matmul(second, matmul(lam, second)))).sum()
+    noise = matmul(solution.shrink, weight_cov)
     return moments, norm + solution.tau * (rows.noise * noise).sum()

@@ -22,26 +22,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from theory.accuracy import win_probability, win_probability_iid
 from theory.errors import InputError
-from theory.laws import Draws, Labels, OutputLaw, check_inits, standard_error
+from theory.laws import Draws, Labels, OutputLaw, standard_error
 from theory.orthant import cdf
+from theory.output_law import check_inits, check_labels
 
 # Below this spread, in units of the one-hot targets, an output has a definite value.
 _SMALLEST_SPREAD = 1e-12
 
 
-def _check_decisions(decisions: Labels, shape: tuple[int, ...]) -> Int[Array, " n"]:
+def _checked(decisions: Labels, shape: tuple[int, ...]) -> Int[Array, " n"]:
     """Decisions as an array, after host checks against outputs of shape (n, c)."""
-    values = np.asarray(decisions)
-    if values.shape != shape[:1]:
-        raise InputError(
-            f"`decisions` must have one entry per test point, {shape[0]}, "
-            f"got shape {values.shape}."
-        )
-    if values.size and not 0 <= values.min() <= values.max() < shape[1]:
-        raise InputError(
-            f"`decisions` must lie in 0 ... {shape[1] - 1}, "
-            f"got {values.min()} ... {values.max()}."
-        )
+    check_labels(decisions, shape, "decisions")
     return jnp.asarray(decisions)
 
 
@@ -74,7 +65,7 @@ def flip_bound(law: OutputLaw, decisions: Labels | None = None) -> Float[Array, 
         InputError: where `decisions` do not fit the law.
     """
     decisions = law.decisions() if decisions is None else decisions
-    chosen = _check_decisions(decisions, law.mean.shape)
+    chosen = _checked(decisions, law.mean.shape)
     return jnp.minimum(_losses(law, chosen).sum(axis=1), 1)
 
 
@@ -98,7 +89,7 @@ def flip_probability(
         InputError: where `decisions` do not fit the law.
     """
     decisions = law.decisions() if decisions is None else decisions
-    chosen = _check_decisions(decisions, law.mean.shape)
+    chosen = _checked(decisions, law.mean.shape)
     losses = _losses(law, chosen)
     flips = 1 - win_probability(law.mean, law.cov, chosen)
     return jnp.clip(flips, losses.max(axis=1), jnp.minimum(losses.sum(axis=1), 1))
@@ -140,7 +131,7 @@ def observed_flips(
     Raises:
         InputError: where `decisions` or `inits` do not fit the draws.
     """
-    chosen = _check_decisions(decisions, draws.outputs.shape[2:])
+    chosen = _checked(decisions, draws.outputs.shape[2:])
     if draws.init_var is None or inits is None:
         flipped = draws.decisions(inits) != chosen[None, None, :]
         return flipped.mean(axis=1, dtype=draws.outputs.dtype)

@@ -1,31 +1,28 @@
 """Draws of the linearised kernel: what the resummed law averages, sampled.
 
 The kernel of a corruption draw, to the order that `theory.resummed` keeps, is base +
-Phi W Phi^T with the features of the corrupted images themselves. Solving it takes a
-hundredth of the exact kernel's time, on the same draws. Two uses: a check of the
-deterministic equivalent, which must give the mean of many such draws, and a control
-variate, because on common draws it follows the exact kernel closely.
+Phi W Phi^T with the features of the corrupted images themselves, solved in their space.
+Two uses: a check of the deterministic equivalent, which must give the mean of many such
+draws, and a control variate: on common draws it follows the exact kernel closely.
 
 Equations: theory/README.md (L5)-(L7).
 """
-
-import functools
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory import blocks
+from theory._numerics import matmul
 from theory.corruption import Corruption, corrupt, draw_key
 from theory.equivalent import Rows
 from theory.errors import InputError
 from theory.laws import Draws
 from theory.linearise import Measured, Scales
 from theory.output_law import OutputLaw
+from theory.predictions import Solved, rows_at
 from theory.problem import Problem
-from theory.resummed import Solved, rows_at
 
-_matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 _BLOCK = 256
 
 
@@ -44,13 +41,11 @@ def _dual_weights(rows: Rows, noise: Float[Array, "n m"]) -> Float[Array, "n c"]
     """(base + Phi W Phi^T)^{-1} y in the space of the features."""
     features = rows.mean.at[:, : noise.shape[1]].add(noise)
     weighted = features / rows.base[:, None]
-    system = jnp.eye(features.shape[1], dtype=features.dtype) + _matmul(
-        _matmul(features.T, weighted), rows.weight
+    system = jnp.eye(features.shape[1], dtype=features.dtype) + matmul(
+        matmul(features.T, weighted), rows.weight
     )
-    inside = jnp.linalg.solve(system, _matmul(weighted.T, rows.y))
-    return (rows.y - _matmul(features, _matmul(rows.weight, inside))) / rows.base[
-        :, None
-    ]
+    inside = jnp.linalg.solve(system, matmul(weighted.T, rows.y))
+    return (rows.y - matmul(features, matmul(rows.weight, inside))) / rows.base[:, None]
 
 
 @jax.jit
@@ -59,7 +54,7 @@ def _one_draw(solved: Solved, noise, x_train, g, w, key, draw):
     x = corrupt(noise, key, draw, x_train)
     moved = row_noise(solved.arch, solved.measured, centre.scales, x)
     dual = _dual_weights(centre.solution.rows, moved)
-    return _matmul(g, dual) + _matmul(w[:, : moved.shape[1]], _matmul(moved.T, dual))
+    return matmul(g, dual) + matmul(w[:, : moved.shape[1]], matmul(moved.T, dual))
 
 
 @jax.jit

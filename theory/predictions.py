@@ -1,0 +1,195 @@
+"""Predictions of the resummed law at test points, and the covariances between them.
+
+Kernel rows are made block by block and used for both kernels: at s = 0 for mean and
+covariance, at two small s for the variance of one initialisation.
+
+Equations: theory/README.md (L8), (L10), (E5)-(E9).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory import (
+    blocks,
+    equivalent,
+    kernel_rows,
+    kernels,
+    linearise,
+    mean_kernel,
+    responses,
+)
+from theory._numerics import matmul
+from theory.corruption import Corruption
+from theory.cross import Points
+from theory.problem import Architecture
+from theory.records import record
+
+# Test points per block.
+_BLOCK = 256
+
+
+@record(kw_only=True)
+class Side:
+    """The solved regression for the kernel ntk + s nngp.
+
+    `rotation` takes test rows to the rows of the solution; None if they are the same.
+    `moments` and `norm` are those of `responses.random_rows` for the three parts of a
+    test point's own noise.
+    """
+
+    s: Array
+    solution: equivalent.Equivalent
+    scales: linearise.Scales
+    rotation: Array | None
+    moments: Array | None
+    norm: Array | None
+
+
+@record(kw_only=True)
+class Solved:
+    """All that predictions at test points need.
+
+    `sides` are at -step and +step, for the derivative in s; empty without `init_var`.
+    """
+
+    arch: Architecture
+    measured: linearise.Measured
+    centre: Side
+    sides: tuple[Side, ...]
+    copies: Array
+    test_corruption: Corruption | None
+    test_strength: Array | None
+
+
+class _Block(NamedTuple):
+    """Kernel rows of a block of test points, for both kernels."""
+
+    images: mean_kernel.Images
+    rows: kernel_rows.KernelRows
+
+
+def _block(solved: Solved, x: Float[Array, "t d"]) -> _Block:
+    test = mean_kernel.images(x, solved.arch, solved.test_corruption)
+    return _Block(test, kernel_rows.kernel_rows(solved.arch, solved.measured, test))
+
+
+def _scaled(solved: Solved, block: _Block, side: Side) -> tuple[Array, Array]:
+    """Rows g and weights w of the block in the regression of one side."""
+    g, w = kernel_rows.scaled(
+        solved.arch,
+        solved.measured,
+        side.scales,
+        block.images,
+        block.rows,
+        side.s,
+        features=side.solution.lam.shape[0],
+        copies=solved.copies,
+    )
+    return g if side.rotation is None else matmul(g, side.rotation), w
+
+
+def rows_at(solved: Solved, x: Float[Array, "t d"], side: Side) -> tuple[Array, Array]:
+    """Returns the kernel rows g of test points, and the weights w of their noise."""
+    return _scaled(solved, _block(solved, x), side)
+
+
+def _own_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, "3 t"]:
+    """Weights of the three parts of every test point's own noise, (E9)."""
+    assert solved.test_strength is not None
+    strength = block.images.var.mean(axis=1) / solved.test_strength
+    return strength[None, :] * kernel_rows.own_noise_weights(
+        solved.measured, side.scales, block.rows, side.s
+    )
+
+
+def _predict_block(solved: Solved, x: Float[Array, "t d"]):
+    """Mean, covariance and init_var at a block of test points."""
+    block, centre = _block(solved, x), solved.centre
+    response = responses.respond(centre.solution, *_scaled(solved, block, centre))
+    cov = responses.covariance(centre.solution, response)
+    if centre.moments is not None:
+        own = _own_noise(solved, block, centre)
+        cov = cov + jnp.einsum("pt,pij->tij", own, centre.moments)
+    if not solved.sides:
+        return response.mean, cov, jnp.full_like(cov[:, 0, 0], jnp.nan)
+    # (L10) variance of one initialisation: prior less the derivative of the norm in s
+    norms = []
+    for side in solved.sides:
+        norm = responses.quadratic(side.solution, *_scaled(solved, block, side))
+        if side.norm is not None:
+            norm = norm + side.norm @ _own_noise(solved, block, side)
+        norms.append(norm)
+    slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
+    prior = mean_kernel.mean_diag(block.images, solved.arch).nngp
+    return response.mean, cov, prior - slope
+
+
+@jax.jit
+def predict(
+    solved: Solved, x_test: Float[Array, "n d"]
+) -> tuple[Float[Array, "n c"], Float[Array, "n c c"], Float[Array, " n"]]:
+    """Returns mean, covariance and `init_var`, NaN without sides, at test points."""
+    return blocks.map_rows(lambda x: _predict_block(solved, x), x_test, _BLOCK)
+
+
+@record(kw_only=True)
+class ResummedCross:
+    """Covariances between test points, see `theory.cross.CrossCovariance`."""
+
+    solved: Solved
+    x_test: Float[Array, "n d"]
+
+    def cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b c c"]:
+        """Returns Cov(f_i(x_a), f_j(x_b)) over draws."""
+        return _cross_cov(self.solved, self.x_test, jnp.asarray(a), jnp.asarray(b))
+
+    def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
+        """Returns the covariance that one initialisation adds to every output."""
+        a, b = jnp.asarray(a), jnp.asarray(b)
+        if not self.solved.sides:
+            return jnp.full((a.shape[0], b.shape[0]), jnp.nan, self.x_test.dtype)
+        return _cross_init_cov(self.solved, self.x_test, a, b)
+
+
+@jax.jit
+def _cross_cov(solved, x_test, a, b):
+    side = solved.centre
+    found = [_block(solved, x_test[points]) for points in (a, b)]
+    one, two = (
+        responses.respond(side.solution, *_scaled(solved, block, side))
+        for block in found
+    )
+    cov = responses.cross_covariance(side.solution, one, two)
+    if side.moments is None:
+        return cov
+    # a test point's own noise is independent of that of all others
+    own = _own_noise(solved, found[0], side)
+    same = (a[:, None] == b[None, :]).astype(cov.dtype)
+    return cov + jnp.einsum("pa,pij,ab->abij", own, side.moments, same)
+
+
+@jax.jit
+def _cross_init_cov(solved, x_test, a, b):
+    found = [_block(solved, x_test[points]) for points in (a, b)]
+    same = (a[:, None] == b[None, :]).astype(x_test.dtype)
+    norms = []
+    for side in solved.sides:
+        rows = [_scaled(solved, block, side) for block in found]
+        norm = responses.bilinear(side.solution, *rows)
+        if side.norm is not None:
+            own = side.norm @ _own_noise(solved, found[0], side)
+            norm = norm + own[:, None] * same
+        norms.append(norm)
+    slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
+    one, two = (block.images for block in found)
+    if solved.test_corruption is None:
+        q1, q2 = one.q[:, None], two.q[None, :]
+        cov = kernels.first_layer_covariance(one.mean, two.mean, solved.arch)
+        prior = kernels.propagate(q1, q2, cov, solved.arch).nngp
+    else:
+        prior = mean_kernel.mean_kernel(one, two, solved.arch).nngp
+    own = mean_kernel.mean_diag(one, solved.arch).nngp
+    return jnp.where(same > 0, own[:, None], prior) - slope
