@@ -12,7 +12,7 @@ from theory import equivalent, responses
 from theory.equivalent import Rows
 
 
-def make(n=60, m=9, c=3, tests=5, seed=0, *, indefinite=True):
+def make(n=60, m=9, c=3, tests=5, seed=0, *, indefinite=True, entry_noise=0.0):
     """Rows with an indefinite W, correlated noise and unequal base, and test rows."""
     rng = np.random.default_rng(seed)
     base = rng.uniform(0.5, 1.5, n)
@@ -39,6 +39,7 @@ def make(n=60, m=9, c=3, tests=5, seed=0, *, indefinite=True):
         y=jnp.asarray(y),
         idle=jnp.zeros(0),
         idle_count=jnp.zeros(()),
+        entry_noise=entry_noise,
     )
     return rows, jnp.asarray(g.T), jnp.asarray(w)
 
@@ -49,11 +50,12 @@ def textbook(rows, g, w, steps=4000):
         np.asarray(getattr(rows, name))
         for name in ("base", "mean", "weight", "noise", "y")
     )
-    m, n = weight.shape[0], y.shape[0]
+    m, v = weight.shape[0], rows.entry_noise
     tau, omega = float((1 / base).sum()), 0.5 * float(np.trace(weight @ noise))
     for _ in range(steps):
         gam = weight @ np.linalg.inv(np.eye(m) + tau * noise @ weight)
-        q = np.linalg.inv(np.diag(base) + mean @ gam @ mean.T + omega * np.eye(n))
+        diagonal = np.diag(base + omega - v * tau)
+        q = np.linalg.inv(diagonal + mean @ gam @ mean.T)
         lam = gam - gam @ mean.T @ q @ mean @ gam
         new = np.trace(q), np.trace(noise @ lam)
         change = abs(new[0] / tau - 1) + abs(new[1] / omega - 1)
@@ -67,7 +69,7 @@ def textbook(rows, g, w, steps=4000):
             [np.trace(rho @ noise @ rho.T), np.trace(noise @ lam @ noise @ lam)],
         ]
     )
-    j = np.array([[0.0, 1.0], [1.0, 0.0]])
+    j = np.array([[v, 1.0], [1.0, 0.0]])
     ker = j @ np.linalg.inv(np.eye(2) - pi @ j)
     g, w = np.asarray(g).T, np.asarray(w).T
     g = g - tau * mean @ gam @ noise @ w
@@ -88,9 +90,9 @@ def textbook(rows, g, w, steps=4000):
     return tau, omega, g.T @ y_n, cov, norm
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_solution_is_the_textbook_one(seed):
-    rows, g, w = make(seed=seed)
+@pytest.mark.parametrize(("seed", "entry_noise"), [(0, 0.0), (1, 0.0), (2, 2e-3)])
+def test_solution_is_the_textbook_one(seed, entry_noise):
+    rows, g, w = make(seed=seed, entry_noise=entry_noise)
     tau, omega, mean, cov, norm = textbook(rows, g, w)
     solution = equivalent.solve(rows)
     assert solution.residual < 1e-11
@@ -111,8 +113,9 @@ def test_solution_is_the_textbook_one(seed):
 
 
 @functools.partial(jax.jit, static_argnames="draws")
-def simulate(rows, g, w, key, *, draws):
+def simulate(rows, g, w, key, *, draws, test_noise=0.0):
     """Predictions and norms of `draws` random kernels."""
+    n = rows.base.shape[0]
     root = jnp.linalg.cholesky(rows.noise + 1e-14 * jnp.eye(rows.noise.shape[0]))
 
     def one(key):
@@ -120,6 +123,11 @@ def simulate(rows, g, w, key, *, draws):
         features = rows.mean + z
         kernel = jnp.diag(rows.base) + features @ rows.weight @ features.T
         row = g + w @ z.T
+        # independent noise of the entries
+        one, two = jax.random.split(jax.random.fold_in(key, 1))
+        entries = jnp.triu(jax.random.normal(one, (n, n)), 1)
+        kernel = kernel + rows.entry_noise**0.5 * (entries + entries.T)
+        row = row + test_noise**0.5 * jax.random.normal(two, row.shape)
         solved = jnp.linalg.solve(kernel, jnp.concatenate([rows.y, row.T], axis=1))
         c = rows.y.shape[1]
         return row @ solved[:, :c], (row * solved[:, c:].T).sum(1)
@@ -127,16 +135,25 @@ def simulate(rows, g, w, key, *, draws):
     return jax.lax.map(one, jax.random.split(key, draws))
 
 
-def test_mean_and_covariance_of_simulated_kernels():
+@pytest.mark.parametrize(("entry_noise", "test_noise"), [(0.0, 0.0), (6e-3, 0.3)])
+def test_mean_and_covariance_of_simulated_kernels(entry_noise, test_noise):
     # 200 rows, 64 features: what is left out is of relative order 1/64
-    rows, g, w = make(n=200, m=64, tests=6, seed=4)
+    rows, g, w = make(n=200, m=64, tests=6, seed=4, entry_noise=entry_noise)
     rows = dataclasses.replace(rows, base=rows.base + 2.0)
     solution = equivalent.solve(rows)
     response = responses.respond(solution, g, w)
     draws = 500
-    sample, norms = simulate(rows, g, w, jax.random.key(0), draws=draws)
+    sample, norms = simulate(
+        rows, g, w, jax.random.key(0), draws=draws, test_noise=test_noise
+    )
     sample = np.asarray(sample)
     cov = np.asarray(responses.cross_covariance(solution, response, response))
+    moments, each = responses.independent(solution)
+    own = np.einsum("ab,ij->abij", np.eye(len(g)), moments)
+    if test_noise:
+        # what is tested below: it decides the covariance
+        assert test_noise * np.trace(moments) > 0.3 * np.einsum("aaii->a", cov).mean()
+    cov = cov + test_noise * own
     sd = np.sqrt(np.einsum("aaii->ai", cov))
     z = (sample.mean(0) - np.asarray(response.mean)) / (sd / draws**0.5)
     assert np.sqrt((z**2).mean()) < 1.6
@@ -146,7 +163,7 @@ def test_mean_and_covariance_of_simulated_kernels():
     np.testing.assert_allclose(slope, 1, atol=0.1)
     assert np.corrcoef(measured.ravel(), cov.ravel())[0, 1] > 0.97
     norms = np.asarray(norms)
-    expected = np.asarray(responses.quadratic(solution, g, w))
+    expected = np.asarray(responses.quadratic(solution, g, w)) + test_noise * each
     np.testing.assert_allclose(norms.mean(0), expected, rtol=0.02)
 
 

@@ -244,6 +244,23 @@ def test_initialisations_of_two_points(small):
     )
 
 
+def test_many_images_per_pixel():
+    problem = prototypes((300,) * 4, n_test=200, d=60, spread=2.5, seed=1)
+    noise = Replacement(p=0.9)
+    law = resummed(ERF, noise, problem)
+    draws = exact(ERF, noise, problem, draws=30, key=KEY)
+    assert law.diagnostics["margin"] > 0.95
+    z, ratio, slope = against_draws(law, draws)
+    assert z < 1.6, z
+    np.testing.assert_allclose(ratio, 1, atol=0.35)
+    found, expected = centred(np.asarray(draws.outputs.mean((0, 1)))), centred(law.mean)
+    line = (found * expected).sum() / (expected**2).sum()
+    np.testing.assert_allclose(line, 1, atol=0.1)
+    np.testing.assert_allclose(
+        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
+    )
+
+
 def test_fewer_landmarks_come_close():
     problem = prototypes((50,) * 4, n_test=60, d=200, spread=1.5, seed=5)
     arch = Architecture(depth=3, activation="relu")
@@ -305,8 +322,15 @@ def test_what_it_cannot_say_is_flagged(small):
     few = prototypes((10, 10), n_test=10, d=4, seed=1)
     law = resummed(ERF, Replacement(p=0.8), few)
     assert "too few pixels" in law.diagnostics["doubts"]
-    many = prototypes((400,) * 4, n_test=10, d=20, spread=1.5, seed=1)
-    law = resummed(ERF, Replacement(p=0.7), many)
+    # a curved kernel and many images per pixel
+    many = prototypes((250,) * 4, n_test=10, d=50, spread=2.5, seed=1, kind="unit")
+    law = resummed(
+        Architecture(depth=3, activation="relu"),
+        Replacement(p=0.9, noise=Uniform(0.0, 1.0)),
+        many,
+        with_init_var=False,
+    )
+    assert not law.diagnostics["valid"]
     assert "nearly indefinite" in law.diagnostics["doubts"]
     good = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
     assert good.diagnostics["valid"]

@@ -44,6 +44,8 @@ class Rows:
         y: targets.
         idle: base of rows without mean and targets, which only add noise.
         idle_count: how many times each of them is there.
+        entry_noise: variance of independent noise in every entry of the kernel but the
+            diagonal.
     """
 
     base: Float[Array, " n"]
@@ -53,6 +55,7 @@ class Rows:
     y: Float[Array, "n c"]
     idle: Float[Array, " k"]
     idle_count: Float[Array, ""]
+    entry_noise: Float[Array, ""] | float = 0.0
 
 
 @record(kw_only=True)
@@ -62,8 +65,7 @@ class Equivalent:
     Attributes:
         rows: what was solved.
         tau: trace of the mean resolvent over the rows.
-        omega: trace of Sigma times the mean resolvent over the features; adds to the
-            base.
+        omega: trace of Sigma times the mean resolvent over the features.
         lam: mean resolvent over the features, Lambda.
         second: A = mean^T (base + omega)^{-1} mean.
         third: A_2, the same with the square of the inverse.
@@ -71,6 +73,7 @@ class Equivalent:
         y_rows: mean resolvent applied to the targets.
         y_features: their image in the features.
         y_pairs: pairings of the targets, over rows and over features.
+        shift: omega less what noise of entries takes away; adds to the base.
         kernel: the 2 x 2 matrix J (1 - Pi J)^{-1} that joins pairings to covariances.
         residual: relative change of (tau, omega) by a last step; NaN if it failed.
         steps: of Newton's method.
@@ -79,6 +82,7 @@ class Equivalent:
     rows: Rows
     tau: Float[Array, ""]
     omega: Float[Array, ""]
+    shift: Float[Array, ""]
     lam: Float[Array, "m m"]
     second: Float[Array, "m m"]
     third: Float[Array, "m m"]
@@ -93,7 +97,8 @@ class Equivalent:
 
 def _traces(rows: Rows, tau, omega):
     """Lambda, A, A_2 at (tau, omega), the two traces that they imply, and Pi."""
-    k = rows.base + omega
+    shift = omega - rows.entry_noise * tau
+    k = rows.base + shift
     weighted = rows.mean / k[:, None]
     second = matmul(rows.mean.T, weighted)
     third = matmul(weighted.T, weighted)
@@ -103,7 +108,7 @@ def _traces(rows: Rows, tau, omega):
     lam = jnp.linalg.solve(system.T, rows.weight.T)
     lam = (lam + lam.T) / 2
     leverage = (matmul(weighted, lam) * weighted).sum(axis=1)
-    k_idle = rows.idle + omega
+    k_idle = rows.idle + shift
     noise_lam, lam_third = matmul(rows.noise, lam), matmul(lam, third)
     implied = jnp.stack(
         [
@@ -144,16 +149,14 @@ def solve(rows: Rows) -> Equivalent:
         _, implied, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega)
         gap = implied - jnp.stack([tau, omega])
         # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
-        one, det = 1 - pi_cross, (1 - pi_cross) ** 2 - pi_rows * pi_features
-        change = (
-            jnp.stack(
-                [
-                    one * gap[0] - pi_rows * gap[1],
-                    one * gap[1] - pi_features * gap[0],
-                ]
-            )
-            / det
-        )
+        # - entry_noise [[-Pi_11, 0], [Pi_12, 0]]
+        v, one = rows.entry_noise, 1 - pi_cross
+        change = jnp.stack(
+            [
+                one * gap[0] - pi_rows * gap[1],
+                (one - v * pi_rows) * gap[1] - (pi_features + v * pi_cross) * gap[0],
+            ]
+        ) / (one**2 - pi_rows * (pi_features + v))
         at = jnp.stack([tau, omega])
         # without noise omega is zero and stays there
         relative = jnp.where(change == 0, 0.0, change / jnp.where(at == 0, 1.0, at))
@@ -171,15 +174,17 @@ def solve(rows: Rows) -> Equivalent:
     (tau, omega), residual, steps = jax.lax.while_loop(unfinished, step, state)
     (lam, second, third), _, pi = _traces(rows, tau, omega)
     pi_rows, pi_cross, pi_features = pi
-    k = rows.base + omega
+    shift = omega - rows.entry_noise * tau
+    k = rows.base + shift
     y_features = matmul(lam, matmul(rows.mean.T, rows.y / k[:, None]))
     y_rows = (rows.y - matmul(rows.mean, y_features)) / k[:, None]
     identity = jnp.eye(lam.shape[0], dtype=lam.dtype)
-    one, det = 1 - pi_cross, (1 - pi_cross) ** 2 - pi_rows * pi_features
+    one, beside = 1 - pi_cross, pi_features + rows.entry_noise
     return Equivalent(
         rows=rows,
         tau=tau,
         omega=omega,
+        shift=shift,
         lam=lam,
         second=second,
         third=third,
@@ -192,7 +197,7 @@ def solve(rows: Rows) -> Equivalent:
                 matmul(y_features.T, matmul(rows.noise, y_features)),
             ]
         ),
-        kernel=jnp.array([[pi_features, one], [one, pi_rows]]) / det,
+        kernel=jnp.array([[beside, one], [one, pi_rows]]) / (one**2 - pi_rows * beside),
         residual=residual,
         steps=steps,
     )

@@ -3,6 +3,7 @@
 Equations: theory/README.md (L8) and (E9).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory._numerics import matmul
-from theory.kernels import KernelPair
-from theory.linearise import Measured, Scales, combined
-from theory.mean_kernel import Images, mean_kernel, slopes
+from theory.kernels import KernelPair, propagate
+from theory.linearise import Scales
+from theory.mean_kernel import Images, averaged, mean_kernel, pairs, slope, tilted
+from theory.measured import Measured, combined
 from theory.problem import Architecture
 from theory.records import record
 
@@ -26,27 +28,36 @@ class KernelRows:
         slope_k: dH/dk with each of the sampled training images.
         slope_q: dH/dq of the training image with each of them.
         slope_own: dH/dq of the test point with each of them.
+        curved: second derivative of H in k, at the mean k of the row.
+        third: third derivative there.
     """
 
     entries: KernelPair
     slope_k: KernelPair
     slope_q: KernelPair
     slope_own: KernelPair
+    curved: KernelPair
+    third: KernelPair
 
 
 def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelRows:
     """Returns the kernel rows of the images `test`, to be called block by block."""
     picked = jax.tree.map(lambda leaf: leaf[measured.columns][:600], measured.train)
-    centre = (
-        test.q[:, None],
-        picked.q[None, :],
-        arch.b_var + arch.w_var * matmul(test.mean, picked.mean.T) / test.mean.shape[1],
+    of = pairs(test, picked, arch)
+    slope_own, slope_q, slope_k = (
+        averaged(slope(tilted(of, arch), axis), of) for axis in range(3)
     )
+    train, d = measured.train, test.mean.shape[1]
+    k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
+    typical = (test.q, train.q.mean(), k)
+    curved = slope(slope(functools.partial(propagate, arch=arch), 2), 2)
     return KernelRows(
         entries=mean_kernel(test, measured.train, arch),
-        slope_k=slopes(centre, arch, 2),
-        slope_q=slopes(centre, arch, 1),
-        slope_own=slopes(centre, arch, 0),
+        slope_k=slope_k,
+        slope_q=slope_q,
+        slope_own=slope_own,
+        curved=curved(*typical),
+        third=slope(curved, 2)(*typical),
     )
 
 

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float
 from theory import blocks
 from theory._numerics import matmul
 from theory.corruption import Corruption
-from theory.linearise import Measured, linear, measure
+from theory.linearise import linear
+from theory.measured import Measured, measure
 from theory.problem import Architecture
 
 # Numbers of landmarks tried in turn, and then all training images up to so many.

@@ -1,12 +1,9 @@
 """The kernel of a corrupted training set as mean kernel plus noisy features.
 
 Around its mean, the kernel of one corruption draw is linear in the noise of a training
-image, and bilinear in that of two. `measure` collects what this takes: mean kernel,
-slopes, curvatures; `rows` makes of it the kernel regression with noisy features that
-`theory.equivalent` solves. No n x n array is formed unless all points are sampled.
-
-Everything is kept for both kernels, and used for ntk + s nngp: the derivative in s
-gives the variance that one initialisation adds, theory/README.md (L10).
+image, and bilinear in that of two; what lies beyond enters as independent noise of the
+entries. `rows` makes of the measured kernel the regression with noisy features that
+`theory.equivalent` solves.
 
 Equations: theory/README.md (L5)-(L9).
 """
@@ -15,104 +12,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from theory import blocks
 from theory._numerics import matmul
-from theory.corruption import Corruption
 from theory.equivalent import Rows
-from theory.kernels import KernelPair
-from theory.mean_kernel import (
-    Images,
-    copies_of,
-    curvature_at,
-    images,
-    mean_diag,
-    mean_entry,
-    pairs,
-    slopes,
-)
+from theory.mean_kernel import Images, ratio
+from theory.measured import Measured, combined
 from theory.problem import Architecture
 from theory.records import record
-
-# Rows of a block of kernel entries.
-_BLOCK = 128
-
-
-@record(kw_only=True)
-class Measured:
-    """What the linearised kernel of a training set is made of, for both kernels.
-
-    Attributes:
-        train: the images.
-        columns: numbers of the sampled images: landmarks, and sample of the means.
-        entries: mean kernel of all images with the sampled ones, theirs with
-            themselves being those of independent copies.
-        own: mean kernel of every image with an independent copy of itself.
-        diag: mean kernel of every image with itself.
-        slope_k: mean over the sample of dH/dk, for every image.
-        slope_q: mean of (dH/dq1 + dH/dq2)/2 over pairs of the sample.
-        curvature: second derivatives of H in (q1, q2, k) at the mean point.
-    """
-
-    train: Images
-    columns: Int[Array, " r"]
-    entries: KernelPair
-    own: KernelPair
-    diag: KernelPair
-    slope_k: KernelPair
-    slope_q: KernelPair
-    curvature: KernelPair
-
-
-@jax.jit
-def measure(
-    arch: Architecture,
-    noise: Corruption,
-    x: Float[Array, "n d"],
-    columns: Int[Array, " r"],
-) -> Measured:
-    """Measures the kernel of the training images `x` on the sampled `columns`.
-
-    Cost: n r (5 d + 8 depth duals); memory n (4 d + 2 r).
-    """
-    train = images(x, arch, noise)
-    n, d = x.shape
-    picked = jax.tree.map(lambda leaf: leaf[columns], train)
-
-    def block(part):
-        centre, directions = pairs(part, picked, arch)
-        entries = mean_entry(centre, directions, arch)
-        slope = slopes(centre, arch, 2)
-        return entries, jax.tree.map(lambda leaf: leaf.mean(axis=1), slope)
-
-    entries, slope_k = blocks.map_rows(block, train, _BLOCK)
-    few = jax.tree.map(lambda leaf: leaf[:600], picked)
-    centre, _ = pairs(few, few, arch)
-    slope_q = jax.tree.map(
-        lambda one, two: ((one + two) / 2).mean(),
-        slopes(centre, arch, 0),
-        slopes(centre, arch, 1),
-    )
-    total = train.mean.sum(axis=0)
-    products = (total**2).sum() - (train.mean**2).sum()
-    mean_cov = arch.b_var + arch.w_var * products / (d * max(n * (n - 1), 1))
-    mean_q = train.q.mean()
-    return Measured(
-        train=train,
-        columns=columns,
-        entries=entries,
-        own=mean_entry(*copies_of(train, arch), arch),
-        diag=mean_diag(train, arch),
-        slope_k=slope_k,
-        slope_q=slope_q,
-        curvature=curvature_at(jnp.stack([mean_q, mean_q, mean_cov]), arch),
-    )
-
-
-def combined(pair: KernelPair, s: Float[Array, ""] | float) -> Array:
-    """The kernel ntk + s nngp."""
-    return pair.ntk + s * pair.nngp
 
 
 @record(kw_only=True)
@@ -142,6 +49,47 @@ def scales_at(
     return Scales(slope=t, row=t * jnp.sqrt(r)), mean
 
 
+def remainder(
+    noise: Float[Array, "..."], curved: Float[Array, "..."], third: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Covariance of what two kernel entries have beyond their linear parts, (L9).
+
+    Args:
+        noise: covariance of their k.
+        curved: product of their second derivatives in k.
+        third: product of their third derivatives.
+    """
+    return noise**2 * curved / 2 + noise**3 * third / 6
+
+
+def noise_of_k(
+    arch: Architecture,
+    train: Images,
+    one: Float[Array, "t1 d"],
+    two: Float[Array, "t2 d"],
+) -> Float[Array, "t1 t2"]:
+    """Covariance of the k of two test images with one training image, (L9).
+
+    Of what q of the training image leaves of them; a mean over training images.
+    """
+    unit = (arch.w_var / one.shape[1]) ** 2
+    var, cov_square = train.var.mean(axis=0), train.cov_square.mean(axis=0)
+    with_q, other_with_q = (unit * matmul(x, cov_square) for x in (one, two))
+    return unit * matmul(one * var[None, :], two.T) - ratio(
+        with_q[:, None] * other_with_q[None, :], train.q_var.mean()
+    )
+
+
+def _noise_of_pairs(arch: Architecture, train: Images) -> Float[Array, ""]:
+    """Variance of what q1 and q2 leave of k, for a typical pair of training images."""
+    mean, var = train.mean.mean(axis=0), train.var.mean(axis=0)
+    unit = (arch.w_var / mean.shape[0]) ** 2
+    with_q = unit * mean @ train.cov_square.mean(axis=0)
+    square = (train.mean**2).mean(axis=0)
+    found = unit * ((2 * square + var) * var).sum()
+    return found - 2 * ratio(with_q**2, train.q_var.mean())
+
+
 class Linear(NamedTuple):
     """The kernel with noisy features, scaled, before landmarks."""
 
@@ -150,6 +98,7 @@ class Linear(NamedTuple):
     features: Float[Array, "n m"]
     weight: Float[Array, "m m"]
     noise: Float[Array, "m m"]
+    entry_noise: Float[Array, ""]
     rest: Float[Array, "n r"]  # mean kernel less base and features, sampled columns
     own_rest: Float[Array, " n"]  # the same of every image and a copy of itself
 
@@ -178,8 +127,9 @@ def linear(
     # (L6) covariance of their noise
     pixels = jnp.arange(d)
     cross = c_w / d * train.cov_square.mean(axis=0)
+    var = train.var.mean(axis=0)
     noise = jnp.zeros((d + 2, d + 2), dtype)
-    noise = noise.at[pixels, pixels].set(train.var.mean(axis=0))
+    noise = noise.at[pixels, pixels].set(var)
     noise = noise.at[:d, d].set(cross).at[d, :d].set(cross)
     noise = noise.at[d, d].set(train.q_var.mean())
     # (L7) W, by blocks
@@ -211,6 +161,11 @@ def linear(
         features=features,
         weight=weight,
         noise=noise,
+        entry_noise=remainder(
+            _noise_of_pairs(arch, train),
+            h_kk**2,
+            combined(measured.third, s) ** 2,
+        ),
         rest=rest - level * constant[:, None] * constant[columns][None, :],
         own_rest=own / scale**2 - (matmul(features, weight) * features).sum(axis=1),
     )
@@ -255,14 +210,17 @@ def rows(
         weight = jax.scipy.linalg.block_diag(weight, joined)
         noise = jnp.pad(noise, ((0, basis.shape[1]), (0, basis.shape[1])))
     root = jnp.sqrt(jnp.asarray(copies, y.dtype))
+    # mean of exp(-tilt (q - mean q))
+    typical = jnp.exp(measured.train.tilt**2 * measured.train.q_var / 2)
     return Rows(
         base=base,
         mean=root * features,
         weight=weight,
         noise=noise,
-        y=root * y / part.scales.row[:, None],
+        y=root * y * (typical / part.scales.row)[:, None],
         idle=base,
         idle_count=root**2 - 1,
+        entry_noise=part.entry_noise,
     ), part.scales
 
 
@@ -272,22 +230,20 @@ def diagnose(
 ) -> dict[str, Float[Array, ""]]:
     """Returns how far the linearised kernel can be trusted, (L9).
 
-    `linearisation_ratio`: spectral radius of what is left out, of second order in the
-    noise of two images, over base + omega. `norm_spread`: relative standard deviation
+    `linearisation_ratio`: spectral radius of what is not linear in the noise of the
+    images, over base + omega. `norm_spread`: relative standard deviation
     of the first-layer variance, largest over images. `regular`: whether the slopes of
     all images have one sign.
     """
     train = measured.train
     n, d = train.mean.shape
-    entry_var = (arch.w_var / d) ** 2 * (train.var.mean(axis=0) ** 2).sum()
-    scales, _ = scales_at(measured, 0.0)
-    floor = ((rows.base + omega) * scales.row**2).mean()
-    # products of two pixels of noise are again noisy features: Marchenko-Pastur
-    remainder = jnp.abs(measured.curvature.ntk[2, 2]) * entry_var
-    remainder *= (2 * n) ** 0.5 + n / d
+    # independent noise of the entries, and what they share: products of two pixels of
+    # noise are again noisy features (Marchenko-Pastur)
+    shared = jnp.abs(measured.curvature.ntk[2, 2]) * _noise_of_pairs(arch, train)
+    left = 2 * jnp.sqrt(n * rows.entry_noise) + shared * n / d
     slope = measured.slope_k.ntk
     return {
-        "linearisation_ratio": remainder / floor,
+        "linearisation_ratio": left / (rows.base + omega).mean(),
         "norm_spread": (jnp.sqrt(train.q_var) / train.q).max(),
         "regular": (slope > 0).all() | (slope < 0).all(),
     }

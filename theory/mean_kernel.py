@@ -2,10 +2,18 @@
 
 Corruption acts through three numbers of a pair in the first layer, q1, q2 and k, which
 are Gaussian in many pixels. Their means and covariances are moments of the pixels, and
-the mean of a kernel entry is taken over them by quadrature.
+the means of a kernel entry and of its slopes are taken over them by quadrature.
 
-Equations: theory/README.md (L1)-(L4).
+A row of the kernel of one draw grows and shrinks as a whole with the first-layer
+variance q of its corrupted image. A prediction does not change if rows, columns and
+targets are divided by the same numbers, and so every image is divided by
+exp(tilt (q - mean q)): what is left is closer to linear in the noise.
+
+Equations: theory/README.md (L1)-(L5).
 """
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +37,8 @@ class Images:
         cov_square: C12, covariance of a pixel with its square.
         q: mean of the first-layer variance.
         q_var: its variance.
+        tilt: relative change of an image's kernel entries per unit of it, which is
+            divided out; zero for test images.
         clean: whether the images are known to have no noise; static.
     """
 
@@ -37,6 +47,7 @@ class Images:
     cov_square: Float[Array, "n d"]
     q: Float[Array, " n"]
     q_var: Float[Array, " n"]
+    tilt: Float[Array, " n"]
     clean: bool = static(default=False)
 
 
@@ -54,6 +65,7 @@ def images(
             cov_square=zero,
             q=q,
             q_var=jnp.zeros_like(q),
+            tilt=jnp.zeros_like(q),
             clean=True,
         )
     pixel = noise.moments(x)
@@ -64,17 +76,19 @@ def images(
         jnp.where(noisy, part, 0.0)
         for part in (pixel.var, pixel.cov_square, pixel.var_square)
     )
+    q = arch.b_var + c_w * (pixel.mean**2 + var).mean(axis=1)
     return Images(
         mean=pixel.mean,
         var=var,
         cov_square=cov_square,
-        q=arch.b_var + c_w * (pixel.mean**2 + var).mean(axis=1),
+        q=q,
+        tilt=jnp.zeros_like(q),
         # zero for noise of one absolute value
         q_var=c_w**2 * jnp.maximum(var_square.mean(axis=1), 0.0) / x.shape[1],
     )
 
 
-def _ratio(part: Array, whole: Array) -> Array:
+def ratio(part: Array, whole: Array) -> Array:
     """part/whole, zero where `whole` vanishes."""
     inside = whole > 0
     return jnp.where(inside, part, 0.0) / jnp.where(inside, whole, 1.0)
@@ -90,7 +104,7 @@ def _directions(q1_var, q2_var, cov_q1, cov_q2, cov_var):
         if q_var is None:
             continue
         sd = jnp.sqrt(q_var)
-        along = _ratio(cov_q, sd)
+        along = ratio(cov_q, sd)
         rest = rest - along**2
         found.append([sd, 0.0, along] if place == 0 else [0.0, sd, along])
     # rounding may leave less than nothing where k follows the q's
@@ -98,27 +112,75 @@ def _directions(q1_var, q2_var, cov_q1, cov_q2, cov_var):
     return found
 
 
-def mean_entry(centre, directions, arch: Architecture) -> KernelPair:
-    """Mean of H over the Gaussian (q1, q2, k): symmetric rule of degree 3 (L4)."""
-    count = len(directions)
+class Pairs(NamedTuple):
+    """(q1, q2, k) of pairs of images: its mean, its noise, and the tilts of the two."""
+
+    centre: tuple[Array, Array, Array]
+    directions: list[list[Array | float]]
+    tilts: tuple[Array, Array]
+
+
+def tilted(of: Pairs, arch: Architecture) -> Callable[..., KernelPair]:
+    """Returns H(q1, q2, k), divided by exp(tilt (q - mean q)) of both images."""
+
+    def entry(q1, q2, k) -> KernelPair:
+        scale = jnp.exp(-of.tilts[0] * (q1 - of.centre[0])) * jnp.exp(
+            -of.tilts[1] * (q2 - of.centre[1])
+        )
+        return jax.tree.map(lambda part: part * scale, propagate(q1, q2, k, arch))
+
+    return entry
+
+
+def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
+    """Mean of fn(q1, q2, k) over its Gaussian: symmetric rule of degree 3 (L4)."""
+    count = len(of.directions)
     points = count**0.5 * np.concatenate([np.eye(count), -np.eye(count)])
 
-    def body(i, total):
-        point = jnp.asarray(points, centre[2].dtype)[i]
-        moved = (
-            c
-            + sum(point[j] * direction[axis] for j, direction in enumerate(directions))
-            for axis, c in enumerate(centre)
+    def at(i):
+        point = jnp.asarray(points, of.centre[2].dtype)[i]
+        return fn(
+            *(
+                c
+                + sum(
+                    point[j] * direction[axis]
+                    for j, direction in enumerate(of.directions)
+                )
+                for axis, c in enumerate(of.centre)
+            )
         )
-        return jax.tree.map(jnp.add, total, propagate(*moved, arch))
 
-    zero = jnp.zeros_like(centre[2])
-    total = jax.lax.fori_loop(0, 2 * count, body, KernelPair(nngp=zero, ntk=zero))
+    zero = jax.tree.map(
+        lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(at, 0)
+    )
+    # a loop: the duals are compiled once for all points
+    total = jax.lax.fori_loop(
+        0, 2 * count, lambda i, sums: jax.tree.map(jnp.add, sums, at(i)), zero
+    )
     return jax.tree.map(lambda part: part / (2 * count), total)
 
 
-def pairs(one: Images, two: Images, arch: Architecture):
-    """Mean (q1, q2, k) of all pairs and the directions of their noise (L2)."""
+def mean_entry(of: Pairs, arch: Architecture) -> KernelPair:
+    """Mean kernels of pairs."""
+    return averaged(tilted(of, arch), of)
+
+
+def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]:
+    """Returns the derivative of fn in q1, q2 or k."""
+
+    def derivative(*at) -> KernelPair:
+        at = jnp.broadcast_arrays(*at)
+        tangent = tuple(
+            jnp.ones_like(c) if i == axis else jnp.zeros_like(c)
+            for i, c in enumerate(at)
+        )
+        return jax.jvp(fn, tuple(at), tangent)[1]
+
+    return derivative
+
+
+def pairs(one: Images, two: Images, arch: Architecture) -> Pairs:
+    """All pairs of an image of `one` and an image of `two` (L2)."""
     d, c_w = one.mean.shape[1], arch.w_var
     centre = (
         one.q[:, None],
@@ -134,18 +196,20 @@ def pairs(one: Images, two: Images, arch: Architecture):
         cov_q1 = (c_w / d) ** 2 * matmul(one.cov_square, two.mean.T)
         q1_var = one.q_var[:, None]
     cov_q2 = (c_w / d) ** 2 * matmul(one.mean, two.cov_square.T)
-    return centre, _directions(
+    directions = _directions(
         q1_var, two.q_var[None, :], cov_q1, cov_q2, (c_w / d) ** 2 * cov_var
     )
+    return Pairs(centre, directions, (one.tilt[:, None], two.tilt[None, :]))
 
 
-def copies_of(one: Images, arch: Architecture):
+def copies_of(one: Images, arch: Architecture) -> Pairs:
     """`pairs` of every image and an independent copy of itself."""
     d, c_w = one.mean.shape[1], arch.w_var
     centre = (one.q, one.q, arch.b_var + c_w * (one.mean**2).mean(axis=1))
     cov_q = (c_w / d) ** 2 * (one.cov_square * one.mean).sum(axis=1)
     cov_var = (c_w / d) ** 2 * ((2 * one.mean**2 + one.var) * one.var).sum(axis=1)
-    return centre, _directions(one.q_var, one.q_var, cov_q, cov_q, cov_var)
+    directions = _directions(one.q_var, one.q_var, cov_q, cov_q, cov_var)
+    return Pairs(centre, directions, (one.tilt, one.tilt))
 
 
 def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
@@ -154,27 +218,16 @@ def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
     Noise is independent between the two; an image that is in both meets another copy
     of itself.
     """
-    return mean_entry(*pairs(one, two, arch), arch)
+    return mean_entry(pairs(one, two, arch), arch)
 
 
 def mean_diag(one: Images, arch: Architecture) -> KernelPair:
     """Returns the mean kernels of every corrupted image with itself, each (n,)."""
     sd = jnp.sqrt(one.q_var)
-    up, down = (propagate_diag(one.q + sign * sd, arch) for sign in (1, -1))
-    return jax.tree.map(lambda a, b: (a + b) / 2, up, down)
 
+    def at(sign) -> KernelPair:
+        scale = jnp.exp(-2 * sign * one.tilt * sd) / 2
+        found = propagate_diag(one.q + sign * sd, arch)
+        return jax.tree.map(lambda part: scale * part, found)
 
-def slopes(centre, arch: Architecture, axis: int) -> KernelPair:
-    """Derivative of H in q1, q2 or k."""
-    centre = jnp.broadcast_arrays(*centre)
-    tangent = tuple(
-        jnp.ones_like(c) if i == axis else jnp.zeros_like(c)
-        for i, c in enumerate(centre)
-    )
-    return jax.jvp(lambda *at: propagate(*at, arch), tuple(centre), tangent)[1]
-
-
-def curvature_at(centre: Float[Array, "3"], arch: Architecture) -> KernelPair:
-    """Second derivatives of H at one point, each (3, 3)."""
-    hessian = jax.jacfwd(jax.jacfwd(lambda at: propagate(*at, arch)))(centre)
-    return hessian
+    return jax.tree.map(jnp.add, at(1), at(-1))

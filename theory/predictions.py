@@ -24,6 +24,7 @@ from theory import (
 from theory._numerics import matmul
 from theory.corruption import Corruption
 from theory.cross import Points
+from theory.measured import Measured, combined
 from theory.problem import Architecture
 from theory.records import record
 
@@ -56,7 +57,7 @@ class Solved:
     """
 
     arch: Architecture
-    measured: linearise.Measured
+    measured: Measured
     centre: Side
     sides: tuple[Side, ...]
     copies: Array
@@ -105,11 +106,47 @@ def _own_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, "3 t"]
     )
 
 
+def _entry_noise(
+    solved: Solved, block: _Block, other: _Block, same: Array, side: Side
+) -> Float[Array, "t1 t2"]:
+    """Covariance of entries of test points beyond their linear parts, (L9).
+
+    `same` is one for pairs of a point and itself, which share its own noise too.
+    """
+    one, two, train = block.images, other.images, solved.measured.train
+    unit = (solved.arch.w_var / one.mean.shape[1]) ** 2
+    noise = linearise.noise_of_k(solved.arch, train, one.mean, two.mean)
+    noise = noise + same * (unit * (one.var @ train.var.mean(axis=0)))[:, None]
+    (curved, third), (curved_2, third_2) = (
+        [combined(part, side.s) for part in (of.rows.curved, of.rows.third)]
+        for of in (block, other)
+    )
+    return linearise.remainder(
+        noise,
+        curved[:, None] * curved_2[None, :],
+        third[:, None] * third_2[None, :],
+    )
+
+
+def _own_entry_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, " t"]:
+    """`_entry_noise` of every test point with itself."""
+
+    def one(point):
+        alone = jax.tree.map(lambda leaf: leaf[None], point)
+        same = jnp.ones((1, 1), solved.copies.dtype)
+        return _entry_noise(solved, alone, alone, same, side)[0, 0]
+
+    return jax.vmap(one)(block)
+
+
 def _predict_block(solved: Solved, x: Float[Array, "t d"]):
     """Mean, covariance and init_var at a block of test points."""
     block, centre = _block(solved, x), solved.centre
     response = responses.respond(centre.solution, *_scaled(solved, block, centre))
+    moments, _ = responses.independent(centre.solution)
     cov = responses.covariance(centre.solution, response)
+    noise = _own_entry_noise(solved, block, centre)
+    cov = cov + jnp.einsum("t,ij->tij", noise, moments)
     if centre.moments is not None:
         own = _own_noise(solved, block, centre)
         cov = cov + jnp.einsum("pt,pij->tij", own, centre.moments)
@@ -119,6 +156,8 @@ def _predict_block(solved: Solved, x: Float[Array, "t d"]):
     norms = []
     for side in solved.sides:
         norm = responses.quadratic(side.solution, *_scaled(solved, block, side))
+        _, each = responses.independent(side.solution)
+        norm = norm + each * _own_entry_noise(solved, block, side)
         if side.norm is not None:
             norm = norm + side.norm @ _own_noise(solved, block, side)
         norms.append(norm)
@@ -163,11 +202,14 @@ def _cross_cov(solved, x_test, a, b):
         for block in found
     )
     cov = responses.cross_covariance(side.solution, one, two)
+    same = (a[:, None] == b[None, :]).astype(cov.dtype)
+    moments, _ = responses.independent(side.solution)
+    noise = _entry_noise(solved, *found, same, side)
+    cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
     if side.moments is None:
         return cov
     # a test point's own noise is independent of that of all others
     own = _own_noise(solved, found[0], side)
-    same = (a[:, None] == b[None, :]).astype(cov.dtype)
     return cov + jnp.einsum("pa,pij,ab->abij", own, side.moments, same)
 
 
@@ -179,6 +221,8 @@ def _cross_init_cov(solved, x_test, a, b):
     for side in solved.sides:
         rows = [_scaled(solved, block, side) for block in found]
         norm = responses.bilinear(side.solution, *rows)
+        _, each = responses.independent(side.solution)
+        norm = norm + each * _entry_noise(solved, *found, same, side)
         if side.norm is not None:
             own = side.norm @ _own_noise(solved, found[0], side)
             norm = norm + own[:, None] * same

@@ -1,7 +1,7 @@
 """Mean and covariance of predictions, from the deterministic equivalent.
 
 A test point has kernel entries g + w.noise_a with the training rows a. Equations:
-theory/README.md (E5)-(E9). Everything is exact to leading order in the number of rows
+theory/README.md (E5)-(E10). Everything is exact to leading order in the number of rows
 and features, and nothing is sampled.
 """
 
@@ -39,7 +39,7 @@ def respond(
         w: weights of the rows' noise in them.
     """
     rows = solution.rows
-    k = rows.base + solution.omega
+    k = rows.base + solution.shift
     kept = matmul(w, solution.shrink.T)
     lost = w - kept
     reach = matmul(g / k[None, :], rows.mean) - matmul(lost, solution.second)
@@ -92,7 +92,7 @@ def cross_covariance(
 def _reach(solution: Equivalent, g, w):
     """What `quadratic` needs of test rows: g/k, weights lost and kept, their reach."""
     rows = solution.rows
-    weighted = g / (rows.base + solution.omega)[None, :]
+    weighted = g / (rows.base + solution.shift)[None, :]
     kept = matmul(w, solution.shrink.T)
     lost = w - kept
     return weighted, kept, lost, matmul(weighted, rows.mean)
@@ -131,6 +131,15 @@ def bilinear(
     return squares - explained + noise
 
 
+def independent(solution: Equivalent) -> tuple[Float[Array, "c c"], Float[Array, ""]]:
+    """Returns what noise of unit variance, independent in all entries of a row, adds.
+
+    Returns:
+        The second moments of its predictions, and the mean of `quadratic` (E10).
+    """
+    return jnp.tensordot(solution.kernel[1], solution.y_pairs, 1), solution.tau
+
+
 def random_rows(
     solution: Equivalent, weight_cov: Float[Array, "m m"]
 ) -> tuple[Float[Array, "c c"], Float[Array, ""]]:
@@ -146,7 +155,7 @@ def random_rows(
         The second moments of its predictions, and the mean of `quadratic`.
     """
     rows, lam, second = solution.rows, solution.lam, solution.second
-    k = rows.base + solution.omega
+    k = rows.base + solution.shift
     kept = matmul(matmul(solution.shrink, weight_cov), solution.shrink.T)
     # u_F = -left w, u_N = (base + omega)^{-1} mean left w
     left = jnp.eye(lam.shape[0], dtype=lam.dtype) - matmul(lam, second)

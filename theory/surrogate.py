@@ -18,7 +18,8 @@ from theory.corruption import Corruption, corrupt, draw_key
 from theory.equivalent import Rows
 from theory.errors import InputError
 from theory.laws import Draws
-from theory.linearise import Measured, Scales
+from theory.linearise import Scales
+from theory.measured import Measured
 from theory.output_law import OutputLaw
 from theory.predictions import Solved, rows_at
 from theory.problem import Problem
