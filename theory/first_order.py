@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.corruption import Additive, Corruption, Replacement
+from theory.corruption import Additive, Corruption, Replacement, check_options
 from theory.errors import InputError
 from theory.fluctuations import FirstOrderCross, NoiseMoments
 from theory.isotropic import dressing
@@ -121,7 +121,7 @@ def _test_noise_cov(mean_of, at, x_c, moments, c_w):
 
 
 @functools.partial(jax.jit, static_argnames="isotropic")
-def _first_order(arch, noise, problem, copies, test_corruption, *, isotropic):
+def _first_order(arch, noise, problem, copies, test_corruption, ridge, *, isotropic):
     x = problem.x_train
     d, dtype = x.shape[1], x.dtype
     x_test, test_square, moments = _pixels(problem.x_test, test_corruption)
@@ -130,7 +130,7 @@ def _first_order(arch, noise, problem, copies, test_corruption, *, isotropic):
     eps = jnp.asarray(1 - noise.p, dtype)
     mu1, mu2, mu3, mu4 = (jnp.asarray(mu, dtype) for mu in noise.noise.raw_moments())
     pure = pure_noise(arch, mu1, mu2)  # (14)
-    kap, var, chi, slope = pure.kap, mu2 - mu1**2, 1.0, 1.0
+    kap, var, chi, slope = pure.kap + ridge, mu2 - mu1**2, 1.0, 1.0
     if isotropic:
         var = noise.moments(x).var.mean()
         dressed = dressing(kap, pure.slope_k * c_w * var, n / d)
@@ -237,6 +237,7 @@ def first_order(
     *,
     copies: int = 1,
     test_corruption: Corruption | None = None,
+    ridge: float = 0.0,
     isotropic: bool = False,
 ) -> FirstOrderLaw:
     """Predicts the outputs to first order in eps = 1 - p; classes may be unbalanced.
@@ -258,6 +259,7 @@ def first_order(
         test_corruption: corruption of the test points, of its own kind and strength,
             which need not be small; None leaves them clean. The law is then over
             training and test noise, to leading order in 1/d, theory/README.md (F11).
+        ridge: added to the diagonal of the kernel, in its units.
         isotropic: whether to keep the eigenvalue spread of the noise, which matters
             where n_train/d is not small, theory/README.md (F7)-(F9). Derived for noise
             of zero mean and odd activations, biases allowed. MNIST, erf, depth 3,
@@ -279,18 +281,16 @@ def first_order(
         )
     problem.check()
     arch.check()
-    noise.check()
     check_ntk(arch)
-    if isinstance(copies, bool) or not copies >= 1 or copies != int(copies):
-        raise InputError(f"`copies` must be an integer of at least 1, got {copies}.")
-    if test_corruption is not None:
-        test_corruption.check()
-        test_corruption.check_images(problem.x_test)
+    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
+    if not 0 <= ridge < float("inf"):
+        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
     return _first_order(
         arch,
         noise,
         problem,
         jnp.asarray(copies, problem.x_train.dtype),
         test_corruption,
+        jnp.asarray(ridge, problem.x_train.dtype),
         isotropic=isotropic,
     )
