@@ -212,6 +212,30 @@ def test_ridge(small):
     np.testing.assert_allclose(ratio, 1, atol=0.25)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_training_time(small, copies):
+    noise, time = Replacement(p=0.8), 0.3
+    law = resummed(ERF, noise, small, time=time, copies=copies)
+    assert law.diagnostics["valid"], law.diagnostics
+    draws = exact(ERF, noise, small, draws=60, key=KEY, time=time, copies=copies)
+    z, ratio, slope = against_draws(law, draws)
+    assert z < 1.5, z
+    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    np.testing.assert_allclose(slope, 1, atol=0.35)
+    end = resummed(ERF, noise, small, copies=copies, with_init_var=False)
+    assert np.abs(law.mean - end.mean).mean() > 0.05
+    points = np.arange(4)
+    np.testing.assert_allclose(
+        np.asarray(law.cross_cov(points, points))[points, points],
+        law.cov[:4],
+        rtol=1e-8,
+    )
+    with raises("`averaged` needs `init_var`"):
+        law.averaged(1)
+    with raises("surrogate needs a law"):
+        surrogate(law, noise, small, draws=1, key=KEY)
+
+
 def test_covariances_between_points_hold_those_of_points(small):
     law = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.3))
     some = np.array([3, 7, 11])
@@ -357,6 +381,14 @@ def test_bad_arguments_are_refused(small):
         resummed(ERF, noise, small, test_corruption=Replacement(p=2.0))
     with raises("`ridge` must be finite and not negative, got -1"):
         resummed(ERF, noise, small, ridge=-1.0)
+    with raises("`time` must be positive and finite, got 0"):
+        resummed(ERF, noise, small, time=0.0)
+    with raises("`ridge` and `time` exclude each other"):
+        resummed(ERF, noise, small, time=1.0, ridge=1.0)
+    with raises("`time` and `test_corruption` exclude each other"):
+        resummed(ERF, noise, small, time=1.0, test_corruption=noise)
+    with raises("`time` needs corrupted training images"):
+        resummed(ERF, Replacement(p=0.0), small, time=1.0)
     twins = dataclasses.replace(
         small, x_train=small.x_train.at[1].set(small.x_train[0])
     )

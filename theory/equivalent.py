@@ -127,22 +127,27 @@ def _traces(rows: Rows, tau, omega):
 
 
 @jax.jit
-def solve(rows: Rows) -> Equivalent:
+def solve(rows: Rows, start: tuple[Array, Array] | None = None) -> Equivalent:
     """Solves the two equations by Newton's method, whose Jacobian is Pi.
 
     Cost per step: 3 n m^2 multiply-adds and an m x m solve; memory n m.
 
     Args:
-        rows: the rows; `base` plus the trace of W Sigma must be positive.
+        rows: the rows; `base` plus the trace of W Sigma must be positive, or base and
+            targets complex and `start` near the solution (`theory.flow`).
+        start: tau and omega to start from.
 
     Returns:
         The solution. Stopped where a step changes neither scalar by 1e4 roundings, or
         after 60 steps: look at `residual`.
     """
     tolerance = 1e4 * jnp.finfo(rows.y.dtype).eps
-    start_omega = (rows.weight * rows.noise).sum()
-    start_tau = (1 / (rows.base + start_omega)).sum()
-    start_tau += rows.idle_count * (1 / (rows.idle + start_omega)).sum()
+    if start is None:
+        omega = (rows.weight * rows.noise).sum()
+        tau = (1 / (rows.base + omega)).sum()
+        tau += rows.idle_count * (1 / (rows.idle + omega)).sum()
+    else:
+        tau, omega = start
 
     def step(state):
         (tau, omega), _, steps = state
@@ -169,8 +174,9 @@ def solve(rows: Rows) -> Equivalent:
         _, size, steps = state
         return (size > tolerance) & (steps < _STEPS)
 
-    far = jnp.asarray(jnp.inf, rows.y.dtype)
-    state = ((start_tau, start_omega), far, jnp.zeros((), jnp.int32))
+    dtype, real = rows.y.dtype, jnp.finfo(rows.y.dtype).dtype
+    pair = (tau.astype(dtype), omega.astype(dtype))
+    state = (pair, jnp.asarray(jnp.inf, real), jnp.zeros((), jnp.int32))
     (tau, omega), residual, steps = jax.lax.while_loop(unfinished, step, state)
     (lam, second, third), _, pi = _traces(rows, tau, omega)
     pi_rows, pi_cross, pi_features = pi

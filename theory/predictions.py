@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from theory import (
     blocks,
     equivalent,
+    flow,
     kernel_rows,
     kernels,
     linearise,
@@ -54,6 +55,7 @@ class Solved:
     """All that predictions at test points need.
 
     `sides` are at -step and +step, for the derivative in s; empty without `init_var`.
+    `flow` is the regression trained for a finite time, None if trained to the end.
     """
 
     arch: Architecture
@@ -63,6 +65,7 @@ class Solved:
     copies: Array
     test_corruption: Corruption | None
     test_strength: Array | None
+    flow: flow.Flow | None
 
 
 class _Block(NamedTuple):
@@ -142,9 +145,15 @@ def _own_entry_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, 
 def _predict_block(solved: Solved, x: Float[Array, "t d"]):
     """Mean, covariance and init_var at a block of test points."""
     block, centre = _block(solved, x), solved.centre
-    response = responses.respond(centre.solution, *_scaled(solved, block, centre))
-    moments, _ = responses.independent(centre.solution)
-    cov = responses.covariance(centre.solution, response)
+    rows = _scaled(solved, block, centre)
+    if solved.flow is None:
+        response = responses.respond(centre.solution, *rows)
+        moments, _ = responses.independent(centre.solution)
+        cov = responses.covariance(centre.solution, response)
+    else:
+        response = flow.respond(solved.flow, *rows)
+        moments = flow.independent(solved.flow)
+        cov = flow.covariance(solved.flow, response)
     noise = _own_entry_noise(solved, block, centre)
     cov = cov + jnp.einsum("t,ij->tij", noise, moments)
     if centre.moments is not None:
@@ -197,13 +206,16 @@ class ResummedCross:
 def _cross_cov(solved, x_test, a, b):
     side = solved.centre
     found = [_block(solved, x_test[points]) for points in (a, b)]
-    one, two = (
-        responses.respond(side.solution, *_scaled(solved, block, side))
-        for block in found
-    )
-    cov = responses.cross_covariance(side.solution, one, two)
+    rows = [_scaled(solved, block, side) for block in found]
+    if solved.flow is None:
+        one, two = (responses.respond(side.solution, *each) for each in rows)
+        cov = responses.cross_covariance(side.solution, one, two)
+        moments, _ = responses.independent(side.solution)
+    else:
+        one, two = (flow.respond(solved.flow, *each) for each in rows)
+        cov = flow.cross_covariance(solved.flow, one, two)
+        moments = flow.independent(solved.flow)
     same = (a[:, None] == b[None, :]).astype(cov.dtype)
-    moments, _ = responses.independent(side.solution)
     noise = _entry_noise(solved, *found, same, side)
     cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
     if side.moments is None:

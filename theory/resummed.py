@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from theory import (
     equivalent,
+    flow,
     kernel_rows,
     kernels,
     linearise,
@@ -107,6 +108,7 @@ def resummed(
     copies: int = 1,
     test_corruption: Corruption | None = None,
     ridge: float = 0.0,
+    time: float | None = None,
     with_init_var: bool = True,
 ) -> OutputLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
@@ -134,6 +136,9 @@ def resummed(
         copies: independently corrupted copies of each training image.
         test_corruption: corruption of the test images; None leaves them clean.
         ridge: added to the diagonal of the kernel, in its units.
+        time: gradient-flow time (loss and unit: `theory.solve.gradient_flow`) instead
+            of training to the end. Some 50 times the cost, training images must be
+            corrupted and test images clean, and `init_var` is not known.
         with_init_var: whether to compute `init_var`, for which two more regressions are
             solved; without it `averaged` refuses.
 
@@ -159,11 +164,17 @@ def resummed(
         raise InputError(
             f"`landmarks` must be between 0 and n_train = {n}, got {landmarks}."
         )
+    _check_time(time, ridge, test_corruption)
     dtype = problem.x_train.dtype
     if _images(problem.x_train, arch, noise).var.any():
         ridge_value = jnp.asarray(ridge, dtype)
         reduced = choose(arch, noise, problem.x_train, landmarks, ridge_value)
     else:
+        if time is not None:
+            raise InputError(
+                "`time` needs corrupted training images on this route: without noise "
+                "use theory.exact with one draw."
+            )
         # copies coincide, theory/README.md (D1)
         ridge_value, copies = jnp.asarray(ridge / copies, dtype), 1
         measured = measured_on(arch, noise, problem.x_train, n)
@@ -191,11 +202,15 @@ def resummed(
     )
     ratio = measured.diag.ntk.mean() / measured.diag.nngp.mean()
     step = jnp.finfo(dtype).eps ** _STEP * ratio
+    centre, trained = side(jnp.zeros((), dtype)), None
+    if time is not None:
+        trained = flow.train(centre.solution.rows, 1 / centre.scales.row**2, time)
     solved = Solved(
         arch=arch,
         measured=measured,
-        centre=side(jnp.zeros((), dtype)),
-        sides=(side(-step), side(step)) if with_init_var else (),
+        centre=centre,
+        sides=(side(-step), side(step)) if with_init_var and time is None else (),
+        flow=trained,
         copies=copies_value,
         test_corruption=test_corruption,
         test_strength=strength,
@@ -210,13 +225,35 @@ def resummed(
     )
 
 
+def _check_time(
+    time: float | None, ridge: float, test_corruption: Corruption | None
+) -> None:
+    if time is None:
+        return
+    if not 0 < time < float("inf"):
+        raise InputError(f"`time` must be positive and finite, got {time}.")
+    if ridge:
+        raise InputError("`ridge` and `time` exclude each other: pass one of them.")
+    if test_corruption is not None:
+        raise InputError(
+            "`time` and `test_corruption` exclude each other on this route: use "
+            "theory.exact for both."
+        )
+
+
 def _diagnostics(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
     solution = solved.centre.solution
     found: dict[str, Any] = {
         "level": reduced.level,
         "landmark_features": 0 if reduced.basis is None else reduced.basis.shape[1],
         "residual": float(
-            max(side.solution.residual for side in (solved.centre, *solved.sides))
+            max(
+                each.residual
+                for each in (
+                    *(side.solution for side in (solved.centre, *solved.sides)),
+                    *(solved.flow.solutions if solved.flow else ()),
+                )
+            )
         ),
         "steps": int(solution.steps),
         "unexplained": reduced.unexplained,

@@ -97,6 +97,8 @@ def surrogate(
         raise InputError("`law` must come from theory.resummed, got another law.")
     if float(solved.copies) != 1 or solved.test_corruption is not None:
         raise InputError("surrogate needs a law of one copy and clean test images.")
+    if solved.flow is not None:
+        raise InputError("surrogate needs a law trained to the end: drop `time`.")
     if solved.centre.rotation is not None:
         raise InputError("a law without noise has nothing to draw: use its mean.")
     blocks.check_memory(
