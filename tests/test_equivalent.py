@@ -112,22 +112,27 @@ def test_solution_is_the_textbook_one(seed, entry_noise):
     )
 
 
+def drawn(rows, g, w, key, test_noise=0.0):
+    """A random kernel and its test rows."""
+    n = rows.base.shape[0]
+    root = jnp.linalg.cholesky(rows.noise + 1e-14 * jnp.eye(rows.noise.shape[0]))
+    z = jax.random.normal(key, rows.mean.shape) @ root.T
+    features = rows.mean + z
+    kernel = jnp.diag(rows.base) + features @ rows.weight @ features.T
+    row = g + w @ z.T
+    # independent noise of the entries
+    one, two = jax.random.split(jax.random.fold_in(key, 1))
+    entries = jnp.triu(jax.random.normal(one, (n, n)), 1)
+    kernel = kernel + rows.entry_noise**0.5 * (entries + entries.T)
+    return kernel, row + test_noise**0.5 * jax.random.normal(two, row.shape)
+
+
 @functools.partial(jax.jit, static_argnames="draws")
 def simulate(rows, g, w, key, *, draws, test_noise=0.0):
     """Predictions and norms of `draws` random kernels."""
-    n = rows.base.shape[0]
-    root = jnp.linalg.cholesky(rows.noise + 1e-14 * jnp.eye(rows.noise.shape[0]))
 
     def one(key):
-        z = jax.random.normal(key, rows.mean.shape) @ root.T
-        features = rows.mean + z
-        kernel = jnp.diag(rows.base) + features @ rows.weight @ features.T
-        row = g + w @ z.T
-        # independent noise of the entries
-        one, two = jax.random.split(jax.random.fold_in(key, 1))
-        entries = jnp.triu(jax.random.normal(one, (n, n)), 1)
-        kernel = kernel + rows.entry_noise**0.5 * (entries + entries.T)
-        row = row + test_noise**0.5 * jax.random.normal(two, row.shape)
+        kernel, row = drawn(rows, g, w, key, test_noise)
         solved = jnp.linalg.solve(kernel, jnp.concatenate([rows.y, row.T], axis=1))
         c = rows.y.shape[1]
         return row @ solved[:, :c], (row * solved[:, c:].T).sum(1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_equivalent import make
+from test_equivalent import drawn, make
 
 from theory import equivalent, flow, responses
 
@@ -21,21 +21,15 @@ def rows_and_unit(*, entry_noise=0.0):
 @jax.jit
 def simulate(rows, unit, g, w, key, time):
     """Predictions of random kernels after gradient flow, by eigendecomposition."""
-    n = rows.base.shape[0]
-    root = jnp.linalg.cholesky(rows.noise + 1e-14 * jnp.eye(rows.noise.shape[0]))
 
     def one(key):
-        z = jax.random.normal(key, rows.mean.shape) @ root.T
-        features = rows.mean + z
-        kernel = jnp.diag(rows.base) + features @ rows.weight @ features.T
-        entries = jnp.triu(jax.random.normal(jax.random.fold_in(key, 1), (n, n)), 1)
-        kernel = kernel + rows.entry_noise**0.5 * (entries + entries.T)
+        kernel, row = drawn(rows, g, w, key)
         # ridge times unit: the kernel in rows divided by the root of the units
         scale = jnp.sqrt(unit)
         values, vectors = jnp.linalg.eigh(kernel / (scale[:, None] * scale[None, :]))
         weights = -jnp.expm1(-values * time) / values
         dual = vectors @ (weights[:, None] * (vectors.T @ (rows.y / scale[:, None])))
-        return (g + w @ z.T) @ (dual / scale[:, None])
+        return row @ (dual / scale[:, None])
 
     return jax.lax.map(one, jax.random.split(key, 400))
 
