@@ -27,6 +27,7 @@ class KernelRows:
         entries: mean kernel with the training images.
         slope_k: dH/dk with each of the sampled training images.
         slope_q: dH/dq of the training image with each of them.
+        level: mean kernel with each of them.
         slope_own: dH/dq of the test point with each of them.
         curved: second derivative of H in k, at the mean k of the row.
         third: third derivative there.
@@ -35,6 +36,7 @@ class KernelRows:
     entries: KernelPair
     slope_k: KernelPair
     slope_q: KernelPair
+    level: KernelPair
     slope_own: KernelPair
     curved: KernelPair
     third: KernelPair
@@ -44,9 +46,11 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
     """Returns the kernel rows of the images `test`, to be called block by block."""
     picked = jax.tree.map(lambda leaf: leaf[measured.columns][:600], measured.train)
     of = pairs(test, picked, arch)
+    entry = tilted(arch)
     slope_own, slope_q, slope_k = (
-        averaged(slope(tilted(of, arch), axis), of) for axis in range(3)
+        averaged(slope(entry, axis), of) for axis in range(3)
     )
+    level = averaged(entry, of)
     train, d = measured.train, test.mean.shape[1]
     k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
     typical = (test.q, train.q.mean(), k)
@@ -55,6 +59,7 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
         entries=mean_kernel(test, measured.train, arch),
         slope_k=slope_k,
         slope_q=slope_q,
+        level=level,
         slope_own=slope_own,
         curved=curved(*typical),
         third=slope(curved, 2)(*typical),
@@ -82,10 +87,11 @@ def scaled(
     d = test.mean.shape[1]
     along_k = _mean_slope(of.slope_k, measured, scales, s)[:, None]
     along_q = _mean_slope(of.slope_q, measured, scales, s)[:, None]
-    w = jnp.concatenate([arch.w_var / d * along_k * test.mean, along_q], axis=1)
+    level = _mean_slope(of.level, measured, scales, s)[:, None]
+    w = jnp.concatenate([arch.w_var / d * along_k * test.mean, along_q, level], axis=1)
     root = jnp.sqrt(jnp.asarray(copies, w.dtype))
     g = root * combined(of.entries, s) / scales.row[None, :]
-    return g, jnp.pad(w, ((0, 0), (0, features - d - 1)))
+    return g, jnp.pad(w, ((0, 0), (0, features - d - 2)))
 
 
 class OwnNoise(NamedTuple):

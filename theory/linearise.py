@@ -132,6 +132,12 @@ def linear(
     noise = noise.at[pixels, pixels].set(var)
     noise = noise.at[:d, d].set(cross).at[d, :d].set(cross)
     noise = noise.at[d, d].set(train.q_var.mean())
+    # the constant has the noise of the tilt, linear in that of pixels and q
+    tilt = measured.tilt
+    by = jnp.concatenate([tilt.by_k.mean() * c_w / d * centre, tilt.by_q.mean()[None]])
+    on_tilt = -matmul(noise[:-1, :-1], by)
+    noise = noise.at[-1, :-1].set(on_tilt).at[:-1, -1].set(on_tilt)
+    noise = noise.at[-1, -1].set(-(on_tilt @ by))
     # (L7) W, by blocks
     h = combined(measured.curvature, s)
     h_kk, h_kq, h_qq = h[2, 2], (h[0, 2] + h[1, 2]) / 2, h[0, 1]
@@ -163,7 +169,7 @@ def linear(
         noise=noise,
         entry_noise=remainder(
             _noise_of_pairs(arch, train),
-            h_kk**2,
+            combined(measured.curved, s) ** 2,
             combined(measured.third, s) ** 2,
         ),
         rest=rest - level * constant[:, None] * constant[columns][None, :],
@@ -210,8 +216,9 @@ def rows(
         weight = jax.scipy.linalg.block_diag(weight, joined)
         noise = jnp.pad(noise, ((0, basis.shape[1]), (0, basis.shape[1])))
     root = jnp.sqrt(jnp.asarray(copies, y.dtype))
-    # mean of exp(-tilt (q - mean q))
-    typical = jnp.exp(measured.train.tilt**2 * measured.train.q_var / 2)
+    # mean of the exponential of -tilt
+    tilt = measured.tilt.along(measured.train.q_var)
+    typical = jnp.exp(tilt**2 * measured.train.q_var / 2)
     return Rows(
         base=base,
         mean=root * features,
@@ -239,7 +246,7 @@ def diagnose(
     n, d = train.mean.shape
     # independent noise of the entries, and what they share: products of two pixels of
     # noise are again noisy features (Marchenko-Pastur)
-    shared = jnp.abs(measured.curvature.ntk[2, 2]) * _noise_of_pairs(arch, train)
+    shared = jnp.abs(measured.curved.ntk) * _noise_of_pairs(arch, train)
     left = 2 * jnp.sqrt(n * rows.entry_noise) + shared * n / d
     slope = measured.slope_k.ntk
     return {

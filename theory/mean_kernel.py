@@ -4,10 +4,10 @@ Corruption acts through three numbers of a pair in the first layer, q1, q2 and k
 are Gaussian in many pixels. Their means and covariances are moments of the pixels, and
 the means of a kernel entry and of its slopes are taken over them by quadrature.
 
-A row of the kernel of one draw grows and shrinks as a whole with the first-layer
-variance q of its corrupted image. A prediction does not change if rows, columns and
-targets are divided by the same numbers, and so every image is divided by
-exp(tilt (q - mean q)): what is left is closer to linear in the noise.
+A row of the kernel of one draw grows and shrinks as a whole with its corrupted image. A
+prediction does not change if rows, columns and targets are divided by the same numbers,
+and so every image is divided by the exponential of its `Tilt`: what is left is closer
+to linear in the noise.
 
 Equations: theory/README.md (L1)-(L5).
 """
@@ -27,6 +27,32 @@ from theory.problem import Architecture
 from theory.records import record, static
 
 
+def ratio(part: Array, whole: Array) -> Array:
+    """part/whole, zero where `whole` vanishes."""
+    inside = whole > 0
+    return jnp.where(inside, part, 0.0) / jnp.where(inside, whole, 1.0)
+
+
+@record(kw_only=True)
+class Tilt:
+    """Logarithm of the scale of a row: by_q (q - mean q) + by_k C_w m.(noise)/d.
+
+    Attributes:
+        by_q, by_k: relative change of the slope H_k with q, and with k.
+        centre: m, mean image of the training set.
+        cov: covariance of C_w m.(noise)/d with q.
+    """
+
+    by_q: Float[Array, " n"]
+    by_k: Float[Array, " n"]
+    centre: Float[Array, "n d"]
+    cov: Float[Array, " n"]
+
+    def along(self, q_var: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Its slope in q, of what goes with q included."""
+        return self.by_q + self.by_k * ratio(self.cov, q_var)
+
+
 @record(kw_only=True)
 class Images:
     """Corrupted images, by moments of their pixels and of their first-layer variance.
@@ -37,8 +63,7 @@ class Images:
         cov_square: C12, covariance of a pixel with its square.
         q: mean of the first-layer variance.
         q_var: its variance.
-        tilt: relative change of an image's kernel entries per unit of it, which is
-            divided out; zero for test images.
+        tilt: of its rows; None for test images, which need none.
         clean: whether the images are known to have no noise; static.
     """
 
@@ -47,7 +72,7 @@ class Images:
     cov_square: Float[Array, "n d"]
     q: Float[Array, " n"]
     q_var: Float[Array, " n"]
-    tilt: Float[Array, " n"]
+    tilt: Tilt | None = None
     clean: bool = static(default=False)
 
 
@@ -65,7 +90,6 @@ def images(
             cov_square=zero,
             q=q,
             q_var=jnp.zeros_like(q),
-            tilt=jnp.zeros_like(q),
             clean=True,
         )
     pixel = noise.moments(x)
@@ -82,58 +106,79 @@ def images(
         var=var,
         cov_square=cov_square,
         q=q,
-        tilt=jnp.zeros_like(q),
         # zero for noise of one absolute value
         q_var=c_w**2 * jnp.maximum(var_square.mean(axis=1), 0.0) / x.shape[1],
     )
 
 
-def ratio(part: Array, whole: Array) -> Array:
-    """part/whole, zero where `whole` vanishes."""
-    inside = whole > 0
-    return jnp.where(inside, part, 0.0) / jnp.where(inside, whole, 1.0)
-
-
-def _directions(q1_var, q2_var, cov_q1, cov_q2, cov_var):
-    """Displacements of (q1, q2, k): noise of q1, noise of q2, what k has beside (L3).
-
-    None for a variance that is known to vanish.
-    """
-    found, rest = [], cov_var
-    for place, (q_var, cov_q) in enumerate(((q1_var, cov_q1), (q2_var, cov_q2))):
-        if q_var is None:
-            continue
-        sd = jnp.sqrt(q_var)
-        along = ratio(cov_q, sd)
-        rest = rest - along**2
-        found.append([sd, 0.0, along] if place == 0 else [0.0, sd, along])
-    # rounding may leave less than nothing where k follows the q's
-    found.append([0.0, 0.0, jnp.sqrt(jnp.maximum(rest, 0.0))])
-    return found
-
-
 class Pairs(NamedTuple):
-    """(q1, q2, k) of pairs of images: its mean, its noise, and the tilts of the two."""
+    """(q1, q2, k) of pairs of images and their tilt s: mean and directions of noise."""
 
-    centre: tuple[Array, Array, Array]
+    centre: tuple[Array, Array, Array, Array]
     directions: list[list[Array | float]]
-    tilts: tuple[Array, Array]
 
 
-def tilted(of: Pairs, arch: Architecture) -> Callable[..., KernelPair]:
-    """Returns H(q1, q2, k), divided by exp(tilt (q - mean q)) of both images."""
+class _Side(NamedTuple):
+    """Noise of one image of pairs: of q, and what k and the tilt share with it."""
 
-    def entry(q1, q2, k) -> KernelPair:
-        scale = jnp.exp(-of.tilts[0] * (q1 - of.centre[0])) * jnp.exp(
-            -of.tilts[1] * (q2 - of.centre[1])
-        )
-        return jax.tree.map(lambda part: part * scale, propagate(q1, q2, k, arch))
+    q_var: Array
+    cov_q: Array
+    tilt: Array | float
+    cov_tilt: Array | float
+
+
+def _side(
+    image: Images,
+    arch: Architecture,
+    products: Callable[[Array], Array],
+    placed: Callable[[Array], Array],
+) -> _Side:
+    """Noise of `image`; `products` are those of its rows with the other's means."""
+    unit = (arch.w_var / image.mean.shape[1]) ** 2
+    cov_q, tilt = unit * products(image.cov_square), image.tilt
+    if tilt is None:
+        return _Side(placed(image.q_var), cov_q, 0.0, 0.0)
+    return _Side(
+        q_var=placed(image.q_var),
+        cov_q=cov_q,
+        tilt=placed(tilt.along(image.q_var)),
+        cov_tilt=placed(tilt.by_q) * cov_q
+        + placed(tilt.by_k) * unit * products(tilt.centre * image.var),
+    )
+
+
+def _pairs(centre, sides: dict[int, _Side], cov_var: Array) -> Pairs:
+    """Directions: noise of q1, noise of q2, what k has beside (L3).
+
+    An image that is known to have no noise has no side.
+    """
+    found, left, tilt_left = [], cov_var, jnp.zeros_like(cov_var)
+    for place, side in sides.items():
+        sd = jnp.sqrt(side.q_var)
+        along = ratio(side.cov_q, sd)
+        left = left - along**2
+        tilt_left = tilt_left + side.cov_tilt - side.tilt * side.cov_q
+        shift = [0.0, 0.0, along, side.tilt * sd]
+        shift[place] = sd
+        found.append(shift)
+    # rounding may leave less than nothing where k follows the q's
+    left = jnp.sqrt(jnp.maximum(left, 0.0))
+    found.append([0.0, 0.0, left, ratio(tilt_left, left)])
+    return Pairs((*centre, jnp.zeros_like(cov_var)), found)
+
+
+def tilted(arch: Architecture) -> Callable[..., KernelPair]:
+    """Returns H(q1, q2, k), divided by the exponential of the tilt s."""
+
+    def entry(q1, q2, k, s) -> KernelPair:
+        found, scale = propagate(q1, q2, k, arch), jnp.exp(-s)
+        return jax.tree.map(lambda part: part * scale, found)
 
     return entry
 
 
 def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
-    """Mean of fn(q1, q2, k) over its Gaussian: symmetric rule of degree 3 (L4)."""
+    """Mean of fn(q1, q2, k, s) over its Gaussian: symmetric rule of degree 3 (L4)."""
     count = len(of.directions)
     points = count**0.5 * np.concatenate([np.eye(count), -np.eye(count)])
 
@@ -162,11 +207,11 @@ def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
 
 def mean_entry(of: Pairs, arch: Architecture) -> KernelPair:
     """Mean kernels of pairs."""
-    return averaged(tilted(of, arch), of)
+    return averaged(tilted(arch), of)
 
 
 def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]:
-    """Returns the derivative of fn in q1, q2 or k."""
+    """Returns the derivative of fn in q1, q2, k or s."""
 
     def derivative(*at) -> KernelPair:
         at = jnp.broadcast_arrays(*at)
@@ -182,34 +227,50 @@ def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]
 def pairs(one: Images, two: Images, arch: Architecture) -> Pairs:
     """All pairs of an image of `one` and an image of `two` (L2)."""
     d, c_w = one.mean.shape[1], arch.w_var
+    unit = (c_w / d) ** 2
     centre = (
         one.q[:, None],
         two.q[None, :],
         arch.b_var + c_w * matmul(one.mean, two.mean.T) / d,
     )
     # sum_j M_a^2 V_b + V_a M_b^2 + V_a V_b
-    square = one.mean**2 + one.var
-    cov_var = matmul(square, two.var.T)
-    cov_q1 = q1_var = None
+    cov_var = matmul(one.mean**2 + one.var, two.var.T)
+    sides = {}
     if not one.clean:
         cov_var = cov_var + matmul(one.var, (two.mean**2).T)
-        cov_q1 = (c_w / d) ** 2 * matmul(one.cov_square, two.mean.T)
-        q1_var = one.q_var[:, None]
-    cov_q2 = (c_w / d) ** 2 * matmul(one.mean, two.cov_square.T)
-    directions = _directions(
-        q1_var, two.q_var[None, :], cov_q1, cov_q2, (c_w / d) ** 2 * cov_var
+        sides[0] = _side(
+            one, arch, lambda rows: matmul(rows, two.mean.T), lambda each: each[:, None]
+        )
+    sides[1] = _side(
+        two, arch, lambda rows: matmul(one.mean, rows.T), lambda each: each[None, :]
     )
-    return Pairs(centre, directions, (one.tilt[:, None], two.tilt[None, :]))
+    return _pairs(centre, sides, unit * cov_var)
+
+
+def _each(one: Images, arch: Architecture, k, square) -> Pairs:
+    """Pairs of every image with one alike, given k and the mean of M^2 of both."""
+    unit = (arch.w_var / one.mean.shape[1]) ** 2
+    side = _side(
+        one, arch, lambda rows: (rows * one.mean).sum(axis=1), lambda each: each
+    )
+    cov_var = unit * ((2 * square + one.var) * one.var).sum(axis=1)
+    return _pairs((one.q, one.q, k), {0: side, 1: side}, cov_var)
 
 
 def copies_of(one: Images, arch: Architecture) -> Pairs:
     """`pairs` of every image and an independent copy of itself."""
-    d, c_w = one.mean.shape[1], arch.w_var
-    centre = (one.q, one.q, arch.b_var + c_w * (one.mean**2).mean(axis=1))
-    cov_q = (c_w / d) ** 2 * (one.cov_square * one.mean).sum(axis=1)
-    cov_var = (c_w / d) ** 2 * ((2 * one.mean**2 + one.var) * one.var).sum(axis=1)
-    directions = _directions(one.q_var, one.q_var, cov_q, cov_q, cov_var)
-    return Pairs(centre, directions, (one.tilt, one.tilt))
+    k = arch.b_var + arch.w_var * (one.mean**2).mean(axis=1)
+    return _each(one, arch, k, one.mean**2)
+
+
+def typical(one: Images, arch: Architecture) -> Pairs:
+    """A single pair that stands for all: of mean images and mean noise."""
+    n, d = one.mean.shape
+    products = (one.mean.sum(axis=0) ** 2).sum() - (one.mean**2).sum()
+    k = arch.b_var + arch.w_var * products / float(d * max(n * (n - 1), 1))
+    mean = jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), one)
+    of = _each(mean, arch, k[None], (one.mean**2).mean(axis=0, keepdims=True))
+    return jax.tree.map(lambda leaf: jnp.reshape(leaf, ()), of)
 
 
 def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
@@ -224,9 +285,10 @@ def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
 def mean_diag(one: Images, arch: Architecture) -> KernelPair:
     """Returns the mean kernels of every corrupted image with itself, each (n,)."""
     sd = jnp.sqrt(one.q_var)
+    tilt = jnp.zeros_like(sd) if one.tilt is None else one.tilt.along(one.q_var)
 
     def at(sign) -> KernelPair:
-        scale = jnp.exp(-2 * sign * one.tilt * sd) / 2
+        scale = jnp.exp(-2 * sign * tilt * sd) / 2
         found = propagate_diag(one.q + sign * sd, arch)
         return jax.tree.map(lambda part: scale * part, found)
 

@@ -14,20 +14,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from theory import blocks
+from theory._numerics import matmul
 from theory.corruption import Corruption
 from theory.kernels import KernelPair
 from theory.mean_kernel import (
     Images,
-    Pairs,
+    Tilt,
     averaged,
     copies_of,
     images,
     mean_diag,
     mean_entry,
     pairs,
-    ratio,
     slope,
     tilted,
+    typical,
 )
 from theory.problem import Architecture
 from theory.records import record
@@ -49,8 +50,8 @@ class Measured:
         diag: mean kernel of every image with itself.
         slope_k: mean over the sample of dH/dk, for every image.
         slope_q: mean of (dH/dq1 + dH/dq2)/2 over pairs of the sample.
-        curvature: second derivatives of H in (q1, q2, k) at the mean point.
-        third: third derivative of H in k there.
+        curvature: means of the second derivatives of H in (q1, q2, k).
+        curved, third: second and third derivative of H in k at the mean point.
     """
 
     train: Images
@@ -61,26 +62,39 @@ class Measured:
     slope_k: KernelPair
     slope_q: KernelPair
     curvature: KernelPair
+    curved: KernelPair
     third: KernelPair
+
+    @property
+    def tilt(self) -> Tilt:
+        """Of the training images."""
+        assert self.train.tilt is not None
+        return self.train.tilt
 
 
 def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
-    """The images with their tilts, zero if slopes have both signs (L5).
-
-    The relative change of H_k with q, k going with q as it does on average.
-    """
-    of = pairs(train, few, arch)
-    centre = tuple(jnp.broadcast_arrays(*of.centre))
-    sd, _, along = (
-        jnp.broadcast_to(part, centre[2].shape) for part in of.directions[0]
-    )
-    direction = (jnp.ones_like(sd), jnp.zeros_like(sd), ratio(along, sd))
-    value, change = jax.jvp(
-        lambda *at: slope(tilted(of, arch), 2)(*at).ntk, centre, direction
-    )
-    value, change = value.mean(axis=1), change.mean(axis=1)
+    """The images with their tilts, zero if slopes have both signs (L5)."""
+    centre = tuple(jnp.broadcast_arrays(*pairs(train, few, arch).centre))
+    slope_k = slope(tilted(arch), 2)
+    value = slope_k(*centre).ntk.mean(axis=1)
     regular = (value > 0).all() | (value < 0).all()
-    tilt = jnp.where(regular, change / jnp.where(regular, value, 1.0), 0.0)
+    by_q, by_k = (
+        jnp.where(
+            regular,
+            slope(slope_k, axis)(*centre).ntk.mean(axis=1)
+            / jnp.where(regular, value, 1.0),
+            0.0,
+        )
+        for axis in (0, 2)
+    )
+    mean = train.mean.mean(axis=0)
+    unit = (arch.w_var / mean.shape[0]) ** 2
+    tilt = Tilt(
+        by_q=by_q,
+        by_k=by_k,
+        centre=jnp.broadcast_to(mean, train.mean.shape),
+        cov=unit * matmul(train.cov_square, mean),
+    )
     return dataclasses.replace(train, tilt=tilt)
 
 
@@ -102,39 +116,39 @@ def measure(
     train = _with_tilt(train, few, arch)
     picked = jax.tree.map(lambda leaf: leaf[columns], train)
 
+    entry = tilted(arch)
+    slope_k = slope(entry, 2)
+
     def block(part):
         of = pairs(part, picked, arch)
-        found = slope(tilted(of, arch), 2)(*of.centre)
-        return mean_entry(of, arch), jax.tree.map(lambda k: k.mean(axis=1), found)
+        found = jax.tree.map(lambda k: k.mean(axis=1), slope_k(*of.centre))
+        return mean_entry(of, arch), found
 
-    entries, slope_k = blocks.map_rows(block, train, _BLOCK)
+    entries, each_k = blocks.map_rows(block, train, _BLOCK)
     few = jax.tree.map(lambda leaf: leaf[:_SAMPLE], picked)
     of = pairs(few, few, arch)
-    mean_k, mean_q, other_q = (
-        jax.tree.map(jnp.mean, averaged(slope(tilted(of, arch), axis), of))
-        for axis in (2, 0, 1)
-    )
     # the mean of a slope is not the slope at the mean: what it has beyond is alike for
     # all images, and matters where there are many images per pixel
-    at_centre = jax.tree.map(jnp.mean, slope(tilted(of, arch), 2)(*of.centre))
-    beyond = jax.tree.map(jnp.subtract, mean_k, at_centre)
-    total = train.mean.sum(axis=0)
-    products = (total**2).sum() - (train.mean**2).sum()
-    mean_cov = arch.b_var + arch.w_var * products / float(d * max(n * (n - 1), 1))
-    q, tilt = train.q.mean(), train.tilt.mean()
-    typical = Pairs((q, q, mean_cov), [], (tilt, tilt))
-    entry = tilted(typical, arch)
-    curvature = jax.jacfwd(jax.jacfwd(lambda at: entry(*at)))(jnp.stack(typical.centre))
+    beyond = jax.tree.map(
+        lambda mean, centre: mean.mean() - centre.mean(),
+        averaged(slope_k, of),
+        slope_k(*of.centre),
+    )
+    by_q = [averaged(slope(entry, axis), of) for axis in (0, 1)]
+    one = typical(train, arch)
+    hessian = jax.jacfwd(jax.jacfwd(lambda at: entry(*at)))
+    curved = slope(slope_k, 2)
     return Measured(
         train=train,
         columns=columns,
         entries=entries,
         own=mean_entry(copies_of(train, arch), arch),
         diag=mean_diag(train, arch),
-        slope_k=jax.tree.map(jnp.add, slope_k, beyond),
-        slope_q=jax.tree.map(lambda one, two: (one + two) / 2, mean_q, other_q),
-        curvature=curvature,
-        third=slope(slope(slope(entry, 2), 2), 2)(*typical.centre),
+        slope_k=jax.tree.map(jnp.add, each_k, beyond),
+        slope_q=jax.tree.map(lambda a, b: (a + b).mean() / 2, *by_q),
+        curvature=averaged(lambda *at: hessian(jnp.stack(at)), one),
+        curved=curved(*one.centre),
+        third=slope(curved, 2)(*one.centre),
     )
 
 

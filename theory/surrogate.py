@@ -33,7 +33,11 @@ def row_noise(
     """Returns the noise of the features of corrupted images `x`, (L5)."""
     train = measured.train
     q = arch.b_var + arch.w_var * (x**2).mean(axis=1)
-    noise = jnp.concatenate([x - train.mean, (q - train.q)[:, None]], axis=1)
+    pixels, of_q = x - train.mean, q - train.q
+    tilt = measured.tilt
+    scale = tilt.by_q * of_q
+    scale += tilt.by_k * arch.w_var * (pixels * tilt.centre).mean(axis=1)
+    noise = jnp.concatenate([pixels, of_q[:, None], -scale[:, None]], axis=1)
     # rows are divided by sqrt(r_a), so that the noise of all is alike
     return noise * (scales.slope / scales.row)[:, None]
 
