@@ -1,6 +1,7 @@
 """The resummed law against exact kernels, its surrogate, and its limits."""
 
 import dataclasses
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def test_corruption_of_test_images_that_is_none(small):
     np.testing.assert_allclose(same.init_var, law.init_var, rtol=1e-6)
 
 
-@pytest.mark.parametrize("p", [1e-3, 0.05])
+@pytest.mark.parametrize("p", [1e-3, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_little_corruption(small, p):
     law = resummed(ERF, Replacement(p=p), small)
     draws = exact(ERF, Replacement(p=p), small, draws=60, key=KEY)
@@ -212,7 +213,7 @@ def test_ridge(small):
     np.testing.assert_allclose(ratio, 1, atol=0.25)
 
 
-@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("copies", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_training_time(small, copies):
     noise, time = Replacement(p=0.8), 0.3
     law = resummed(ERF, noise, small, time=time, copies=copies)
@@ -369,6 +370,20 @@ def test_what_it_cannot_say_is_flagged(small):
     assert not good.diagnostics["doubts"]
     with raises("`averaged` needs `init_var`"):
         good.averaged(1)
+
+
+def test_a_negative_variance_is_flagged(small, monkeypatch):
+    module = importlib.import_module("theory.resummed")
+    right = module.predict
+
+    def wrong(*args):
+        mean, cov, init_var = right(*args)
+        return mean, cov, init_var.at[3].set(-1e-3)
+
+    monkeypatch.setattr(module, "predict", wrong)
+    law = resummed(ERF, Replacement(p=0.8), small)
+    assert law.diagnostics["doubts"] == "`init_var` is negative at some test points"
+    assert not law.diagnostics["valid"]
 
 
 def test_single_precision(small):

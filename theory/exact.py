@@ -90,8 +90,8 @@ def exact(
     Cost per draw, n training rows (all copies) and m test points in d dimensions:
     n^2 (d + depth) for the kernel, n^3/3 multiply-adds for the solve, n m (d + depth)
     for the test rows and 2 n^2 m for `init_var`. Memory: four n x n matrices (six with
-    `time`), whatever m. n = 4000, d = 784, m = 10 000, erf, depth 3: 12 s of processor
-    time, 3 s without `init_var`, almost all in BLAS.
+    `time`), whatever m. n = 4000, d = 784, m = 10 000, erf, depth 3: 14 s a draw on two
+    cores that do other work too.
 
     Args:
         arch: the architecture.

@@ -221,7 +221,7 @@ def resummed(
         cov=cov,
         init_var=init_var,
         cross=ResummedCross(solved=solved, x_test=x_test),
-        diagnostics=_diagnostics(solved, reduced),
+        diagnostics=_diagnostics(solved, reduced, bool((init_var < 0).any())),
     )
 
 
@@ -241,7 +241,7 @@ def _check_time(
         )
 
 
-def _diagnostics(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
+def _diagnostics(solved: Solved, reduced: Landmarks, negative: bool) -> dict[str, Any]:
     solution = solved.centre.solution
     found: dict[str, Any] = {
         "level": reduced.level,
@@ -287,6 +287,7 @@ def _diagnostics(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
             ),
             (found["norm_spread"] > _NORM_SPREAD, "too few pixels"),
             (not found["regular"], "slopes of both signs"),
+            (negative, "`init_var` is negative at some test points"),
         )
         if bad and reduced.level != "noiseless"
     ]
