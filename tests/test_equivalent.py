@@ -153,7 +153,7 @@ def test_mean_and_covariance_of_simulated_kernels(entry_noise, test_noise):
     )
     sample = np.asarray(sample)
     cov = np.asarray(responses.cross_covariance(solution, response, response))
-    moments, each = responses.independent(solution)
+    moments, each = responses.independent(solution), solution.tau
     own = np.einsum("ab,ij->abij", np.eye(len(g)), moments)
     if test_noise:
         # what is tested below: it decides the covariance

@@ -149,18 +149,21 @@ def _covariance(flow: Flow, one: FlowResponses, two: FlowResponses, s: str) -> A
     both = "t" if s == "t" else "ts"
     total = jnp.zeros(())
     for way, kernel, y_pairs in zip(_WAYS, flow.kernel, flow.y_pairs, strict=True):
-        mine = (one.rows, matmul(one.features, noise)), (one.rows, one.features)
         theirs = way(two.rows), way(two.features)
         own = jnp.stack(
             [
                 jnp.einsum(f"ktn,l{s}n->kl{both}", a, b)
-                for a, b in zip(mine[0], theirs, strict=True)
+                for a, b in zip(
+                    (one.rows, matmul(one.features, noise)), theirs, strict=True
+                )
             ]
         )
         on_theirs = jnp.stack(
             [
                 jnp.einsum("ktn,lnj->kltj", a, way(b))
-                for a, b in zip(mine[1], (y_rows, y_features), strict=True)
+                for a, b in zip(
+                    (one.rows, one.features), (y_rows, y_features), strict=True
+                )
             ]
         )
         on_mine = jnp.stack(

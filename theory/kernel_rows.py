@@ -25,9 +25,8 @@ class KernelRows:
 
     Attributes:
         entries: mean kernel with the training images.
-        slope_k: dH/dk with each of the sampled training images.
+        slope_k: dH/dk with each of the sampled training images, `Measured.sample`.
         slope_q: dH/dq of the training image with each of them.
-        level: mean kernel with each of them.
         slope_own: dH/dq of the test point with each of them.
         curved: second derivative of H in k, at the mean k of the row.
         third: third derivative there.
@@ -36,7 +35,6 @@ class KernelRows:
     entries: KernelPair
     slope_k: KernelPair
     slope_q: KernelPair
-    level: KernelPair
     slope_own: KernelPair
     curved: KernelPair
     third: KernelPair
@@ -44,13 +42,12 @@ class KernelRows:
 
 def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelRows:
     """Returns the kernel rows of the images `test`, to be called block by block."""
-    picked = jax.tree.map(lambda leaf: leaf[measured.columns][:600], measured.train)
+    picked = jax.tree.map(lambda leaf: leaf[measured.sample], measured.train)
     of = pairs(test, picked, arch)
     entry = tilted(arch)
     slope_own, slope_q, slope_k = (
         averaged(slope(entry, axis), of) for axis in range(3)
     )
-    level = averaged(entry, of)
     train, d = measured.train, test.mean.shape[1]
     k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
     typical = (test.q, train.q.mean(), k)
@@ -59,7 +56,6 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
         entries=mean_kernel(test, measured.train, arch),
         slope_k=slope_k,
         slope_q=slope_q,
-        level=level,
         slope_own=slope_own,
         curved=curved(*typical),
         third=slope(curved, 2)(*typical),
@@ -67,8 +63,8 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
 
 
 def _mean_slope(of: KernelPair, measured: Measured, scales: Scales, s):
-    """Mean over the sampled training images of a slope over t_a, for test points."""
-    t = scales.slope[measured.columns][: of.ntk.shape[1]]
+    """Mean over the sampled training images of `of` over t_a, for test points."""
+    t = scales.slope[measured.sample]
     return (combined(of, s) / t[None, :]).mean(axis=1)
 
 
@@ -87,7 +83,8 @@ def scaled(
     d = test.mean.shape[1]
     along_k = _mean_slope(of.slope_k, measured, scales, s)[:, None]
     along_q = _mean_slope(of.slope_q, measured, scales, s)[:, None]
-    level = _mean_slope(of.level, measured, scales, s)[:, None]
+    sampled = jax.tree.map(lambda entries: entries[:, measured.sample], of.entries)
+    level = _mean_slope(sampled, measured, scales, s)[:, None]
     w = jnp.concatenate([arch.w_var / d * along_k * test.mean, along_q, level], axis=1)
     root = jnp.sqrt(jnp.asarray(copies, w.dtype))
     g = root * combined(of.entries, s) / scales.row[None, :]

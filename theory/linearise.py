@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from theory._numerics import matmul
 from theory.equivalent import Rows
 from theory.mean_kernel import Images, ratio
-from theory.measured import Measured, combined
+from theory.measured import Measured, combined, of_one_sign
 from theory.problem import Architecture
 from theory.records import record
 
@@ -41,8 +41,7 @@ def scales_at(
     """Returns the scales of the rows for ntk + s nngp, and the mean slope T."""
     slope = combined(measured.slope_k, s)
     mean = slope.mean()
-    # an activation without linear part has no slope to scale by
-    regular = (slope > 0).all() | (slope < 0).all()
+    regular = of_one_sign(slope)
     t = jnp.where(regular, slope / jnp.where(regular, mean, 1.0), 1.0)
     strength = measured.train.var.mean(axis=1)
     r = jnp.where(strength.mean() > 0, strength / strength.mean(), 1.0)
@@ -115,6 +114,7 @@ def linear(
     scales, slope_k = scales_at(measured, s)
     t, scale = scales.slope, scales.row
     centre = train.mean.mean(axis=0)
+    along = c_w / d * centre
 
     # (L5) features: pixels, first-layer variance, constant
     deviation = (train.q - train.q.mean()) / t
@@ -134,7 +134,7 @@ def linear(
     noise = noise.at[d, d].set(train.q_var.mean())
     # the constant has the noise of the tilt, linear in that of pixels and q
     tilt = measured.tilt
-    by = jnp.concatenate([tilt.by_k.mean() * c_w / d * centre, tilt.by_q.mean()[None]])
+    by = jnp.concatenate([tilt.by_k.mean() * along, tilt.by_q.mean()[None]])
     on_tilt = -matmul(noise[:-1, :-1], by)
     noise = noise.at[-1, :-1].set(on_tilt).at[:-1, -1].set(on_tilt)
     noise = noise.at[-1, -1].set(-(on_tilt @ by))
@@ -142,7 +142,6 @@ def linear(
     h = combined(measured.curvature, s)
     h_kk, h_kq, h_qq = h[2, 2], (h[0, 2] + h[1, 2]) / 2, h[0, 1]
     slope_q = combined(measured.slope_q, s)
-    along = c_w / d * centre
     weight = jnp.zeros((d + 2, d + 2), dtype)
     weight = weight.at[:d, :d].set(h_kk * along[:, None] * along[None, :])
     weight = weight.at[pixels, pixels].add(slope_k * c_w / d)
@@ -248,9 +247,8 @@ def diagnose(
     # noise are again noisy features (Marchenko-Pastur)
     shared = jnp.abs(measured.curved.ntk) * _noise_of_pairs(arch, train)
     left = 2 * jnp.sqrt(n * rows.entry_noise) + shared * n / d
-    slope = measured.slope_k.ntk
     return {
         "linearisation_ratio": left / (rows.base + omega).mean(),
         "norm_spread": (jnp.sqrt(train.q_var) / train.q).max(),
-        "regular": (slope > 0).all() | (slope < 0).all(),
+        "regular": of_one_sign(measured.slope_k.ntk),
     }

@@ -11,7 +11,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from theory import blocks
 from theory._numerics import matmul
@@ -66,10 +66,25 @@ class Measured:
     third: KernelPair
 
     @property
+    def sample(self) -> Int[Array, " s"]:
+        """The columns that means over pairs are taken over."""
+        return _spread(self.columns, _SAMPLE)
+
+    @property
     def tilt(self) -> Tilt:
         """Of the training images."""
         assert self.train.tilt is not None
         return self.train.tilt
+
+
+def _spread(rows: Array, most: int) -> Array:
+    """At most so many of the rows, from all over: images may be sorted by class."""
+    return rows[:: -(-len(rows) // most)]
+
+
+def of_one_sign(slope: Float[Array, " n"]) -> Bool[Array, ""]:
+    """Whether there is a slope to scale by: an activation may have no linear part."""
+    return (slope > 0).all() | (slope < 0).all()
 
 
 def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
@@ -77,7 +92,7 @@ def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
     centre = tuple(jnp.broadcast_arrays(*pairs(train, few, arch).centre))
     slope_k = slope(tilted(arch), 2)
     value = slope_k(*centre).ntk.mean(axis=1)
-    regular = (value > 0).all() | (value < 0).all()
+    regular = of_one_sign(value)
     by_q, by_k = (
         jnp.where(
             regular,
@@ -107,12 +122,12 @@ def measure(
 ) -> Measured:
     """Measures the kernel of the training images `x` on the sampled `columns`.
 
-    Cost: n r (5 d + 8 depth duals) and the slopes of 600 x 600 pairs; memory n (4 d +
-    2 r).
+    Cost: n r (5 d + 8 depth duals) and the slopes of 600 x 600 pairs at 6 points each;
+    memory n (4 d + 2 r).
     """
     n, d = x.shape
     train = images(x, arch, noise)
-    few = jax.tree.map(lambda leaf: leaf[columns[:_FEW]], train)
+    few = jax.tree.map(lambda leaf: leaf[_spread(columns, _FEW)], train)
     train = _with_tilt(train, few, arch)
     picked = jax.tree.map(lambda leaf: leaf[columns], train)
 
@@ -125,7 +140,7 @@ def measure(
         return mean_entry(of, arch), found
 
     entries, each_k = blocks.map_rows(block, train, _BLOCK)
-    few = jax.tree.map(lambda leaf: leaf[:_SAMPLE], picked)
+    few = jax.tree.map(lambda leaf: _spread(leaf, _SAMPLE), picked)
     of = pairs(few, few, arch)
     # the mean of a slope is not the slope at the mean: what it has beyond is alike for
     # all images, and matters where there are many images per pixel
@@ -134,7 +149,7 @@ def measure(
         averaged(slope_k, of),
         slope_k(*of.centre),
     )
-    by_q = [averaged(slope(entry, axis), of) for axis in (0, 1)]
+    slopes_q = [averaged(slope(entry, axis), of) for axis in (0, 1)]
     one = typical(train, arch)
     hessian = jax.jacfwd(jax.jacfwd(lambda at: entry(*at)))
     curved = slope(slope_k, 2)
@@ -145,7 +160,7 @@ def measure(
         own=mean_entry(copies_of(train, arch), arch),
         diag=mean_diag(train, arch),
         slope_k=jax.tree.map(jnp.add, each_k, beyond),
-        slope_q=jax.tree.map(lambda a, b: (a + b).mean() / 2, *by_q),
+        slope_q=jax.tree.map(lambda a, b: (a + b).mean() / 2, *slopes_q),
         curvature=averaged(lambda *at: hessian(jnp.stack(at)), one),
         curved=curved(*one.centre),
         third=slope(curved, 2)(*one.centre),

@@ -6,7 +6,7 @@ covariance, at two small s for the variance of one initialisation.
 Equations: theory/README.md (L8), (L10), (E5)-(E9).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -142,18 +142,19 @@ def _own_entry_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, 
     return jax.vmap(one)(block)
 
 
+def _trained(solved: Solved) -> tuple[Any, Any]:
+    """The regression trained to the end or for a time, and the module that knows it."""
+    if solved.flow is None:
+        return responses, solved.centre.solution
+    return flow, solved.flow
+
+
 def _predict_block(solved: Solved, x: Float[Array, "t d"]):
     """Mean, covariance and init_var at a block of test points."""
     block, centre = _block(solved, x), solved.centre
-    rows = _scaled(solved, block, centre)
-    if solved.flow is None:
-        response = responses.respond(centre.solution, *rows)
-        moments, _ = responses.independent(centre.solution)
-        cov = responses.covariance(centre.solution, response)
-    else:
-        response = flow.respond(solved.flow, *rows)
-        moments = flow.independent(solved.flow)
-        cov = flow.covariance(solved.flow, response)
+    how, trained = _trained(solved)
+    response = how.respond(trained, *_scaled(solved, block, centre))
+    cov, moments = how.covariance(trained, response), how.independent(trained)
     noise = _own_entry_noise(solved, block, centre)
     cov = cov + jnp.einsum("t,ij->tij", noise, moments)
     if centre.moments is not None:
@@ -165,8 +166,7 @@ def _predict_block(solved: Solved, x: Float[Array, "t d"]):
     norms = []
     for side in solved.sides:
         norm = responses.quadratic(side.solution, *_scaled(solved, block, side))
-        _, each = responses.independent(side.solution)
-        norm = norm + each * _own_entry_noise(solved, block, side)
+        norm = norm + side.solution.tau * _own_entry_noise(solved, block, side)
         if side.norm is not None:
             norm = norm + side.norm @ _own_noise(solved, block, side)
         norms.append(norm)
@@ -206,15 +206,9 @@ class ResummedCross:
 def _cross_cov(solved, x_test, a, b):
     side = solved.centre
     found = [_block(solved, x_test[points]) for points in (a, b)]
-    rows = [_scaled(solved, block, side) for block in found]
-    if solved.flow is None:
-        one, two = (responses.respond(side.solution, *each) for each in rows)
-        cov = responses.cross_covariance(side.solution, one, two)
-        moments, _ = responses.independent(side.solution)
-    else:
-        one, two = (flow.respond(solved.flow, *each) for each in rows)
-        cov = flow.cross_covariance(solved.flow, one, two)
-        moments = flow.independent(solved.flow)
+    how, trained = _trained(solved)
+    one, two = (how.respond(trained, *_scaled(solved, block, side)) for block in found)
+    cov, moments = how.cross_covariance(trained, one, two), how.independent(trained)
     same = (a[:, None] == b[None, :]).astype(cov.dtype)
     noise = _entry_noise(solved, *found, same, side)
     cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
@@ -233,8 +227,7 @@ def _cross_init_cov(solved, x_test, a, b):
     for side in solved.sides:
         rows = [_scaled(solved, block, side) for block in found]
         norm = responses.bilinear(side.solution, *rows)
-        _, each = responses.independent(side.solution)
-        norm = norm + each * _entry_noise(solved, *found, same, side)
+        norm = norm + side.solution.tau * _entry_noise(solved, *found, same, side)
         if side.norm is not None:
             own = side.norm @ _own_noise(solved, found[0], side)
             norm = norm + own[:, None] * same

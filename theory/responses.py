@@ -131,13 +131,12 @@ def bilinear(
     return squares - explained + noise
 
 
-def independent(solution: Equivalent) -> tuple[Float[Array, "c c"], Float[Array, ""]]:
+def independent(solution: Equivalent) -> Float[Array, "c c"]:
     """Returns what noise of unit variance, independent in all entries of a row, adds.
 
-    Returns:
-        The second moments of its predictions, and the mean of `quadratic` (E10).
+    The second moments of its predictions (E10); to `quadratic` it adds tau.
     """
-    return jnp.tensordot(solution.kernel[1], solution.y_pairs, 1), solution.tau
+    return jnp.tensordot(solution.kernel[1], solution.y_pairs, 1)
 
 
 def random_rows(
