@@ -13,7 +13,15 @@ from jaxtyping import Array, Float
 from theory._numerics import matmul
 from theory.kernels import KernelPair, propagate
 from theory.linearise import Scales
-from theory.mean_kernel import Images, averaged, mean_kernel, pairs, slope, tilted
+from theory.mean_kernel import (
+    Images,
+    averaged,
+    mean_kernel,
+    pairs,
+    slope,
+    slopes,
+    tilted,
+)
 from theory.measured import Measured, combined
 from theory.problem import Architecture
 from theory.records import record
@@ -44,10 +52,7 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
     """Returns the kernel rows of the images `test`, to be called block by block."""
     picked = jax.tree.map(lambda leaf: leaf[measured.sample], measured.train)
     of = pairs(test, picked, arch)
-    entry = tilted(arch)
-    slope_own, slope_q, slope_k = (
-        averaged(slope(entry, axis), of) for axis in range(3)
-    )
+    slope_own, slope_q, slope_k = averaged(slopes(tilted(arch)), of)
     train, d = measured.train, test.mean.shape[1]
     k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
     typical = (test.q, train.q.mean(), k)

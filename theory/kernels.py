@@ -61,6 +61,22 @@ def first_layer_covariance(
     return arch.b_var + arch.w_var * product / x1.shape[-1]
 
 
+def _through_layers(layer, first, cov, arch: Architecture):
+    """Runs `layer` over the hidden layers; `first` and the NTK of `cov` are its carry.
+
+    As a loop: what is compiled, derivatives included, does not grow with depth.
+    """
+    (a, b), *rates = layer_rates(arch)
+    dtype = jnp.result_type(*first, arch.w_var)
+    carry = tuple(
+        jnp.asarray(part, dtype) for part in (*first, a * (cov - arch.b_var) + b)
+    )
+    if not rates:
+        return carry
+    rates = tuple(jnp.asarray(part, dtype) for part in zip(*rates, strict=True))
+    return jax.lax.scan(layer, carry, rates)[0]
+
+
 def propagate(
     q1: Float[Array, "..."],
     q2: Float[Array, "..."],
@@ -78,25 +94,32 @@ def propagate(
         arch: the architecture.
     """
     dual = arch.phi.dual
-    (a, b), *rates = layer_rates(arch)
-    ntk = a * (cov - arch.b_var) + b
-    for a, b in rates:
+    shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (q1, q2, cov)))
+    cov = jnp.broadcast_to(cov, shape)
+
+    def layer(carry, rates):
+        (q1, q2, cov, ntk), (a, b) = carry, rates
         value, slope = dual.pair(q1, q2, cov)
         ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
         cov = arch.b_var + arch.w_var * value
         q1, q2 = (arch.b_var + arch.w_var * dual.diag(q).value for q in (q1, q2))
+        return (q1, q2, cov, ntk), None
+
+    *_, cov, ntk = _through_layers(layer, (q1, q2, cov), cov, arch)
     return KernelPair(nngp=cov, ntk=ntk)
 
 
 def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
     """Takes first-layer variances to the output: h of theory/README.md (7)."""
     dual = arch.phi.dual
-    (a, b), *rates = layer_rates(arch)
-    ntk = a * (q - arch.b_var) + b
-    for a, b in rates:
+
+    def layer(carry, rates):
+        (q, ntk), (a, b) = carry, rates
         value, slope = dual.diag(q)
         ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
-        q = arch.b_var + arch.w_var * value
+        return (arch.b_var + arch.w_var * value, ntk), None
+
+    q, ntk = _through_layers(layer, (q,), q, arch)
     return KernelPair(nngp=q, ntk=ntk)
 
 

@@ -195,12 +195,13 @@ def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
             )
         )
 
+    # traced once, and a loop: compiled once for all points
+    at, first, end = jax.jit(at), np.int32(0), np.int32(2 * count)
     zero = jax.tree.map(
-        lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(at, 0)
+        lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(at, first)
     )
-    # a loop: the duals are compiled once for all points
     total = jax.lax.fori_loop(
-        0, 2 * count, lambda i, sums: jax.tree.map(jnp.add, sums, at(i)), zero
+        first, end, lambda i, sums: jax.tree.map(jnp.add, sums, at(i)), zero
     )
     return jax.tree.map(lambda part: part / (2 * count), total)
 
@@ -208,6 +209,11 @@ def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
 def mean_entry(of: Pairs, arch: Architecture) -> KernelPair:
     """Mean kernels of pairs."""
     return averaged(tilted(arch), of)
+
+
+def slopes(fn: Callable[..., KernelPair]) -> Callable[..., tuple[KernelPair, ...]]:
+    """Returns the derivatives of fn in q1, q2 and k, at once."""
+    return lambda *at: tuple(slope(fn, axis)(*at) for axis in range(3))
 
 
 def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]:

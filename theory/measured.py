@@ -27,6 +27,7 @@ from theory.mean_kernel import (
     mean_entry,
     pairs,
     slope,
+    slopes,
     tilted,
     typical,
 )
@@ -142,14 +143,12 @@ def measure(
     entries, each_k = blocks.map_rows(block, train, _BLOCK)
     few = jax.tree.map(lambda leaf: _spread(leaf, _SAMPLE), picked)
     of = pairs(few, few, arch)
+    *by_q, by_k = averaged(slopes(entry), of)
     # the mean of a slope is not the slope at the mean: what it has beyond is alike for
     # all images, and matters where there are many images per pixel
     beyond = jax.tree.map(
-        lambda mean, centre: mean.mean() - centre.mean(),
-        averaged(slope_k, of),
-        slope_k(*of.centre),
+        lambda mean, centre: mean.mean() - centre.mean(), by_k, slope_k(*of.centre)
     )
-    slopes_q = [averaged(slope(entry, axis), of) for axis in (0, 1)]
     one = typical(train, arch)
     hessian = jax.jacfwd(jax.jacfwd(lambda at: entry(*at)))
     curved = slope(slope_k, 2)
@@ -160,7 +159,7 @@ def measure(
         own=mean_entry(copies_of(train, arch), arch),
         diag=mean_diag(train, arch),
         slope_k=jax.tree.map(jnp.add, each_k, beyond),
-        slope_q=jax.tree.map(lambda a, b: (a + b).mean() / 2, *slopes_q),
+        slope_q=jax.tree.map(lambda a, b: (a + b).mean() / 2, *by_q),
         curvature=averaged(lambda *at: hessian(jnp.stack(at)), one),
         curved=curved(*one.centre),
         third=slope(curved, 2)(*one.centre),

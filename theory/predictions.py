@@ -192,48 +192,58 @@ class ResummedCross:
 
     def cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b c c"]:
         """Returns Cov(f_i(x_a), f_j(x_b)) over draws."""
-        return _cross_cov(self.solved, self.x_test, jnp.asarray(a), jnp.asarray(b))
+        return _cross_cov(self.solved, *self._found(a, b))
 
     def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
         """Returns the covariance that one initialisation adds to every output."""
-        a, b = jnp.asarray(a), jnp.asarray(b)
         if not self.solved.sides:
-            return jnp.full((a.shape[0], b.shape[0]), jnp.nan, self.x_test.dtype)
-        return _cross_init_cov(self.solved, self.x_test, a, b)
+            return jnp.full((len(a), len(b)), jnp.nan, self.x_test.dtype)
+        return _cross_init_cov(self.solved, *self._found(a, b))
+
+    def _found(self, a: Points, b: Points) -> tuple[_Block, _Block, Array]:
+        """Kernel rows of both, and which pairs are a point and itself."""
+        # one program for both sets of points where they are of one size
+        one, two = (
+            _block_at(self.solved, self.x_test, jnp.asarray(points))
+            for points in (a, b)
+        )
+        same = jnp.asarray(a)[:, None] == jnp.asarray(b)[None, :]
+        return one, two, same.astype(self.x_test.dtype)
 
 
 @jax.jit
-def _cross_cov(solved, x_test, a, b):
-    side = solved.centre
-    found = [_block(solved, x_test[points]) for points in (a, b)]
+def _block_at(solved, x_test, points) -> _Block:
+    return _block(solved, x_test[points])
+
+
+@jax.jit
+def _cross_cov(solved: Solved, first: _Block, second: _Block, same: Array) -> Array:
+    side, found = solved.centre, (first, second)
     how, trained = _trained(solved)
     one, two = (how.respond(trained, *_scaled(solved, block, side)) for block in found)
     cov, moments = how.cross_covariance(trained, one, two), how.independent(trained)
-    same = (a[:, None] == b[None, :]).astype(cov.dtype)
     noise = _entry_noise(solved, *found, same, side)
     cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
     if side.moments is None:
         return cov
     # a test point's own noise is independent of that of all others
-    own = _own_noise(solved, found[0], side)
+    own = _own_noise(solved, first, side)
     return cov + jnp.einsum("pa,pij,ab->abij", own, side.moments, same)
 
 
 @jax.jit
-def _cross_init_cov(solved, x_test, a, b):
-    found = [_block(solved, x_test[points]) for points in (a, b)]
-    same = (a[:, None] == b[None, :]).astype(x_test.dtype)
-    norms = []
+def _cross_init_cov(solved: Solved, first: _Block, second: _Block, same: Array):
+    found, norms = (first, second), []
     for side in solved.sides:
         rows = [_scaled(solved, block, side) for block in found]
         norm = responses.bilinear(side.solution, *rows)
         norm = norm + side.solution.tau * _entry_noise(solved, *found, same, side)
         if side.norm is not None:
-            own = side.norm @ _own_noise(solved, found[0], side)
+            own = side.norm @ _own_noise(solved, first, side)
             norm = norm + own[:, None] * same
         norms.append(norm)
     slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
-    one, two = (block.images for block in found)
+    one, two = first.images, second.images
     if solved.test_corruption is None:
         q1, q2 = one.q[:, None], two.q[None, :]
         cov = kernels.first_layer_covariance(one.mean, two.mean, solved.arch)
