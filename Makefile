@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m experiments.accuracy_curve --size=28 --workdir=results/demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -6,47 +6,30 @@ is the average over all. Its arrays hold `labels`, `outputs`, `draw_keys`, and a
 images, `clean` and `corrupted`.
 """
 
-import json
 import math
-import pathlib
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 import theory
-from experiments import _settings
+from experiments import _reference, _routes, _settings
 from ntk_corrupt import plots
 from ntk_corrupt.results import Row, RunDirectory
-
-ROUTES = ("first_order", "resummed", "exact", "network")
-_REFERENCE = pathlib.Path(__file__).parent / "reference" / "accuracy_curve.json"
-
-
-def _pool(rows: Sequence[Row], inits: str) -> tuple[float | None, float | None]:
-    """Mean accuracy and standard error over the subsets and draws of `rows`."""
-    if any(inits not in row.get("accuracies", {}) for row in rows):
-        return None, None
-    # The mean of a subset's draws is one number: its draws share the training images.
-    per_subset = [np.mean(row["accuracies"][inits]) for row in rows]
-    if len(rows) > 1:
-        stderr = theory.standard_error(np.asarray(per_subset))
-    else:
-        stderr = theory.standard_error(np.asarray(rows[0]["accuracies"][inits]))
-    return float(np.mean(per_subset)), stderr
 
 
 def _summary(rows: Sequence[Row]) -> list[Row]:
     """One line per corruption level and route, means over training subsets."""
     lines = []
     for p in sorted({row["p"] for row in rows}):
-        for route in ROUTES:
+        for route in _routes.ROUTES:
             group = [row for row in rows if (row["p"], row["route"]) == (p, route)]
             if not group:
                 continue
             line = {"p": p, "route": route}
             line["agreement"] = float(np.mean([row["agreement"] for row in group]))
-            line |= {inits: _pool(group, inits) for inits in group[0]["accuracies"]}
+            line |= {
+                inits: _routes.pool(group, inits) for inits in group[0]["accuracies"]
+            }
             line["doubts"] = "; ".join(
                 sorted({row["doubts"] for row in group if row.get("doubts")})
             )
@@ -54,21 +37,11 @@ def _summary(rows: Sequence[Row]) -> list[Row]:
     return lines
 
 
-def _cell_text(value: tuple[float | None, float | None] | None) -> str:
-    if value is None or value[0] is None:
+def _cell_text(value: tuple[float, float] | None) -> str:
+    if value is None:
         return "-"
     mean, stderr = value
-    known = stderr is not None and math.isfinite(stderr)
-    return f"{mean:.4f} " + (f"±{stderr:.4f}" if known else " " * 7)
-
-
-def _draws(directory: RunDirectory, row: Row) -> theory.Draws:
-    arrays = directory.arrays(row)
-    keys = arrays.get("draw_keys")
-    return theory.Draws(
-        outputs=jnp.asarray(arrays["outputs"]),
-        draw_keys=None if keys is None else jnp.asarray(keys),
-    )
+    return f"{mean:.4f} " + (f"±{stderr:.4f}" if math.isfinite(stderr) else " " * 7)
 
 
 def _pointwise(directory: RunDirectory, rows: Sequence[Row], p: float) -> str | None:
@@ -84,7 +57,7 @@ def _pointwise(directory: RunDirectory, rows: Sequence[Row], p: float) -> str | 
                 row["subset"],
             ):
                 labels = directory.arrays(row)["labels"]
-                kernel, networks = (_draws(directory, r) for r in (other, row))
+                kernel, networks = (_routes.stored(directory, r) for r in (other, row))
                 found.append(theory.compare(kernel, networks, labels))
     if not found:
         return None
@@ -126,32 +99,10 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             f"{'spread':>8}",
             *points,
         ]
-    return "\n".join([*lines, *_against_source(rows), ""])
+    return "\n".join([*lines, *_reference.report("accuracy_curve", rows), ""])
 
 
-def _against_source(rows: Sequence[Row]) -> list[str]:
-    """Source value | own value | tolerance, where the source ran the same setting."""
-    reference = json.loads(_REFERENCE.read_text())
-    setting = reference["setting"]
-    same = [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
-    if not same:
-        return []
-    own = {(line["p"], line["route"]): line for line in _summary(same)}
-    lines = ["", f"{reference['source']}", f"{'p':>6}  {'quantity':<34} source  own"]
-    for entry in reference["values"]:
-        line = own.get((entry["p"], entry["route"]), {})
-        value = line.get(entry["inits"], (None, None))[0]
-        if value is not None:
-            gap, tolerance = abs(value - entry["value"]), entry["tolerance"]
-            verdict = "within" if gap <= tolerance else "MISSED"
-            lines.append(
-                f"{entry['p']:>6g}  {entry['quantity']:<34} {entry['value']:.3f}  "
-                f"{value:.3f}  tolerance {tolerance:.2f}: {verdict}"
-            )
-    return lines if len(lines) > 3 else []
-
-
-def _image(pixels: np.ndarray) -> np.ndarray:
+def image(pixels: np.ndarray) -> np.ndarray:
     """Rows of pixels as images: square, grey or with three colours."""
     channels = 1 if math.isqrt(pixels.shape[-1]) ** 2 == pixels.shape[-1] else 3
     side = math.isqrt(pixels.shape[-1] // channels)
@@ -176,7 +127,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     for sample in range(count):
         axes = [fig.add_subplot(grid[sample, column]) for column in range(len(images))]
         pictures = np.concatenate(
-            [_image(array[sample : sample + 1]) for _, array in images]
+            [image(array[sample : sample + 1]) for _, array in images]
         )
         plots.sample_images(
             axes, pictures, [name if sample == 0 else "" for name, _ in images]
@@ -217,7 +168,7 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
         points = [
             (line["p"], *line[inits])
             for line in lines
-            if line["route"] == route and line.get(inits, (None,))[0] is not None
+            if line["route"] == route and line.get(inits)
         ]
         if points:
             p, accuracy, stderr = np.array(points, float).T

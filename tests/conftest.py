@@ -9,7 +9,7 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Of Linux; it allows a process 65 530 of them unless told otherwise.
-_MAPS, _MOST_MAPS = pathlib.Path("/proc/self/maps"), 20_000
+_MAPS, _MOST_MAPS = pathlib.Path("/proc/self/maps"), 40_000
 
 
 @pytest.fixture(autouse=True)

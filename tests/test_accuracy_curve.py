@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import theory
-from experiments import _runner, _settings, accuracy_curve
+from experiments import _routes, _runner, _settings, accuracy_curve
 from ntk_corrupt.results import RunDirectory
 from theory.errors import InputError
 
@@ -61,7 +61,7 @@ def finished(tmp_path_factory):
 
 def test_there_is_a_row_for_every_route_level_and_subset(finished):
     _, rows = finished
-    asked = {(route, p) for route in accuracy_curve.ROUTES for p in LEVELS}
+    asked = {(route, p) for route in _routes.ROUTES for p in LEVELS}
     assert {(row["route"], row["p"]) for row in rows} == asked
     assert len(rows) == len(asked)
 
@@ -128,18 +128,18 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
 @pytest.mark.parametrize(
     ("change", "routes"),
     [
-        ({"seed": 1}, set(accuracy_curve.ROUTES)),
-        ({"n_train": 70}, set(accuracy_curve.ROUTES)),
-        ({"n_test": 50}, set(accuracy_curve.ROUTES)),
-        ({"size": 9}, set(accuracy_curve.ROUTES)),
-        ({"dataset": "gaussian_prototypes"}, set(accuracy_curve.ROUTES)),
-        ({"normalise": "unit"}, set(accuracy_curve.ROUTES)),
-        ({"corruption": "additive"}, set(accuracy_curve.ROUTES)),
-        ({"noise": "normal"}, set(accuracy_curve.ROUTES)),
-        ({"activation": "relu"}, set(accuracy_curve.ROUTES)),
-        ({"depth": 2}, set(accuracy_curve.ROUTES)),
-        ({"w_var": 1.5}, set(accuracy_curve.ROUTES)),
-        ({"b_var": 0.1}, set(accuracy_curve.ROUTES)),
+        ({"seed": 1}, set(_routes.ROUTES)),
+        ({"n_train": 70}, set(_routes.ROUTES)),
+        ({"n_test": 50}, set(_routes.ROUTES)),
+        ({"size": 9}, set(_routes.ROUTES)),
+        ({"dataset": "gaussian_prototypes"}, set(_routes.ROUTES)),
+        ({"normalise": "unit"}, set(_routes.ROUTES)),
+        ({"corruption": "additive"}, set(_routes.ROUTES)),
+        ({"noise": "normal"}, set(_routes.ROUTES)),
+        ({"activation": "relu"}, set(_routes.ROUTES)),
+        ({"depth": 2}, set(_routes.ROUTES)),
+        ({"w_var": 1.5}, set(_routes.ROUTES)),
+        ({"b_var": 0.1}, set(_routes.ROUTES)),
         ({"draws": 3}, {"exact", "network"}),
         ({"inits": 1}, {"network"}),
         ({"width": 17}, {"network"}),
@@ -154,7 +154,7 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
     ],
 )
 def test_a_setting_moves_the_cells_it_decides_and_no_other(change, routes):
-    keys = lambda config: {c.key: c for c in accuracy_curve.cells(config)}
+    keys = lambda config: {c.key: c for c in _routes.cells(config)}
     old, new = keys(tiny()), keys(tiny(**change))
     assert {new[key].settings["route"] for key in new.keys() - old.keys()} == routes
     assert {old[key].settings["route"] for key in old.keys() - new.keys()} == routes
@@ -167,9 +167,10 @@ def test_every_field_decides_a_cell_or_is_known_not_to():
         "subsets",
         "data_dir",
     }  # lists of cells; where files lie
-    decided = {
-        name for cell in accuracy_curve.cells(tiny()) for name in cell.settings
-    } - {"route", "subset"}
+    decided = {name for cell in _routes.cells(tiny()) for name in cell.settings} - {
+        "route",
+        "subset",
+    }
     fields = {field.name for field in dataclasses.fields(accuracy_curve.AccuracyCurve)}
     assert fields - elsewhere == decided - elsewhere
 

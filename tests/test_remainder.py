@@ -16,9 +16,9 @@ from theory.measured import measure
 @pytest.mark.parametrize(
     ("activation", "noise", "kind"),
     [
-        ("erf", Replacement(p=0.9), "standardised"),
+        pytest.param("erf", Replacement(p=0.9), "standardised", marks=pytest.mark.slow),
         ("relu", Replacement(p=0.9, noise=Uniform(0.0, 1.0)), "unit"),
-        ("gelu", Additive(p=0.9), "standardised"),
+        pytest.param("gelu", Additive(p=0.9), "standardised", marks=pytest.mark.slow),
     ],
 )
 def test_covariance_of_entries_less_their_linear_parts(activation, noise, kind):

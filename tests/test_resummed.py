@@ -82,9 +82,13 @@ SETTINGS = {
 @pytest.mark.parametrize(
     "setting",
     [
-        # 15 s of compilation each
-        pytest.param(setting, id=name, marks=[pytest.mark.slow] * (i > 2))
-        for i, (name, setting) in enumerate(SETTINGS.items())
+        # half a minute of compilation each
+        pytest.param(
+            setting,
+            id=name,
+            marks=[pytest.mark.slow] * (name != "erf additive"),
+        )
+        for name, setting in SETTINGS.items()
     ],
 )
 def test_mean_and_covariance_of_exact_kernels(setting):
@@ -136,6 +140,7 @@ def test_without_corruption_it_is_the_exact_kernel(small):
     assert law.diagnostics["level"] == "noiseless"
 
 
+@pytest.mark.slow
 def test_copies_without_corruption_coincide(small):
     law = resummed(ERF, Replacement(p=0.0), small, copies=3, ridge=0.6)
     draws = exact(ERF, Replacement(p=0.0), small, draws=1, key=KEY, copies=3, ridge=0.6)
@@ -143,6 +148,7 @@ def test_copies_without_corruption_coincide(small):
     np.testing.assert_allclose(law.init_var, np.asarray(draws.init_var)[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_corruption_of_test_images_that_is_none(small):
     law = resummed(ERF, Replacement(p=0.8), small)
     same = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.0))
@@ -151,7 +157,8 @@ def test_corruption_of_test_images_that_is_none(small):
     np.testing.assert_allclose(same.init_var, law.init_var, rtol=1e-6)
 
 
-@pytest.mark.parametrize("p", [1e-3, pytest.param(0.05, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("p", [1e-3, 0.05])
 def test_little_corruption(small, p):
     law = resummed(ERF, Replacement(p=p), small)
     draws = exact(ERF, Replacement(p=p), small, draws=60, key=KEY)
@@ -191,7 +198,7 @@ def test_copies_are_seen_by_exact_kernels_too(small):
     )
 
 
-@pytest.mark.parametrize("p", [0.0, 0.8])
+@pytest.mark.parametrize("p", [pytest.param(0.0, marks=pytest.mark.slow), 0.8])
 def test_corrupted_test_images(small, p):
     noise, on_test = Replacement(p=p), Replacement(p=0.3)
     law = resummed(ERF, noise, small, test_corruption=on_test)
@@ -237,6 +244,7 @@ def test_training_time(small, copies):
         surrogate(law, noise, small, draws=1, key=KEY)
 
 
+@pytest.mark.slow
 def test_covariances_between_points_hold_those_of_points(small):
     law = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.3))
     some = np.array([3, 7, 11])
@@ -273,12 +281,13 @@ def test_initialisations_of_two_points(small):
     ("arch", "noise", "kind", "counts", "d"),
     [
         (ERF, Replacement(p=0.9), "standardised", (300,) * 4, 60),
-        (
+        pytest.param(
             Architecture(depth=3, activation="relu"),
             Replacement(p=0.8, noise=Uniform(0.0, 1.0)),
             "unit",
             (200,) * 4,
             160,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["erf", "relu raw"],
@@ -306,13 +315,13 @@ def test_fewer_landmarks_come_close():
     full = resummed(arch, noise, problem, landmarks=200)
     scale = np.sqrt(full.gap_variance().mean())
     gaps = []
-    for landmarks in (0, 40, 120):
+    for landmarks in (0, 120):
         law = resummed(arch, noise, problem, landmarks=landmarks)
         gaps.append(float(np.abs(law.mean - full.mean).mean() / scale))
-    assert gaps[0] > gaps[1] > gaps[2], gaps
-    assert gaps[2] < 0.05, gaps
+    assert gaps[1] < min(0.05, gaps[0] / 2), gaps
 
 
+@pytest.mark.slow
 def test_surrogate_averages_to_the_law_and_follows_the_kernel():
     problem = prototypes((40,) * 3, n_test=40, d=300, spread=1.5, seed=6)
     noise = Additive(p=0.8)
@@ -360,16 +369,19 @@ def test_what_it_cannot_say_is_flagged(small):
     few = prototypes((10, 10), n_test=10, d=4, seed=1)
     law = resummed(ERF, Replacement(p=0.8), few)
     assert "too few pixels" in law.diagnostics["doubts"]
-    # many images per pixel, little noise
-    many = prototypes((200,) * 4, n_test=10, d=50, spread=2.5, seed=1)
-    law = resummed(ERF, Additive(p=0.5), many, with_init_var=False)
-    assert not law.diagnostics["valid"]
-    assert "nearly indefinite" in law.diagnostics["doubts"]
     good = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
     assert good.diagnostics["valid"]
     assert not good.diagnostics["doubts"]
     with raises("`averaged` needs `init_var`"):
         good.averaged(1)
+
+
+@pytest.mark.slow
+def test_many_images_with_little_noise_are_flagged():
+    many = prototypes((200,) * 4, n_test=10, d=50, spread=2.5, seed=1)
+    law = resummed(ERF, Additive(p=0.5), many, with_init_var=False)
+    assert not law.diagnostics["valid"]
+    assert "nearly indefinite" in law.diagnostics["doubts"]
 
 
 def test_a_negative_variance_is_flagged(small, monkeypatch):

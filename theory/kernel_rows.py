@@ -16,9 +16,9 @@ from theory.linearise import Scales
 from theory.mean_kernel import (
     Images,
     averaged,
+    curves,
     mean_kernel,
     pairs,
-    slope,
     slopes,
     tilted,
 )
@@ -56,14 +56,14 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
     train, d = measured.train, test.mean.shape[1]
     k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
     typical = (test.q, train.q.mean(), k)
-    curved = slope(slope(functools.partial(propagate, arch=arch), 2), 2)
+    curved, third = curves(functools.partial(propagate, arch=arch), typical)
     return KernelRows(
         entries=mean_kernel(test, measured.train, arch),
         slope_k=slope_k,
         slope_q=slope_q,
         slope_own=slope_own,
-        curved=curved(*typical),
-        third=slope(curved, 2)(*typical),
+        curved=curved,
+        third=third,
     )
 
 

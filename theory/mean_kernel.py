@@ -182,6 +182,7 @@ def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
     count = len(of.directions)
     points = count**0.5 * np.concatenate([np.eye(count), -np.eye(count)])
 
+    @jax.jit  # traced once
     def at(i):
         point = jnp.asarray(points, of.centre[2].dtype)[i]
         return fn(
@@ -195,8 +196,8 @@ def averaged(fn: Callable[..., Any], of: Pairs) -> Any:
             )
         )
 
-    # traced once, and a loop: compiled once for all points
-    at, first, end = jax.jit(at), np.int32(0), np.int32(2 * count)
+    # a loop: compiled once for all points
+    first, end = np.int32(0), np.int32(2 * count)
     zero = jax.tree.map(
         lambda part: jnp.zeros(part.shape, part.dtype), jax.eval_shape(at, first)
     )
@@ -214,6 +215,16 @@ def mean_entry(of: Pairs, arch: Architecture) -> KernelPair:
 def slopes(fn: Callable[..., KernelPair]) -> Callable[..., tuple[KernelPair, ...]]:
     """Returns the derivatives of fn in q1, q2 and k, at once."""
     return lambda *at: tuple(slope(fn, axis)(*at) for axis in range(3))
+
+
+def curves(
+    fn: Callable[..., KernelPair], at: tuple[Array, ...]
+) -> tuple[KernelPair, KernelPair]:
+    """Returns the second and third derivative of fn in k at a point."""
+    second = slope(slope(fn, 2), 2)
+    ones = jnp.ones(jnp.broadcast_shapes(*(c.shape for c in at)), at[2].dtype)
+    along = lambda step: second(*at[:2], at[2] + step, *at[3:])
+    return jax.jvp(along, (jnp.zeros_like(ones),), (ones,))
 
 
 def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]:

@@ -22,6 +22,7 @@ from theory.mean_kernel import (
     Tilt,
     averaged,
     copies_of,
+    curves,
     images,
     mean_diag,
     mean_entry,
@@ -151,7 +152,7 @@ def measure(
     )
     one = typical(train, arch)
     hessian = jax.jacfwd(jax.jacfwd(lambda at: entry(*at)))
-    curved = slope(slope_k, 2)
+    curved, third = curves(entry, one.centre)
     return Measured(
         train=train,
         columns=columns,
@@ -161,8 +162,8 @@ def measure(
         slope_k=jax.tree.map(jnp.add, each_k, beyond),
         slope_q=jax.tree.map(lambda a, b: (a + b).mean() / 2, *by_q),
         curvature=averaged(lambda *at: hessian(jnp.stack(at)), one),
-        curved=curved(*one.centre),
-        third=slope(curved, 2)(*one.centre),
+        curved=curved,
+        third=third,
     )
 
 

@@ -1,0 +1,48 @@
+"""Published figures beside our own: source value | own value | tolerance | verdict.
+
+A file of `reference/` holds its `source`, the `setting` it was run in, and `values`:
+each with the settings it varies, the `inits` that are averaged ("inf" for all), what it
+is a figure of, the value, and a tolerance.
+"""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from experiments import _routes
+from ntk_corrupt.results import Row
+
+_FOLDER = pathlib.Path(__file__).parent / "reference"
+_ABOUT = ("inits", "quantity", "value", "tolerance")
+
+
+def read(name: str) -> dict[str, Any]:
+    """Returns the published figures of an experiment."""
+    return json.loads((_FOLDER / f"{name}.json").read_text())
+
+
+def matching(rows: Sequence[Row], setting: dict[str, Any]) -> list[Row]:
+    """Returns the rows of the setting; one that does not hold for a route is alike."""
+    return [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
+
+
+def report(name: str, rows: Sequence[Row]) -> list[str]:
+    """Lines that set accuracies of the rows beside the source's; none elsewhere."""
+    reference = read(name)
+    same = matching(rows, reference["setting"])
+    lines = ["", reference["source"], f"{'p':>6}  {'quantity':<44} source  own"]
+    head = len(lines)
+    for entry in reference["values"]:
+        about = {k: v for k, v in entry.items() if k not in _ABOUT}
+        group = [row for row in same if all(row.get(k) == v for k, v in about.items())]
+        pooled = _routes.pool(group, entry["inits"])
+        if pooled is not None:
+            value = pooled[0]
+            gap, tolerance = abs(value - entry["value"]), entry["tolerance"]
+            verdict = "within" if gap <= tolerance else "MISSED"
+            lines.append(
+                f"{entry['p']:>6g}  {entry['quantity']:<44} {entry['value']:.3f}  "
+                f"{value:.3f}  tolerance {tolerance:.2f}: {verdict}"
+            )
+    return lines if len(lines) > head else []

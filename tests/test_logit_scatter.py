@@ -1,0 +1,101 @@
+"""Lines through outputs: known ones are found, and constants are the law's."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import theory
+from experiments import _routes, _runner, _settings, logit_scatter
+from experiments.logit_scatter import centred, constants, fit, outputs
+from ntk_corrupt.results import RunDirectory
+
+
+def test_a_line_is_found_under_known_noise():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 4))
+    y = 0.7 * x - 0.2 + 0.3 * rng.normal(size=x.shape)
+    line = fit(x, y, error=0.09)
+    error = 0.3 / x.size**0.5
+    assert abs(line.slope - 0.7) < 5 * error
+    assert abs(line.intercept + 0.2) < 5 * error
+    # all that the line leaves is the known error, known to sqrt(2/20 000)
+    assert abs(line.r2 - 1) < 5 * 0.01 * 0.09 / 0.49
+    np.testing.assert_allclose(line.rmse, 0.3, rtol=0.03)
+    without = fit(x, y).r2
+    np.testing.assert_allclose(without, 0.49 / 0.58, rtol=0.02)
+    assert np.isnan(fit(x, y, error=0.5).r2)
+
+
+def test_spread_and_error_are_those_of_the_means_asked_for():
+    rng = np.random.default_rng(1)
+    common, own = (
+        rng.normal(size=(400, 1, 1, 1)),
+        0.5 * rng.normal(size=(400, 1, 30, 3)),
+    )
+    draws = theory.Draws(
+        outputs=jnp.asarray(common + own), init_var=jnp.full((400, 30), 0.3)
+    )
+    for inits, var in ((None, 1.25), (3, 1.35)):
+        found = outputs(draws, inits)
+        # one standard deviation common to all points: 400 draws know it to 3.5 %
+        np.testing.assert_allclose(found.spread, var**0.5, rtol=5 * 0.035)
+        np.testing.assert_allclose(found.error, 1.25 / 400, rtol=5 * 0.07)
+        np.testing.assert_allclose(found.own_error, 0.25 * 2 / 3 / 400, rtol=0.1)
+    law = theory.OutputLaw(
+        mean=jnp.zeros((5, 3)),
+        cov=jnp.tile(2 * jnp.eye(3), (5, 1, 1)),
+        init_var=jnp.full(5, 1.0),
+    )
+    assert outputs(law, None).spread == pytest.approx(2**0.5)
+    assert outputs(law, 4).spread == pytest.approx(2.25**0.5)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = logit_scatter.EXPERIMENT.configure(
+        "smoke", routes=("first_order", "exact"), n_train=60, n_test=40, draws=3
+    )
+    workdir = tmp_path_factory.mktemp("scatter")
+    return (
+        config,
+        workdir,
+        _runner.execute(logit_scatter.EXPERIMENT, config, workdir=workdir),
+    )
+
+
+def test_the_class_mean_law_is_a_line_in_the_score(run):
+    config, workdir, rows = run
+    first = next(row for row in rows if row["route"] == "first_order")
+    a, b, c, _ = constants(RunDirectory(workdir), first, None)
+    law = theory.first_order(
+        _settings.architecture(config),
+        _settings.corruption(config, 0.9),
+        _settings.problem(config, 0),
+    )
+    # gain and offset depend on the norm of a test point, here the same for all
+    np.testing.assert_allclose(a, 0.1 * np.asarray(law.gain).mean(), rtol=0.05)
+    np.testing.assert_allclose(b, np.asarray(law.offset).mean(), rtol=0.05)
+    var = np.einsum("nii->ni", np.asarray(law.cov)).mean()
+    np.testing.assert_allclose(c, var**0.5, rtol=1e-5)
+
+
+def test_stored_draws_are_those_computed(run):
+    config, workdir, rows = run
+    row = next(row for row in rows if row["route"] == "exact")
+    found = _routes.stored(RunDirectory(workdir), row)
+    assert isinstance(found, theory.Draws)
+    labels = _settings.problem(config, 0).labels_test
+    np.testing.assert_allclose(
+        found.accuracies(labels), row["accuracies"]["inf"], atol=1e-12
+    )
+    np.testing.assert_allclose(
+        found.accuracies(labels, 2), row["accuracies"]["2"], atol=1e-4
+    )
+    for name in ("png", "pdf"):
+        assert (workdir / "figures" / f"logit_scatter.{name}").stat().st_size
+
+
+def test_centring_takes_out_what_classes_share():
+    array = np.arange(24.0).reshape(2, 4, 3)
+    np.testing.assert_allclose(centred(array + 5), centred(array))
+    np.testing.assert_allclose(centred(array).sum(-1), 0, atol=1e-12)

@@ -1,0 +1,69 @@
+"""The gallery of corrupted images: its ratios against samples, and its pictures."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import raises
+
+import theory
+from experiments import _runner, _settings, noise_gallery
+from ntk_corrupt.results import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = noise_gallery.EXPERIMENT.configure("smoke", p=(0.0, 0.5, 0.9, 1.0))
+    workdir = tmp_path_factory.mktemp("gallery")
+    rows = _runner.execute(noise_gallery.EXPERIMENT, config, workdir=workdir)
+    return config, workdir, rows
+
+
+def test_signal_to_noise_is_that_of_many_copies(run):
+    config, _, rows = run
+    for kind in ("replacement", "clipped_additive"):
+        row = next(r for r in rows if (r["corruption"], r["p"]) == (kind, 0.5))
+        settings = noise_gallery._configured(config, kind)
+        noise = _settings.corruption(settings, row["strength"])
+        x = np.asarray(_settings.problem(settings, 0).x_train[config.image])
+        copies, sums = 20_000, []
+        for image in (x, np.full_like(x, x.mean())):
+            drawn = np.asarray(
+                theory.corrupt(
+                    noise,
+                    _settings.corruption_key(settings, 1),
+                    0,
+                    jnp.tile(image, (copies, 1)),
+                )
+            )
+            sums.append((drawn.mean(axis=0), drawn.var(axis=0).sum()))
+        (mean, spread), (grey, _) = sums
+        # the squared distance of two noisy means is too large by their error
+        signal = ((mean - grey) ** 2).sum() - 2 * spread / copies
+        np.testing.assert_allclose(row["snr"], signal / spread, rtol=0.05)
+
+
+def test_no_noise_and_nothing_but_noise(run):
+    _, workdir, rows = run
+    by = {(row["corruption"], row["p"]): row for row in rows}
+    assert by["replacement", 0.0]["snr"] == float("inf")
+    assert by["additive", 1.0]["snr"] == 0
+    # clipped noise is never all there is
+    assert ("clipped_additive", 1.0) not in by
+    binary = RunDirectory(workdir).arrays(by["binary_replacement", 0.9])["image"]
+    assert set(np.unique(binary)) <= {0.0, 1.0}
+    for name in ("png", "pdf"):
+        assert (workdir / "figures" / f"noise_gallery.{name}").stat().st_size
+
+
+def test_bad_flags_are_refused(tmp_path):
+    for settings, text in (
+        ({"image": -1}, "`--image` must not be negative, got -1"),
+        ({"corruptions": ("additiv",)}, "--corruptions"),
+        ({"p": (1.5,)}, "`p` must be a corruption level in [0, 1], got 1.5"),
+    ):
+        config = noise_gallery.EXPERIMENT.configure("smoke", **settings)
+        with raises(text):
+            _runner.execute(
+                noise_gallery.EXPERIMENT, config, workdir=tmp_path / "never"
+            )
+        assert not (tmp_path / "never").exists()
