@@ -228,15 +228,17 @@ def curves(
 
 
 def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]:
-    """Returns the derivative of fn in q1, q2, k or s."""
+    """Returns the derivative of fn in q1, q2, k or s.
+
+    Arguments are not broadcast: quadrature costs by variances, not by pairs of them.
+    """
 
     def derivative(*at) -> KernelPair:
-        at = jnp.broadcast_arrays(*at)
         tangent = tuple(
             jnp.ones_like(c) if i == axis else jnp.zeros_like(c)
             for i, c in enumerate(at)
         )
-        return jax.jvp(fn, tuple(at), tangent)[1]
+        return jax.jvp(fn, at, tangent)[1]
 
     return derivative
 

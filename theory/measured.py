@@ -91,7 +91,7 @@ def of_one_sign(slope: Float[Array, " n"]) -> Bool[Array, ""]:
 
 def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
     """The images with their tilts, zero if slopes have both signs (L5)."""
-    centre = tuple(jnp.broadcast_arrays(*pairs(train, few, arch).centre))
+    centre = pairs(train, few, arch).centre
     slope_k = slope(tilted(arch), 2)
     value = slope_k(*centre).ntk.mean(axis=1)
     regular = of_one_sign(value)
