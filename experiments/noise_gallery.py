@@ -122,7 +122,7 @@ def compute(config: NoiseGallery, cell: Cell) -> tuple[Row, dict[str, np.ndarray
     image = theory.corrupt(noise, key, 0, x)[0]
     return {
         "strength": strength,
-        "snr": signal / spread if spread > 0 else float("inf"),
+        "snr": signal / spread if spread > 0 else None,
     }, {"image": np.asarray(image, np.float32)}
 
 
@@ -131,7 +131,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     lines = ["", f"{'corruption':<20} {'p':>6} {'strength':>9} {'SNR':>10}"]
     lines += [
         f"{row['corruption']:<20} {row['p']:>6g} {row['strength']:>9.3g} "
-        f"{row['snr']:>10.3g}"
+        + ("  no noise" if row["snr"] is None else f"{row['snr']:>10.3g}")
         for row in rows
     ]
     return "\n".join([*lines, ""])

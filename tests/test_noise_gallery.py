@@ -45,7 +45,7 @@ def test_signal_to_noise_is_that_of_many_copies(run):
 def test_no_noise_and_nothing_but_noise(run):
     _, workdir, rows = run
     by = {(row["corruption"], row["p"]): row for row in rows}
-    assert by["replacement", 0.0]["snr"] == float("inf")
+    assert by["replacement", 0.0]["snr"] is None
     assert by["additive", 1.0]["snr"] == 0
     # clipped noise is never all there is
     assert ("clipped_additive", 1.0) not in by
