@@ -6,7 +6,6 @@ is the average over all. Its arrays hold `labels`, `outputs`, `draw_keys`, and a
 images, `clean` and `corrupted`.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,13 +34,6 @@ def _summary(rows: Sequence[Row]) -> list[Row]:
             )
             lines.append(line)
     return lines
-
-
-def _cell_text(value: tuple[float, float] | None) -> str:
-    if value is None:
-        return "-"
-    mean, stderr = value
-    return f"{mean:.4f} " + (f"±{stderr:.4f}" if math.isfinite(stderr) else " " * 7)
 
 
 def _pointwise(directory: RunDirectory, rows: Sequence[Row], p: float) -> str | None:
@@ -81,7 +73,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         f"{'p':>6} {'route':<12}{head}{'= class mean':>16}",
     ]
     for line in _summary(rows):
-        values = "".join(f"{_cell_text(line.get(c)):>16}" for c in columns)
+        values = "".join(_routes.text(line.get(c)) for c in columns)
         lines.append(
             f"{line['p']:>6g} {line['route']:<12}{values}{line['agreement']:>16.3f}"
             + (f"  not valid: {line['doubts']}" if line["doubts"] else "")
@@ -102,17 +94,6 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     return "\n".join([*lines, *_reference.report("accuracy_curve", rows), ""])
 
 
-def image(pixels: np.ndarray) -> np.ndarray:
-    """Rows of pixels as images: square, grey or with three colours."""
-    channels = 1 if math.isqrt(pixels.shape[-1]) ** 2 == pixels.shape[-1] else 3
-    side = math.isqrt(pixels.shape[-1] // channels)
-    if side**2 * channels != pixels.shape[-1]:
-        return pixels.reshape(-1, 1, pixels.shape[-1])
-    return np.squeeze(
-        pixels.reshape(-1, side, side, channels), -1 if channels == 1 else ()
-    )
-
-
 def figure(directory: RunDirectory, rows: Sequence[Row]):
     """What is left of the images at each level, and the accuracy of every route."""
     from matplotlib.figure import Figure
@@ -127,7 +108,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     for sample in range(count):
         axes = [fig.add_subplot(grid[sample, column]) for column in range(len(images))]
         pictures = np.concatenate(
-            [image(array[sample : sample + 1]) for _, array in images]
+            [plots.as_images(array[sample : sample + 1]) for _, array in images]
         )
         plots.sample_images(
             axes, pictures, [name if sample == 0 else "" for name, _ in images]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import theory
-from experiments import _settings
+from experiments import _flips, _settings
 from ntk_corrupt import plots
 from ntk_corrupt.results import Row, RunDirectory
 
@@ -78,25 +78,14 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             lines += [
                 "",
                 f"flips of the class-mean decision, {name}",
-                *_flips(rows, inits),
+                _flips.HEAD,
+                *(
+                    text
+                    for row in rows
+                    for text in _flips.lines(row["p"], row["reliability"][inits])
+                ),
             ]
     return "\n".join([*lines, ""])
-
-
-def _flips(rows: Sequence[Row], inits: str) -> list[str]:
-    lines = [
-        f"{'p':>6} {'up to':>6} {'points':>7} {'predicted':>10} {'observed':>9} "
-        f"{'±draws':>7}  binomial 95 %"
-    ]
-    for row in rows:
-        lines += [
-            f"{row['p']:>6g} {line['up_to']:>6g} {line['points']:>7.0f} "
-            f"{line['predicted']:>10.4f} {line['observed']:>9.4f} "
-            f"{line['stderr']:>7.4f}  [{line['low']:.4f}, {line['high']:.4f}]"
-            for line in row["reliability"][inits]
-            if "points" in line
-        ]
-    return lines
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):

@@ -27,6 +27,15 @@ def matching(rows: Sequence[Row], setting: dict[str, Any]) -> list[Row]:
     return [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
 
 
+def verdict(entry: dict[str, Any], value: float) -> str:
+    """Returns source value, own value, tolerance, and whether it is kept."""
+    kept = abs(value - entry["value"]) <= entry["tolerance"]
+    return (
+        f"{entry['value']:.3f}  {value:.3f}  tolerance {entry['tolerance']:.2f}: "
+        f"{'within' if kept else 'MISSED'}"
+    )
+
+
 def report(name: str, rows: Sequence[Row]) -> list[str]:
     """Lines that set accuracies of the rows beside the source's; none elsewhere."""
     reference = read(name)
@@ -38,11 +47,7 @@ def report(name: str, rows: Sequence[Row]) -> list[str]:
         group = [row for row in same if all(row.get(k) == v for k, v in about.items())]
         pooled = _routes.pool(group, entry["inits"])
         if pooled is not None:
-            value = pooled[0]
-            gap, tolerance = abs(value - entry["value"]), entry["tolerance"]
-            verdict = "within" if gap <= tolerance else "MISSED"
             lines.append(
-                f"{entry['p']:>6g}  {entry['quantity']:<44} {entry['value']:.3f}  "
-                f"{value:.3f}  tolerance {tolerance:.2f}: {verdict}"
+                f"{entry['p']:>6g}  {entry['quantity']:<44} {verdict(entry, pooled[0])}"
             )
     return lines if len(lines) > head else []

@@ -6,9 +6,7 @@ them: `cell` makes one of a config, `compute` computes it.
 
 import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Generator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +18,7 @@ from experiments._runner import setting
 from ntk_corrupt import ensembles
 from ntk_corrupt.results import Cell, Row, RunDirectory
 from theory.errors import InputError, unknown
+from theory.laws import Labels
 
 ROUTES = ("first_order", "resummed", "exact", "network")
 # Sizes of averages over initialisations that the analytic routes are evaluated for.
@@ -28,6 +27,7 @@ _SAMPLES = 2  # training images kept with every cell, for pictures
 _TRAINING = (
     "width",
     "parametrisation",
+    "biases",
     "loss",
     "optimiser",
     "learning_rate",
@@ -36,6 +36,26 @@ _TRAINING = (
     "stop_loss",
     "noise_regime",
 )
+
+# Presets hold these, and what is their own.
+SMOKE = {
+    "n_train": 100,
+    "n_test": 100,
+    "size": None,
+    "draws": 2,
+    "inits": 2,
+    "width": 32,
+    "epochs": 20,
+}
+# arXiv 2606.11319; it varies numbers of draws, initialisations and epochs
+SOURCE = {
+    "dataset": "mnist",
+    "n_train": 4000,
+    "size": None,
+    "width": 2048,
+    "learning_rate": 1e-4,
+    "stop_loss": None,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,9 +69,6 @@ class Routes(_settings.Settings):
     subsets: int = setting(1, "training subsets, each drawn from the whole data set")
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(3, "networks per draw, averaged")
-
-
-C = TypeVar("C", bound=Routes)
 
 
 def check(config: Routes) -> None:
@@ -70,11 +87,12 @@ def check(config: Routes) -> None:
 def cell(config: Routes, route: str, p: float, subset: int) -> Cell:
     """One route at one level on one training subset."""
     settings = dataclasses.asdict(config)
-    names = [*_settings.DATA, *_settings.ARCHITECTURE]
-    if route in ("exact", "network"):
-        names += ["draws"]
     if route == "network":
-        names += ["inits", *_TRAINING]
+        names = (*_settings.DATA, *_settings.ARCHITECTURE, *_TRAINING, "inits")
+    else:
+        names = _settings.of_kernel(config)
+    if route in ("exact", "network"):
+        names = (*names, "draws")
     own = {name: settings[name] for name in names}
     return Cell({"route": route, "p": p, "subset": subset, **own})
 
@@ -90,7 +108,7 @@ def cells(config: Routes) -> list[Cell]:
     ]
 
 
-def settled(config: C, cell: Cell) -> C:
+def settled(config: Routes, cell: Cell) -> Routes:
     """The config with the settings of the cell in place of its own."""
     names = {field.name for field in dataclasses.fields(config)} - {"p"}
     own = {name: value for name, value in cell.settings.items() if name in names}
@@ -118,29 +136,34 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     if route in ("first_order", "resummed"):
         found = getattr(theory, route)(arch, noise, problem)
         decisions = np.asarray(found.decisions())
-        row |= _law_accuracies(found, labels)
+        row["accuracies"] = accuracies(found, labels)
+        for name in ("level", "valid", "doubts"):
+            if name in found.diagnostics:
+                row[name] = found.diagnostics[name]
         arrays |= {
             "mean": np.asarray(found.mean),
             "cov": np.asarray(found.cov),
             "init_var": np.asarray(found.init_var),
         }
     else:
-        measure = {
-            "exact": theory.exact,
-            "network": functools.partial(
-                ensembles.measure,
-                width=config.width,
-                inits=config.inits,
-                config=_settings.training(config),
-                parametrisation=config.parametrisation,
-            ),
-        }[route]
         with _progress() as progress:
-            found = measure(
-                arch, noise, problem, draws=config.draws, key=key, progress=progress
-            )
+            if route == "exact":
+                found = theory.exact(
+                    arch, noise, problem, draws=config.draws, key=key, progress=progress
+                )
+            else:
+                found = ensembles.measure(
+                    _settings.network(config, problem.num_classes),
+                    noise,
+                    problem,
+                    draws=config.draws,
+                    inits=config.inits,
+                    key=key,
+                    config=_settings.training(config),
+                    progress=progress,
+                )
         decisions = np.asarray(found.decisions())
-        row |= _accuracies(found, labels)
+        row["accuracies"] = accuracies(found, labels)
         row |= {
             f"mean_{name}": np.asarray(value).mean().item()
             for name, value in found.diagnostics.items()
@@ -167,64 +190,75 @@ def _progress() -> Generator[Callable[..., None], None, None]:
         yield show
 
 
-def _law_accuracies(law: theory.OutputLaw, labels) -> Row:
-    """Predicted accuracies in the form of `_accuracies`, and how far to trust them."""
-    by_inits = {"inf": [law.accuracy(labels)]}
-    if bool(np.isfinite(law.init_var).all()):
-        for inits in AVERAGES:
-            by_inits[str(inits)] = [law.averaged(inits).accuracy(labels)]
-    row: Row = {"accuracies": by_inits}
-    for name in ("level", "valid", "doubts"):
-        if name in law.diagnostics:
-            row[name] = law.diagnostics[name]
-    return row
+def accuracies(
+    found: theory.OutputLaw | theory.Draws, labels: Labels
+) -> dict[str, list[float]]:
+    """Accuracy of each draw, or of the law, by the size of averages over networks.
 
-
-def _accuracies(draws: theory.Draws, labels) -> Row:
-    """Accuracy of each draw, for the averages over initialisations there are."""
-    analytic = draws.init_var is not None
-    inits = AVERAGES if analytic else {1, draws.outputs.shape[1]}
+    "inf" is the average over all initialisations. With the decisions of a rule as
+    `labels` it is the share decided as the rule does.
+    """
+    if isinstance(found, theory.OutputLaw):
+        by_inits = {"inf": [found.accuracy(labels)]}
+        if bool(np.isfinite(found.init_var).all()):
+            for inits in AVERAGES:
+                by_inits[str(inits)] = [found.averaged(inits).accuracy(labels)]
+        return by_inits
+    analytic = found.init_var is not None
+    inits = AVERAGES if analytic else {1, found.outputs.shape[1]}
     by_inits = {
-        str(m): np.asarray(draws.accuracies(labels, m)).tolist() for m in sorted(inits)
+        str(m): np.asarray(found.accuracies(labels, m)).tolist() for m in sorted(inits)
     }
     if analytic:
-        by_inits["inf"] = np.asarray(draws.accuracies(labels)).tolist()
-    return {"accuracies": by_inits}
+        by_inits["inf"] = np.asarray(found.accuracies(labels)).tolist()
+    return by_inits
 
 
 def stored(directory: RunDirectory, row: Row) -> theory.OutputLaw | theory.Draws:
     """What a computed cell holds: the law, or the draws."""
-    arrays = directory.arrays(row)
+    return held(directory.arrays(row))
+
+
+def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
+    """The law, or the draws, of the arrays of a cell."""
     if "mean" in arrays:
-        n = len(arrays["mean"])
-        return theory.OutputLaw(
-            mean=jnp.asarray(arrays["mean"]),
-            cov=jnp.asarray(arrays["cov"]),
-            # of runs before it was kept
-            init_var=jnp.asarray(arrays.get("init_var", np.full(n, np.nan))),
+        mean, cov, init_var = (
+            jnp.asarray(arrays[name]) for name in ("mean", "cov", "init_var")
         )
-    keys, init_var = arrays.get("draw_keys"), arrays.get("init_var")
-    return theory.Draws(
-        outputs=jnp.asarray(arrays["outputs"]),
-        init_var=None if init_var is None else jnp.asarray(init_var),
-        draw_keys=None if keys is None else jnp.asarray(keys),
+        return theory.OutputLaw(mean=mean, cov=cov, init_var=init_var)
+    outputs, keys, init_var = (
+        None if name not in arrays else jnp.asarray(arrays[name])
+        for name in ("outputs", "draw_keys", "init_var")
     )
+    assert outputs is not None
+    return theory.Draws(outputs=outputs, init_var=init_var, draw_keys=keys)
 
 
-def pool(rows: Sequence[Row], inits: str) -> tuple[float, float] | None:
+def pool(
+    rows: Sequence[Row], inits: str, of: str = "accuracies"
+) -> tuple[float, float] | None:
     """Mean accuracy and standard error over the subsets and draws of `rows`.
 
-    None where the rows do not know this average; the error is NaN where nothing tells.
+    `of` may name another share that the rows hold as they hold accuracies. None where
+    they do not know this average; the error is NaN where nothing tells.
     """
-    if not rows or any(inits not in row.get("accuracies", {}) for row in rows):
+    if not rows or any(inits not in row.get(of, {}) for row in rows):
         return None
     # The mean of a subset's draws is one number: its draws share the training images.
-    per_subset = [np.mean(row["accuracies"][inits]) for row in rows]
+    per_subset = [np.mean(row[of][inits]) for row in rows]
     if len(rows) > 1:
         stderr = theory.standard_error(np.asarray(per_subset))
     else:
-        stderr = theory.standard_error(np.asarray(rows[0]["accuracies"][inits]))
+        stderr = theory.standard_error(np.asarray(rows[0][of][inits]))
     return float(np.mean(per_subset)), stderr
+
+
+def text(pooled: tuple[float, float] | None) -> str:
+    """Returns what `pool` found as 16 characters of a table."""
+    if pooled is None:
+        return f"{'-':>16}"
+    mean, stderr = pooled
+    return f"{mean:>9.4f}" + (f" ±{stderr:.4f}" if np.isfinite(stderr) else " " * 7)
 
 
 def estimate(config: Routes, cell: Cell) -> float:

@@ -25,6 +25,7 @@ NOISES = {
     "laplace": theory.Laplace,
     "bernoulli": theory.Bernoulli,
     "rademacher": theory.Rademacher,
+    "normal_mixture": theory.NormalMixture,
 }
 # What decides data and architecture: parts of the key of a cell.
 DATA = (
@@ -38,6 +39,7 @@ DATA = (
     "noise",
 )
 ARCHITECTURE = ("activation", "depth", "w_var", "b_var")
+RATES = ("ntk", "standard")
 CORRUPTIONS = ("replacement", "additive", "clipped_additive", "binary_replacement")
 
 
@@ -65,6 +67,12 @@ class Settings(Config):
     b_var: float = setting(0.0, "bias variance")
     width: int = setting(256, "units of each hidden layer")
     parametrisation: str = setting("standard", "of the networks: standard or ntk")
+    biases: bool = setting(True, "whether networks in the former train biases, from 0")
+    rates: str = setting(
+        "ntk",
+        f"training rates of the kernels' layers, {' or '.join(RATES)}: of networks in "
+        "the parametrisation of that name, with their width and biases",
+    )
     loss: str = setting("mse", "training loss: mse, cross_entropy, softmax_mse")
     optimiser: str = setting("adam", "adam, sgd, momentum or gd (full batch)")
     learning_rate: float = setting(1e-3, "of the optimiser")
@@ -76,6 +84,25 @@ class Settings(Config):
     noise_regime: str = setting(
         "frozen", "frozen: one corrupted copy; fresh: another one in each epoch"
     )
+
+
+# The pixels and the noise that each corruption is made for.
+MADE_FOR = {
+    "replacement": ("standardise", "uniform(-1.7320508,1.7320508)"),
+    "additive": ("standardise", "normal"),
+    "clipped_additive": ("unit", "normal"),
+    "binary_replacement": ("binary", "normal"),
+}
+
+
+def strength(kind: str, p: float) -> float | None:
+    """Returns the strength of a corruption that stands for the level p, if any does.
+
+    Clipped noise has a width instead: p/(1 - p), none at p = 0 and 1.
+    """
+    if kind != "clipped_additive":
+        return p
+    return p / (1 - p) if 0 < p < 1 else None
 
 
 def parse_noise(text: str) -> theory.Noise:
@@ -111,12 +138,41 @@ def corruption(settings: Settings, p: float) -> theory.Corruption:
 
 
 def architecture(settings: Settings) -> theory.Architecture:
-    """Returns the architecture; its infinite-width kernel is in NTK parametrisation."""
-    return theory.Architecture(
+    """Returns the architecture, with the training rates of its kernel."""
+    arch = theory.Architecture(
         depth=settings.depth,
         activation=settings.activation,
         w_var=settings.w_var,
         b_var=settings.b_var,
+    )
+    if settings.rates == "ntk":
+        return arch
+    d = problem(settings, 0).x_train.shape[1]
+    standard = theory.Architecture.standard(
+        widths=(d, *[settings.width] * (settings.depth - 1)),
+        activation=settings.activation,
+        w_var=settings.w_var,
+        b_var=settings.b_var,
+    )
+    if settings.biases:
+        return standard
+    return dataclasses.replace(standard, b_rates=(0.0,) * settings.depth)
+
+
+def of_kernel(settings: Settings) -> tuple[str, ...]:
+    """Returns the settings that decide a kernel and its data: parts of a cell's key."""
+    rates = ("rates",) if settings.rates == "ntk" else ("rates", "width", "biases")
+    return (*DATA, *ARCHITECTURE, *rates)
+
+
+def network(settings: Settings, num_classes: int) -> models.MLP:
+    """Returns the network that is trained."""
+    return models.mlp(
+        architecture(settings),
+        settings.width,
+        num_classes,
+        parametrisation=settings.parametrisation,
+        biases=settings.biases,
     )
 
 
@@ -178,14 +234,10 @@ def check(settings: Settings, levels: tuple[float, ...]) -> None:
         raise InputError(f"`--n_train` must be at least 1, got {settings.n_train}.")
     for p in levels:
         corruption(settings, p).check()
-    architecture(settings).check()
     training(settings).check()
-    models.mlp(
-        architecture(settings),
-        settings.width,
-        2,
-        parametrisation=settings.parametrisation,
-    )
+    if settings.rates not in RATES:
+        raise unknown("--rates", settings.rates, RATES)
+    network(settings, 2)
     images = problem(settings, 0)
     images.check()
     corruption(settings, levels[0]).check_images(images.x_train)

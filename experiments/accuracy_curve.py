@@ -20,26 +20,17 @@ class AccuracyCurve(_routes.Routes):
 
 PRESETS = {
     "smoke": {
-        "n_train": 100,
-        "n_test": 100,
+        **_routes.SMOKE,
         "p": (0.5, 0.95),
-        "draws": 2,
-        "inits": 2,
-        "width": 32,
-        "epochs": 20,
     },
     "cpu": {},
     # arXiv 2606.11319, its figure on the centroid rule
     "paper": {
-        "dataset": "mnist",
-        "n_train": 4000,
+        **_routes.SOURCE,
         "p": (0.5, 0.8, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 1.0),
         "draws": 20,
         "inits": 10,
-        "width": 2048,
-        "learning_rate": 1e-4,
         "epochs": 25,
-        "stop_loss": None,
     },
 }
 

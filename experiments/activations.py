@@ -45,27 +45,18 @@ class Activations(_routes.Routes):
 
 PRESETS = {
     "smoke": {
-        "n_train": 100,
-        "n_test": 100,
-        "size": None,
+        **_routes.SMOKE,
         "activations": ("erf", "relu"),
         "p": (0.5, 0.9),
-        "draws": 2,
-        "width": 32,
-        "epochs": 20,
+        "inits": 1,
     },
     "cpu": {},
     # arXiv 2606.11319, its comparison of activations
     "paper": {
-        "dataset": "mnist",
-        "n_train": 4000,
-        "size": None,
+        **_routes.SOURCE,
         "p": (0.9, 0.95, 0.97, 0.99, 1.0),
         "draws": 50,
-        "width": 2048,
-        "learning_rate": 1e-4,
         "epochs": 20,
-        "stop_loss": None,
     },
 }
 
@@ -132,7 +123,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         for route, p in itertools.product(routes, levels):
             found = [_routes.pool(groups.get((a, p, route), []), inits) for a in names]
             if any(found):
-                body.append(f"{p:>6g} {route:<12}" + "".join(map(_text, found)))
+                body.append(f"{p:>6g} {route:<12}" + "".join(map(_routes.text, found)))
         if body:
             head = f"{'p':>6} {'route':<12}" + "".join(f"{a:>16}" for a in names)
             lines += ["", f"accuracy, {what}", head, *body]
@@ -150,13 +141,6 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             "",
         ]
     )
-
-
-def _text(value: tuple[float, float] | None) -> str:
-    if value is None:
-        return f"{'-':>16}"
-    mean, stderr = value
-    return f"{mean:>9.4f}" + (f" ±{stderr:.4f}" if math.isfinite(stderr) else " " * 7)
 
 
 def _order(groups, names: Sequence[str], levels: Sequence[float]) -> list[str]:

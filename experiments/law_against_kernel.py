@@ -15,20 +15,11 @@ import dataclasses
 import numpy as np
 
 import theory
-from experiments import _law_report, _runner, _settings
+from experiments import _flips, _law_report, _runner, _settings
 from experiments._runner import setting
 from ntk_corrupt.results import Cell, Row
 from theory.errors import InputError
 
-# What decides the numbers of a cell, beside its level and subset.
-_DECIDES = (
-    *_settings.DATA,
-    *_settings.ARCHITECTURE,
-    "draws",
-    "surrogates",
-    "landmarks",
-    "single",
-)
 _INITS = (1, 10)
 
 
@@ -80,7 +71,14 @@ def check(config: LawAgainstKernel) -> None:
 def cells(config: LawAgainstKernel) -> list[Cell]:
     """One cell per corruption level and training subset."""
     settings = dataclasses.asdict(config)
-    own = {name: settings[name] for name in _DECIDES}
+    decide = (
+        *_settings.of_kernel(config),
+        "draws",
+        "surrogates",
+        "landmarks",
+        "single",
+    )
+    own = {name: settings[name] for name in decide}
     return [
         Cell({"p": p, "subset": subset, **own})
         for subset in range(config.subsets)
@@ -121,7 +119,7 @@ def compute(config: LawAgainstKernel, cell: Cell) -> tuple[Row, dict[str, np.nda
     }
     row |= _pointwise(law, exact, surrogates)
     rule = np.asarray(theory.class_mean_scores(problem).argmax(axis=1))
-    row["reliability"] = {"inf": _reliability(law, exact, rule, None)}
+    row["reliability"] = {"inf": _flips.in_bins(law, exact, rule, None)}
     if config.single:
         row["law_init_var"] = float(law.init_var.mean())
         row["exact_init_var"] = float(np.asarray(exact.init_var).mean())
@@ -132,7 +130,7 @@ def compute(config: LawAgainstKernel, cell: Cell) -> tuple[Row, dict[str, np.nda
                 np.asarray(law.init_var), (config.surrogates, law.init_var.shape[0])
             ),
         )
-        row["reliability"]["1"] = _reliability(law.averaged(1), exact, rule, 1)
+        row["reliability"]["1"] = _flips.in_bins(law.averaged(1), exact, rule, 1)
         for inits in _INITS:
             row[f"law_{inits}"] = law.averaged(inits).accuracy(labels)
             row[f"exact_{inits}"] = np.asarray(exact.accuracies(labels, inits)).tolist()
@@ -152,41 +150,24 @@ def _pointwise(law, exact, surrogates) -> Row:
     The simulated means are corrected by the surrogate on the same draws, as the
     accuracies are; what is left of their error is taken out of R2.
     """
-    centred = lambda outputs: outputs - outputs.mean(axis=-1, keepdims=True)
     outputs, follows = (
-        centred(np.asarray(d.outputs[:, 0])) for d in (exact, surrogates)
+        theory.centred(np.asarray(d.outputs[:, 0])) for d in (exact, surrogates)
     )
     draws = len(outputs)
     rest = outputs - follows[:draws]
     mean = rest.mean(axis=0) + follows.mean(axis=0)
     error = rest.var(axis=0, ddof=1).mean() / draws
     error += follows.var(axis=0, ddof=1).mean() / len(follows)
-    predicted = centred(np.asarray(law.mean))
-    x, y = predicted - predicted.mean(), mean - mean.mean()
-    slope = (x * y).sum() / (x**2).sum()
-    left = ((y - slope * x) ** 2).mean() - error
+    line = theory.fit_line(theory.centred(np.asarray(law.mean)), mean)
     spread = np.sqrt(
         outputs.var(axis=0, ddof=1).sum() / np.asarray(law.gap_variance()).sum()
     )
     return {
-        "slope": float(slope),
-        "r2": float(1 - left / (y**2).mean()),
-        "r2_raw": float(1 - ((y - slope * x) ** 2).mean() / (y**2).mean()),
+        "slope": line.slope,
+        "r2": float(1 - (line.rmse**2 - error) / mean.var()),
+        "r2_raw": line.r2,
         "spread_ratio": float(spread),
     }
-
-
-def _reliability(law, exact, rule: np.ndarray, inits: int | None) -> list[Row]:
-    """Predicted flips of the class-mean decision beside those of the exact draws."""
-    found = theory.reliability(
-        theory.flip_probability(law, rule), theory.observed_flips(exact, rule, inits)
-    )
-    names = ("points", "predicted", "observed", "low", "high", "stderr")
-    return [
-        {"up_to": float(edge)}
-        | {name: float(getattr(found, name)[i]) for name in names if found.points[i]}
-        for i, edge in enumerate(found.edges[1:])
-    ]
 
 
 def estimate(config: LawAgainstKernel, cell: Cell) -> float:

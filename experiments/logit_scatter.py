@@ -12,6 +12,7 @@ whose three constants the source fits to networks and the laws predict.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,27 +39,17 @@ class LogitScatter(_routes.Routes):
 
 PRESETS = {
     "smoke": {
-        "n_train": 100,
-        "n_test": 100,
-        "size": None,
+        **_routes.SMOKE,
         "p": (0.9,),
         "draws": 4,
-        "inits": 2,
-        "width": 32,
-        "epochs": 20,
     },
     "cpu": {},
     # arXiv 2606.11319, its fit of the logits
     "paper": {
-        "dataset": "mnist",
-        "n_train": 4000,
-        "size": None,
+        **_routes.SOURCE,
         "draws": 100,
         "inits": 50,
-        "width": 2048,
-        "learning_rate": 1e-4,
         "epochs": 25,
-        "stop_loss": None,
     },
 }
 
@@ -70,7 +61,7 @@ class Outputs:
     Attributes:
         mean: (n, c) over draws.
         error: mean square error of `mean`, of draws; 0 for a law.
-        own_error: the same of what `centred` leaves of it.
+        own_error: the same of what `theory.centred` leaves of it.
         spread: root mean square over points and classes of the standard deviation over
             draws of the mean of `inits` networks; NaN where the route does not know.
     """
@@ -103,7 +94,8 @@ def outputs(found: theory.OutputLaw | theory.Draws, inits: int | None) -> Output
         nan = float("nan")
         return Outputs(mean=mean, error=nan, own_error=nan, spread=nan)
     var, own = (
-        float(each.var(axis=0, ddof=1).mean()) for each in (per_draw, centred(per_draw))
+        float(each.var(axis=0, ddof=1).mean())
+        for each in (per_draw, theory.centred(per_draw))
     )
     added = 0.0
     if found.init_var is not None and inits is not None:
@@ -111,41 +103,6 @@ def outputs(found: theory.OutputLaw | theory.Draws, inits: int | None) -> Output
     return Outputs(
         mean=mean, error=var / draws, own_error=own / draws, spread=(var + added) ** 0.5
     )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Line:
-    """Least squares of y against x.
-
-    Attributes:
-        slope, intercept: of the line.
-        r2: share of the variance of y that it explains, after the known error of y; NaN
-            where that is more than half of it.
-        rmse: root mean square of what it leaves, error included.
-    """
-
-    slope: float
-    intercept: float
-    r2: float
-    rmse: float
-
-
-def fit(x: np.ndarray, y: np.ndarray, error: float = 0.0) -> Line:
-    """Fits a line to all points and classes; `error` is the known variance of y."""
-    dx, dy = x - x.mean(), y - y.mean()
-    slope = float((dx * dy).sum() / (dx**2).sum())
-    left, total = float(((dy - slope * dx) ** 2).mean()), float((dy**2).mean())
-    return Line(
-        slope=slope,
-        intercept=float(y.mean() - slope * x.mean()),
-        r2=1 - (left - error) / (total - error) if error < total / 2 else float("nan"),
-        rmse=left**0.5,
-    )
-
-
-def centred(array: np.ndarray) -> np.ndarray:
-    """Outputs less what is common to the classes: all that decisions see."""
-    return array - array.mean(axis=-1, keepdims=True)
 
 
 def _by_level(rows: Sequence[Row]) -> dict[tuple[float, int], dict[str, Row]]:
@@ -182,8 +139,10 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
                 if predicted == measured or not {predicted, measured} <= set(found):
                     continue
                 x, y = found[predicted].mean, found[measured]
-                line = fit(x, y.mean, y.error)
-                own = fit(centred(x), centred(y.mean), y.own_error)
+                line = theory.fit_line(x, y.mean, y.error)
+                own = theory.fit_line(
+                    theory.centred(x), theory.centred(y.mean), y.own_error
+                )
                 lines.append(
                     f"{p:>6g} {subset:>6d}  {measured:<9} {predicted:<12} "
                     f"{line.slope:>8.4f} {line.intercept:>10.4f} {line.r2:>8.4f} "
@@ -215,13 +174,20 @@ def _constants(directory, groups, inits: int | None) -> list[str]:
     return lines
 
 
-def constants(
-    directory: RunDirectory, row: Row, inits: int | None
-) -> tuple[float, float, float, float]:
-    """Returns a, b, c and the root mean square of what the line leaves."""
+class Constants(NamedTuple):
+    """The line of outputs against the class-mean score, as the source fits it."""
+
+    a: float
+    b: float
+    c: float
+    rmse: float
+
+
+def constants(directory: RunDirectory, row: Row, inits: int | None) -> Constants:
+    """Returns the constants of a computed cell, c of means of `inits` networks."""
     found = _outputs(directory, row, inits)
-    line = fit(directory.arrays(row)["scores"], found.mean)
-    return line.slope, line.intercept, found.spread, line.rmse
+    line = theory.fit_line(directory.arrays(row)["scores"], found.mean)
+    return Constants(line.slope, line.intercept, found.spread, line.rmse)
 
 
 def _beside_source(directory, groups, published) -> list[str]:
@@ -230,28 +196,14 @@ def _beside_source(directory, groups, published) -> list[str]:
         for route, row in routes.items():
             # networks have the averages they were trained for
             inits = row.get("inits", published["inits"])
-            own = dict(
-                zip(
-                    ("a", "b", "c", "rmse"),
-                    constants(directory, row, inits),
-                    strict=True,
-                )
-            )
-            for entry in published["values"]:
-                value = own[entry["quantity"]]
-                if np.isfinite(value):
-                    gap = abs(value - entry["value"])
-                    verdict = "within" if gap <= entry["tolerance"] else "MISSED"
-                    lines.append(
-                        f"{row['p']:>6g}  {route:<12} {entry['quantity']:<5} "
-                        f"{entry['value']:.3f}  {value:.3f}  tolerance "
-                        f"{entry['tolerance']:.2f}: {verdict}"
-                        + (
-                            f" (means of {inits})"
-                            if inits != published["inits"]
-                            else ""
-                        )
-                    )
+            own = constants(directory, row, inits)._asdict()
+            lines += [
+                f"{row['p']:>6g}  {route:<12} {entry['quantity']:<5} "
+                + _reference.verdict(entry, own[entry["quantity"]])
+                + (f" (means of {inits})" if inits != published["inits"] else "")
+                for entry in published["values"]
+                if np.isfinite(own[entry["quantity"]])
+            ]
     return lines
 
 

@@ -17,19 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import theory
-from experiments import _accuracy, _runner, _settings
+from experiments import _runner, _settings
 from experiments._runner import Config, setting
 from ntk_corrupt import data, plots
 from ntk_corrupt.results import Cell, Row, RunDirectory
 from theory.errors import InputError, unknown
-
-# the pixels that each corruption is made for, and its noise
-_KINDS = {
-    "replacement": ("standardise", "uniform(-1.7320508,1.7320508)"),
-    "additive": ("standardise", "normal"),
-    "clipped_additive": ("unit", "normal"),
-    "binary_replacement": ("binary", "normal"),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +31,7 @@ class NoiseGallery(Config):
     dataset: str = setting("digits", f"one of {', '.join(data.NAMES)}")
     size: int | None = setting(28, "side in pixels to resize the images to; or none")
     corruptions: tuple[str, ...] = setting(
-        tuple(_KINDS), f"rows: any of {', '.join(_KINDS)}"
+        tuple(_settings.MADE_FOR), f"rows: any of {', '.join(_settings.MADE_FOR)}"
     )
     p: tuple[float, ...] = setting(
         (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0),
@@ -55,7 +47,7 @@ PRESETS = {
 
 
 def _configured(config: NoiseGallery, kind: str) -> _settings.Settings:
-    normalise, noise = _KINDS[kind]
+    normalise, noise = _settings.MADE_FOR[kind]
     return _settings.Settings(
         seed=config.seed,
         data_dir=config.data_dir,
@@ -69,22 +61,17 @@ def _configured(config: NoiseGallery, kind: str) -> _settings.Settings:
     )
 
 
-def _level(kind: str, p: float) -> float | None:
-    """The strength that stands for the level; None where there is none."""
-    if kind != "clipped_additive":
-        return p
-    return p / (1 - p) if 0 < p < 1 else None
-
-
 def check(config: NoiseGallery) -> None:
     """Raises `InputError` on bad settings."""
     if config.image < 0:
         raise InputError(f"`--image` must not be negative, got {config.image}.")
     for kind in config.corruptions:
-        if kind not in _KINDS:
-            raise unknown("--corruptions", kind, _KINDS)
+        if kind not in _settings.MADE_FOR:
+            raise unknown("--corruptions", kind, _settings.MADE_FOR)
         settings = _configured(config, kind)
-        levels = tuple(s for p in config.p if (s := _level(kind, p)) is not None)
+        levels = tuple(
+            s for p in config.p if (s := _settings.strength(kind, p)) is not None
+        )
         _settings.check(settings, levels or (0.5,))
 
 
@@ -103,14 +90,14 @@ def cells(config: NoiseGallery) -> list[Cell]:
         )
         for kind in config.corruptions
         for p in config.p
-        if _level(kind, p) is not None
+        if _settings.strength(kind, p) is not None
     ]
 
 
 def compute(config: NoiseGallery, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Corrupts the image."""
     kind, level = cell.settings["corruption"], cell.settings["p"]
-    settings, strength = _configured(config, kind), _level(kind, level)
+    settings, strength = _configured(config, kind), _settings.strength(kind, level)
     assert strength is not None
     noise = _settings.corruption(settings, strength)
     x = _settings.problem(settings, 0).x_train[config.image][None]
@@ -156,7 +143,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             pixels = directory.arrays(found[p])["image"][None]
             strength = found[p]["strength"]
             name = f"p = {p:g}" if strength == p else f"width {strength:.2g}"
-            plots.sample_images([ax], _accuracy.image(pixels), [name])
+            plots.sample_images([ax], plots.as_images(pixels), [name])
             ax.title.set_fontsize("small")
         next(ax for ax in line if ax.axison).set_ylabel(
             kind.replace("_", "\n"), fontsize="small"

@@ -3,6 +3,7 @@
 Nothing is computed, saved or shown here; extra keywords go to matplotlib.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -111,6 +112,24 @@ def corruption_axis(ax: Axes, p: ArrayLike) -> None:
     ax.set_xlim(inverse(left - span / 20), inverse(right + span / 20))
     ax.set_xticks(ticks, labels=[f"{level:g}" for level in ticks])
     ax.set_xlabel("corruption level p")
+
+
+def as_images(pixels: np.ndarray) -> np.ndarray:
+    """Returns rows of pixels as images: square, grey or with three colours.
+
+    Args:
+        pixels: (n, d), channels last.
+
+    Returns:
+        (n, side, side) or (n, side, side, 3); (n, 1, d) where d is no such square.
+    """
+    channels = 1 if math.isqrt(pixels.shape[-1]) ** 2 == pixels.shape[-1] else 3
+    side = math.isqrt(pixels.shape[-1] // channels)
+    if side**2 * channels != pixels.shape[-1]:
+        return pixels.reshape(-1, 1, pixels.shape[-1])
+    return np.squeeze(
+        pixels.reshape(-1, side, side, channels), -1 if channels == 1 else ()
+    )
 
 
 def sample_images(

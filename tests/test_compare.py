@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from problems import raises, within
 
-from theory.compare import compare
+from theory.compare import centred, compare, fit_line
 from theory.laws import Draws, OutputLaw
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 N, C = 9, 4
 LABELS = np.arange(N) % C
@@ -225,3 +227,25 @@ def test_routes_that_do_not_share_points_or_classes():
         compare(narrow, law, LABELS)
     with raises("`labels` must have one entry per test point, 9, got shape (8,)"):
         compare(law, law, LABELS[:-1])
+
+
+def test_a_line_is_found_under_known_noise():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 4))
+    y = 0.7 * x - 0.2 + 0.3 * rng.normal(size=x.shape)
+    line = fit_line(x, y, error=0.09)
+    error = 0.3 / x.size**0.5
+    assert abs(line.slope - 0.7) < 5 * error
+    assert abs(line.intercept + 0.2) < 5 * error
+    # all that the line leaves is the known error, known to sqrt(2/20 000)
+    assert abs(line.r2 - 1) < 5 * 0.01 * 0.09 / 0.49
+    np.testing.assert_allclose(line.rmse, 0.3, rtol=0.03)
+    without = fit_line(x, y).r2
+    np.testing.assert_allclose(without, 0.49 / 0.58, rtol=0.02)
+    assert np.isnan(fit_line(x, y, error=0.5).r2)
+
+
+def test_centring_takes_out_what_classes_share():
+    array = np.arange(24.0).reshape(2, 4, 3)
+    np.testing.assert_allclose(centred(array + 5), centred(array))
+    np.testing.assert_allclose(centred(array).sum(-1), 0, atol=1e-12)

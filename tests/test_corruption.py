@@ -19,7 +19,15 @@ from theory.corruption import (
     Replacement,
     corrupt,
 )
-from theory.noises import Bernoulli, CustomNoise, Laplace, Normal, Rademacher, Uniform
+from theory.noises import (
+    Bernoulli,
+    CustomNoise,
+    Laplace,
+    Normal,
+    NormalMixture,
+    Rademacher,
+    Uniform,
+)
 
 UNIT = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
 STANDARDISED = np.array([-0.7, -0.0, 0.2, 1.1, 2.8])
@@ -49,6 +57,7 @@ NOISES = {
     "normal": Normal(),
     "normal_off_centre": Normal(0.4, 0.3),
     "laplace": Laplace(-0.2, 0.5),
+    "mixture": NormalMixture(0.2, 1.5, 0.4),
     "bernoulli": Bernoulli(0.3),
     "rademacher": Rademacher(0.8),
     "custom": SKEW,
@@ -410,6 +419,8 @@ BAD_NOISES = [
     (Normal(math.nan, 1.0), "`loc` of Normal must be finite, got nan"),
     (Normal(0.0, 0.0), "`scale` of Normal must be positive, got 0.0"),
     (Normal(0.0, -1.0), "`scale` of Normal must be positive, got -1.0"),
+    (NormalMixture(1.2), "`share` of NormalMixture must be in [0, 1], got 1.2"),
+    (NormalMixture(0.1, 0.0), "`wide` of NormalMixture must be positive, got 0.0"),
     (Laplace(0.0, 0.0), "`scale` of Laplace must be positive, got 0.0"),
     (Laplace(0.0, math.nan), "`scale` of Laplace must be finite, got nan"),
     (Bernoulli(1.5), "`prob` of Bernoulli must be in [0, 1], got 1.5"),

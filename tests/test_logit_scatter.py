@@ -6,24 +6,10 @@ import pytest
 
 import theory
 from experiments import _routes, _runner, _settings, logit_scatter
-from experiments.logit_scatter import centred, constants, fit, outputs
+from experiments.logit_scatter import constants, outputs
 from ntk_corrupt.results import RunDirectory
 
-
-def test_a_line_is_found_under_known_noise():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(5000, 4))
-    y = 0.7 * x - 0.2 + 0.3 * rng.normal(size=x.shape)
-    line = fit(x, y, error=0.09)
-    error = 0.3 / x.size**0.5
-    assert abs(line.slope - 0.7) < 5 * error
-    assert abs(line.intercept + 0.2) < 5 * error
-    # all that the line leaves is the known error, known to sqrt(2/20 000)
-    assert abs(line.r2 - 1) < 5 * 0.01 * 0.09 / 0.49
-    np.testing.assert_allclose(line.rmse, 0.3, rtol=0.03)
-    without = fit(x, y).r2
-    np.testing.assert_allclose(without, 0.49 / 0.58, rtol=0.02)
-    assert np.isnan(fit(x, y, error=0.5).r2)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def test_spread_and_error_are_those_of_the_means_asked_for():
@@ -93,9 +79,3 @@ def test_stored_draws_are_those_computed(run):
     )
     for name in ("png", "pdf"):
         assert (workdir / "figures" / f"logit_scatter.{name}").stat().st_size
-
-
-def test_centring_takes_out_what_classes_share():
-    array = np.arange(24.0).reshape(2, 4, 3)
-    np.testing.assert_allclose(centred(array + 5), centred(array))
-    np.testing.assert_allclose(centred(array).sum(-1), 0, atol=1e-12)

@@ -15,9 +15,11 @@ STATED = {
     4: (8.1e-7, 2.4e-8, 5.7),
     5: (1.2e-8, 2.8e-10, 10.5),
     6: (1.7e-10, 3.3e-12, 19.5),
-    7: (2.3e-12, 5e-14, 37),
-    8: (2e-13, 2e-13, 73),
+    7: (2.3e-12, 3.8e-14, 37),
+    8: (3e-14, 5e-16, 73),
 }
+# Terms as large as the residues cancel: each is rounded a few times.
+ROUNDING = 12 * np.finfo(float).eps
 
 
 def summed(x, residues, poles):
@@ -34,8 +36,11 @@ def test_weights_for_every_eigenvalue(pairs, time):
     x = S / time
     weights = summed(x, residues, poles)
     relative, left, largest = STATED[pairs]
-    np.testing.assert_allclose(weights, expected, rtol=relative)
-    np.testing.assert_allclose(1 - x * weights, np.exp(-S), rtol=0, atol=left)
+    rounding = ROUNDING * largest
+    np.testing.assert_allclose(weights, expected, rtol=relative + rounding)
+    np.testing.assert_allclose(
+        1 - x * weights, np.exp(-S), rtol=0, atol=left + rounding
+    )
     assert np.abs(residues).max() < largest
 
 

@@ -8,9 +8,11 @@ from problems import prototypes
 
 import theory
 from theory import Additive, Architecture, Replacement, Uniform, linearise
+from theory.image_moments import images
 from theory.kernel_rows import kernel_rows
-from theory.mean_kernel import images
 from theory.measured import measure
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from theory.activations import custom as custom
 from theory.activations import leaky_relu as leaky_relu
 from theory.activations import monomial as monomial
 from theory.compare import Comparison as Comparison
+from theory.compare import Line as Line
+from theory.compare import centred as centred
 from theory.compare import compare as compare
+from theory.compare import fit_line as fit_line
 from theory.corruption import Additive as Additive
 from theory.corruption import BinaryReplacement as BinaryReplacement
 from theory.corruption import ClippedAdditive as ClippedAdditive
@@ -37,6 +40,7 @@ from theory.noises import CustomNoise as CustomNoise
 from theory.noises import Laplace as Laplace
 from theory.noises import Noise as Noise
 from theory.noises import Normal as Normal
+from theory.noises import NormalMixture as NormalMixture
 from theory.noises import Rademacher as Rademacher
 from theory.noises import Uniform as Uniform
 from theory.problem import Architecture as Architecture

@@ -39,3 +39,9 @@ def correlation(
     return jnp.clip(
         jnp.where(inside, cov, 0.0) / jnp.where(inside, scale, 1.0), -1.0, 1.0
     )
+
+
+def ratio(part: Array, whole: Array) -> Array:
+    """part/whole, zero where `whole` vanishes."""
+    inside = whole > 0
+    return jnp.where(inside, part, 0.0) / jnp.where(inside, whole, 1.0)

@@ -1,6 +1,7 @@
 """Two routes side by side, point by point."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,42 @@ class Comparison:
     common_draws: bool
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """Least squares of y against x.
+
+    Attributes:
+        slope, intercept: of the line.
+        r2: share of the variance of y that it explains, after the known error of y; NaN
+            where that error is half of the variance or more.
+        rmse: root mean square of what it leaves, error included.
+    """
+
+    slope: float
+    intercept: float
+    r2: float
+    rmse: float
+
+
+def fit_line(x: np.ndarray, y: np.ndarray, error: float = 0.0) -> Line:
+    """Fits a line to all entries; `error` is the known mean square error of y."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    dx, dy = x - x.mean(), y - y.mean()
+    slope = _ratio(float((dx * dy).sum()), float((dx**2).sum()))
+    left, total = float(((dy - slope * dx) ** 2).mean()), float((dy**2).mean())
+    return Line(
+        slope=slope,
+        intercept=float(y.mean() - slope * x.mean()),
+        r2=1 - _ratio(left - error, total - error) if error <= total / 2 else math.nan,
+        rmse=left**0.5,
+    )
+
+
+def centred(outputs: np.ndarray) -> np.ndarray:
+    """Returns outputs less what the classes share: all that decisions see."""
+    return outputs - outputs.mean(axis=-1, keepdims=True)
+
+
 def _decision_frequencies(route: OutputLaw | Draws) -> Float[Array, "draw n c"]:
     """How often each class is decided for, per draw; one draw for a law."""
     c = (route.mean if isinstance(route, OutputLaw) else route.outputs).shape[-1]
@@ -67,8 +104,7 @@ def _spread(route: OutputLaw | Draws) -> float:
         if route.outputs.shape[0] < 2:
             return float("nan")
         # as measured: the mean over the initialisations at hand, their share included
-        deviation = np.asarray(route.outputs, float).mean(axis=1)
-        deviation = deviation - deviation.mean(axis=-1, keepdims=True)
+        deviation = centred(np.asarray(route.outputs, float).mean(axis=1))
         # from the first draw: equal draws then have no spread, rather than rounding
         deviation = deviation - deviation[:1]
         return float(np.sqrt(deviation.var(axis=0, ddof=1).sum(-1).mean()))
@@ -125,17 +161,15 @@ def compare(
             if isinstance(route, Draws)
         ]
         gap_stderr = float(np.linalg.norm(errors)) if errors else float("nan")
-    centred_x, centred_y = x - x.mean(), y - y.mean()
-    slope = _ratio((centred_x * centred_y).sum(), (centred_x**2).sum())
-    residual = centred_y - slope * centred_x
+    line = fit_line(x, y)
     return Comparison(
         agreement=float((freq_a * freq_b).sum(-1).mean()),
         accuracy=(float(acc_a.mean()), float(acc_b.mean())),
         gap=float(acc_b.mean() - acc_a.mean()),
         gap_stderr=gap_stderr,
-        slope=slope,
-        intercept=float(y.mean() - slope * x.mean()),
-        r2=1 - _ratio((residual**2).sum(), (centred_y**2).sum()),
+        slope=line.slope,
+        intercept=line.intercept,
+        r2=line.r2,
         spread_ratio=_ratio(_spread(second), _spread(first)),
         common_draws=common,
     )

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory._numerics import matmul
+from theory.image_moments import Images
 from theory.kernels import KernelPair, propagate
 from theory.linearise import Scales
 from theory.mean_kernel import (
-    Images,
     averaged,
     curves,
     mean_kernel,

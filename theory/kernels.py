@@ -61,15 +61,15 @@ def first_layer_covariance(
     return arch.b_var + arch.w_var * product / x1.shape[-1]
 
 
-def _through_layers(layer, first, cov, arch: Architecture):
-    """Runs `layer` over the hidden layers; `first` and the NTK of `cov` are its carry.
+def _through_layers(layer, first, arch: Architecture):
+    """Runs `layer` over the hidden layers; `first` and its last's NTK are the carry.
 
     As a loop: what is compiled, derivatives included, does not grow with depth.
     """
     (a, b), *rates = layer_rates(arch)
     dtype = jnp.result_type(*first, arch.w_var)
     carry = tuple(
-        jnp.asarray(part, dtype) for part in (*first, a * (cov - arch.b_var) + b)
+        jnp.asarray(part, dtype) for part in (*first, a * (first[-1] - arch.b_var) + b)
     )
     if not rates:
         return carry
@@ -105,7 +105,7 @@ def propagate(
         q1, q2 = (arch.b_var + arch.w_var * dual.diag(q).value for q in (q1, q2))
         return (q1, q2, cov, ntk), None
 
-    *_, cov, ntk = _through_layers(layer, (q1, q2, cov), cov, arch)
+    *_, cov, ntk = _through_layers(layer, (q1, q2, cov), arch)
     return KernelPair(nngp=cov, ntk=ntk)
 
 
@@ -119,7 +119,7 @@ def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
         ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
         return (arch.b_var + arch.w_var * value, ntk), None
 
-    q, ntk = _through_layers(layer, (q,), q, arch)
+    q, ntk = _through_layers(layer, (q,), arch)
     return KernelPair(nngp=q, ntk=ntk)
 
 

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory._numerics import matmul
+from theory._numerics import matmul, ratio
 from theory.equivalent import Rows
-from theory.mean_kernel import Images, ratio
+from theory.image_moments import Images
 from theory.measured import Measured, combined, of_one_sign
 from theory.problem import Architecture
 from theory.records import record

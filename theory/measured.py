@@ -16,14 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 from theory import blocks
 from theory._numerics import matmul
 from theory.corruption import Corruption
+from theory.image_moments import Images, Tilt, images
 from theory.kernels import KernelPair
 from theory.mean_kernel import (
-    Images,
-    Tilt,
     averaged,
     copies_of,
     curves,
-    images,
     mean_diag,
     mean_entry,
     pairs,

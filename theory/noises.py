@@ -186,6 +186,40 @@ class Rademacher(Noise):
 
 
 @record
+class NormalMixture(Noise):
+    """Gaussian noise of two widths: `wide` with probability `share`, else `narrow`."""
+
+    share: Scalar = 0.1
+    wide: Scalar = 3.0
+    narrow: Scalar = 1.0
+
+    def sample(self, key, shape):
+        """See `Noise.sample`."""
+        which, value = jax.random.split(key)
+        chosen = jax.random.uniform(which, shape, jnp.float32) < float32(self.share)
+        scale = jnp.where(chosen, float32(self.wide), float32(self.narrow))
+        return scale * jax.random.normal(value, shape, jnp.float32)
+
+    def raw_moments(self):
+        """See `Noise.raw_moments`."""
+        second, fourth = (
+            self.share * self.wide**k + (1 - self.share) * self.narrow**k
+            for k in (2, 4)
+        )
+        return (0.0, second, 0.0, 3 * fourth)
+
+    def check(self):
+        """See `Noise.check`."""
+        super().check()
+        _positive(self, "wide")
+        _positive(self, "narrow")
+        if not 0 <= float(self.share) <= 1:
+            raise InputError(
+                f"`share` of NormalMixture must be in [0, 1], got {self.share}."
+            )
+
+
+@record
 class CustomNoise(Noise):
     """Any iid noise: a sampler `(key, shape) -> float32` and E z^k for k = 1 ... 4."""
 

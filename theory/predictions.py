@@ -25,6 +25,7 @@ from theory import (
 from theory._numerics import matmul
 from theory.corruption import Corruption
 from theory.cross import Points
+from theory.image_moments import Images, images
 from theory.measured import Measured, combined
 from theory.problem import Architecture
 from theory.records import record
@@ -71,12 +72,12 @@ class Solved:
 class _Block(NamedTuple):
     """Kernel rows of a block of test points, for both kernels."""
 
-    images: mean_kernel.Images
+    images: Images
     rows: kernel_rows.KernelRows
 
 
 def _block(solved: Solved, x: Float[Array, "t d"]) -> _Block:
-    test = mean_kernel.images(x, solved.arch, solved.test_corruption)
+    test = images(x, solved.arch, solved.test_corruption)
     return _Block(test, kernel_rows.kernel_rows(solved.arch, solved.measured, test))
 
 
@@ -202,12 +203,10 @@ class ResummedCross:
 
     def _found(self, a: Points, b: Points) -> tuple[_Block, _Block, Array]:
         """Kernel rows of both, and which pairs are a point and itself."""
-        # one program for both sets of points where they are of one size
-        one, two = (
-            _block_at(self.solved, self.x_test, jnp.asarray(points))
-            for points in (a, b)
-        )
-        same = jnp.asarray(a)[:, None] == jnp.asarray(b)[None, :]
+        first, second = jnp.asarray(a), jnp.asarray(b)
+        one = _block_at(self.solved, self.x_test, first)
+        two = one if a is b else _block_at(self.solved, self.x_test, second)
+        same = first[:, None] == second[None, :]
         return one, two, same.astype(self.x_test.dtype)
 
 

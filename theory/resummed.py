@@ -19,12 +19,12 @@ from theory import (
     kernel_rows,
     kernels,
     linearise,
-    mean_kernel,
     responses,
     solve,
 )
 from theory.corruption import Corruption, check_options
 from theory.errors import InputError
+from theory.image_moments import images
 from theory.landmarks import UNEXPLAINED, Landmarks, choose, measured_on
 from theory.measured import combined
 from theory.output_law import OutputLaw
@@ -56,7 +56,7 @@ def _noiseless(arch, measured, y, s, ridge):
 
 
 _random_rows = jax.jit(responses.random_rows)
-_images = jax.jit(mean_kernel.images)
+_images = jax.jit(images)
 
 
 def _side(
