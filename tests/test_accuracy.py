@@ -101,7 +101,9 @@ def compare_with_sampling(kinds, c, samples, allowed, per_kind=2):
     assert not late
 
 
-@pytest.mark.parametrize(("c", "per_kind"), [(2, 2), (10, 2), (100, 1)])
+@pytest.mark.parametrize(
+    ("c", "per_kind"), [(2, 2), (10, 2), pytest.param(100, 1, marks=pytest.mark.slow)]
+)
 def test_integral_against_sampling(c, per_kind):
     compare_with_sampling(NEAR_ONE_FACTOR | FAR, c, 10**6, 1e-3, per_kind)
 

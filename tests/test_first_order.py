@@ -21,6 +21,8 @@ from theory.first_order import class_mean_scores, class_sums, first_order
 from theory.noises import CustomNoise
 from theory.problem import Architecture
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def never(key, shape):
     raise AssertionError("the law needs moments only")
@@ -316,7 +318,14 @@ RESPONSES = {
 }
 
 
-@pytest.mark.parametrize("case", RESPONSES.values(), ids=RESPONSES)
+@pytest.mark.parametrize(
+    "case",
+    [
+        # the others weekly: of another activation, or noise, and the same code
+        pytest.param(case, marks=[pytest.mark.slow] * (name[:4] == "gelu"), id=name)
+        for name, case in RESPONSES.items()
+    ],
+)
 def test_covariance_is_that_of_the_linear_response(case):
     activation, depth, w_var, b_var, b_rates, name, counts = case
     arch = Architecture(

@@ -24,6 +24,8 @@ from theory import (
 )
 from theory.noises import Bernoulli
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 KEY = jax.random.key(1)
 ERF = Architecture(depth=3, activation="erf")
 
@@ -167,6 +169,7 @@ def test_little_corruption(small, p):
     np.testing.assert_allclose(ratio, 1, atol=0.25)
 
 
+@pytest.mark.slow
 def test_pure_noise_tells_no_images_apart(small):
     for kind in (Replacement, Additive):
         law = resummed(ERF, kind(p=1.0), small)
@@ -186,6 +189,7 @@ def test_first_order_is_its_limit():
     np.testing.assert_allclose(law.gap_variance(), first.gap_variance(), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_copies_are_seen_by_exact_kernels_too(small):
     noise = Replacement(p=0.8)
     law = resummed(ERF, noise, small, copies=3)
@@ -220,7 +224,8 @@ def test_ridge(small):
     np.testing.assert_allclose(ratio, 1, atol=0.25)
 
 
-@pytest.mark.parametrize("copies", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 2])
 def test_training_time(small, copies):
     noise, time = Replacement(p=0.8), 0.3
     law = resummed(ERF, noise, small, time=time, copies=copies)
