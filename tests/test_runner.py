@@ -109,6 +109,7 @@ def start(cwd, *arguments):
         "XDG_CACHE_HOME": str(cwd / "cache"),
         "JAX_PLATFORMS": "cpu",
     }
+    environment.pop("JAX_COMPILATION_CACHE_DIR")  # the script finds its own
     return subprocess.Popen(
         [sys.executable, __file__, *arguments],
         cwd=cwd,

@@ -1,0 +1,294 @@
+"""Why is my network not its kernel?
+
+A network as it is usually trained beside its infinite-width kernel, on the same
+corrupted images: then with one cause of the difference switched off after the other,
+and all of them. What is left of the difference in accuracy, of the outputs (slope and
+R2 against the kernel's), and of the offset b that all classes share, which trained
+biases move and no decision sees. Single networks, and means over initialisations.
+
+    python -m experiments.why_not_the_kernel --workdir=results/why_not_the_kernel
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+import theory
+from experiments import _routes, _runner, _settings
+from experiments._runner import setting
+from ntk_corrupt import plots
+from ntk_corrupt.results import Cell, Row, RunDirectory
+from theory.errors import InputError
+
+# Kernels by what is trained: the training rates of the networks that have it.
+_KERNELS = {"no biases": {"rates": "ntk"}, "trained biases": {"rates": "standard"}}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WhyNotTheKernel(_routes.Routes):
+    """Settings of the experiment: those of the network as it is usually trained."""
+
+    p: tuple[float, ...] = setting((0.5, 0.9), "corruption levels in [0, 1]")
+    n_train: int = setting(300, "training images, balanced over classes")
+    size: int | None = setting(14, "side in pixels to resize the images to; or none")
+    width: int = setting(256, "units of each hidden layer")
+    times: int = setting(4, "how much wider the wide networks are")
+    descent_rate: float = setting(
+        4.0, "step of gradient descent in NTK parametrisation; over width in the other"
+    )
+    descent_epochs: int = setting(1500, "most steps of gradient descent")
+    end_loss: float = setting(1e-5, "training loss of networks trained to the end")
+    draws: int = setting(3, "corruption draws per subset")
+    inits: int = setting(4, "networks per draw")
+
+
+PRESETS = {
+    "smoke": {
+        **_routes.SMOKE,
+        "p": (0.5,),
+        "n_train": 60,
+        "width": 16,
+        "times": 2,
+        "descent_epochs": 20,
+    },
+    "cpu": {},
+    # the setting of arXiv 2606.11319, whose networks are of the first kind
+    "paper": {
+        **_routes.SOURCE,
+        "p": (0.5, 0.9, 0.97),
+        "width": 512,
+        "epochs": 400,
+        "stop_loss": 1e-3,
+    },
+}
+
+
+def variants(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
+    """Returns networks by what is switched off."""
+    descent = {
+        "optimiser": "gd",
+        "learning_rate": config.descent_rate / config.width,
+        "epochs": config.descent_epochs,
+    }
+    ntk = {
+        "parametrisation": "ntk",
+        # a weight is sqrt(fan_in) times as large here, and Adam's step as it is
+        "learning_rate": config.learning_rate * config.width**0.5,
+    }
+    end = {"stop_loss": config.end_loss, "epochs": 5 * config.epochs}
+    wide = {"width": config.times * config.width}
+    changes = {
+        "as trained": {},
+        "gradient descent": descent,
+        "NTK parametrisation": ntk,
+        "no trained biases": {"biases": False},
+        "trained to the end": end,
+        f"{config.times} times as wide": wide,
+        "all of these": {
+            **ntk,
+            **descent,
+            **wide,
+            "learning_rate": config.descent_rate,
+            "stop_loss": config.end_loss,
+            "biases": False,
+        },
+    }
+    return {
+        name: dataclasses.replace(config, **change) for name, change in changes.items()
+    }
+
+
+def _kernels(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
+    return {
+        name: dataclasses.replace(config, **change) for name, change in _KERNELS.items()
+    }
+
+
+def check(config: WhyNotTheKernel) -> None:
+    """Raises `InputError` on bad settings."""
+    for name in ("times", "descent_rate", "descent_epochs", "end_loss"):
+        if not getattr(config, name) > 0:
+            raise InputError(
+                f"`--{name}` must be positive, got {getattr(config, name)}."
+            )
+    for each in (*variants(config).values(), *_kernels(config).values()):
+        _routes.check(each)
+
+
+def cells(config: WhyNotTheKernel) -> list[Cell]:
+    """One cell per network or kernel, level and training subset."""
+    found = []
+    for subset in range(config.subsets):
+        for p in config.p:
+            for route in config.routes:
+                kinds = variants(config) if route == "network" else _kernels(config)
+                found += [
+                    Cell(
+                        {**_routes.cell(each, route, p, subset).settings, "kind": name}
+                    )
+                    for name, each in kinds.items()
+                ]
+    return found
+
+
+compute = _routes.compute
+
+
+def mean_outputs(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Outputs of a cell averaged over draws and networks, (n, c)."""
+    if "mean" in arrays:
+        return arrays["mean"]
+    return np.asarray(arrays["outputs"], float).mean(axis=(0, 1))
+
+
+def offset(arrays: Mapping[str, np.ndarray]) -> float:
+    """The constant b of mean outputs = a score + b over all points and classes."""
+    return theory.fit_line(arrays["scores"], mean_outputs(arrays)).intercept
+
+
+def _lines(directory: RunDirectory, rows: Sequence[Row]) -> list[dict]:
+    """One line for every network: means over subsets of what it shows."""
+    kernels = {
+        (row["p"], row["subset"]): row
+        for row in rows
+        if (row["route"], row.get("kind")) == ("exact", "no biases")
+    }
+    found: dict[tuple[float, str], list[dict]] = {}
+    for row in rows:
+        if row["route"] != "network":
+            continue
+        nets, arrays = _routes.stored(directory, row), directory.arrays(row)
+        line = {
+            "offset": offset(arrays),
+            "loss": row["mean_train_loss"],
+            "epochs": row["mean_epochs"],
+        }
+        kernel = kernels.get((row["p"], row["subset"]))
+        if kernel is not None:
+            against = _routes.stored(directory, kernel)
+            assert isinstance(against, theory.Draws)
+            assert isinstance(nets, theory.Draws)
+            common = theory.compare(against, nets, arrays["labels"])
+            own = theory.fit_line(
+                theory.centred(mean_outputs(directory.arrays(kernel))),
+                theory.centred(mean_outputs(arrays)),
+            )
+            line |= {
+                "agreement": common.agreement,
+                "slope": own.slope,
+                "r2": own.r2,
+            }
+        found.setdefault((row["p"], row["kind"]), []).append(line)
+    return [
+        {"p": p, "kind": kind}
+        | {name: float(np.mean([e[name] for e in each])) for name in each[0]}
+        for (p, kind), each in found.items()
+    ]
+
+
+def _of(rows: Sequence[Row], route: str, p: float, kind: str) -> list[Row]:
+    return [
+        row for row in rows if (row["route"], row["p"], row["kind"]) == (route, p, kind)
+    ]
+
+
+def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
+    """Networks beside the kernel: accuracies, outputs, offset; then the kernels."""
+    inits = next((str(row["inits"]) for row in rows if "inits" in row), "1")
+    heads = ("one network", f"mean of {inits}")
+    lines = [
+        "",
+        "networks and their kernel, same corrupted images; slope and R2 of the mean "
+        "outputs less what classes share",
+        f"{'p':>5} {'':<20}{heads[0]:>16}{heads[1]:>16}{'= kernel':>10}{'slope':>8}"
+        f"{'R2':>8}{'b':>8}{'loss':>10}{'epochs':>8}",
+    ]
+    for p in sorted({row["p"] for row in rows}):
+        for line in _lines(directory, rows):
+            if line["p"] == p:
+                group = _of(rows, "network", p, line["kind"])
+                text = f"{p:>5g} {line['kind']:<20}"
+                text += "".join(
+                    _routes.text(_routes.pool(group, each)) for each in ("1", inits)
+                )
+                for name, form in (
+                    ("agreement", "10.3f"),
+                    ("slope", "8.3f"),
+                    ("r2", "8.3f"),
+                    ("offset", "8.3f"),
+                    ("loss", "10.1e"),
+                    ("epochs", "8.0f"),
+                ):
+                    text += f"{line[name]:>{form}}" if name in line else f"{'-':>8}"
+                lines.append(text)
+        for route in ("exact", "resummed", "first_order"):
+            for kind in _KERNELS:
+                group = _of(rows, route, p, kind)
+                if not group:
+                    continue
+                b = np.mean([offset(directory.arrays(row)) for row in group])
+                name = f"{route.replace('_', ' ')}, {kind}"
+                text = f"{p:>5g} {name:<26}"[:26]
+                text += "".join(
+                    _routes.text(_routes.pool(group, each)) for each in ("1", inits)
+                )
+                lines.append(f"{text}{'':>26}{b:>8.3f}")
+    return "\n".join([*lines, ""])
+
+
+def figure(directory: RunDirectory, rows: Sequence[Row]):
+    """Accuracy of networks with each cause switched off, and their kernel's."""
+    from matplotlib.figure import Figure
+
+    levels = sorted({row["p"] for row in rows})
+    inits = next((str(row["inits"]) for row in rows if "inits" in row), "1")
+    kinds = list(dict.fromkeys(r["kind"] for r in rows if r["route"] == "network"))
+    fig = Figure(figsize=(4.2 * len(levels) + 1, 3.6), layout="constrained")
+    for ax, p in zip(
+        fig.subplots(1, len(levels), squeeze=False)[0], levels, strict=True
+    ):
+        for which, colour, name in (
+            ("1", plots.PALETTE[1], "one network"),
+            (inits, plots.PALETTE[0], f"mean of {inits}"),
+        ):
+            points = [
+                (-k, *pooled)
+                for k, kind in enumerate(kinds)
+                if (pooled := _routes.pool(_of(rows, "network", p, kind), which))
+            ]
+            if points:
+                y, accuracy, error = np.array(points).T
+                ax.errorbar(
+                    accuracy, y, xerr=2 * np.nan_to_num(error), fmt="o", ms=4,
+                    color=colour, label=name,
+                )  # fmt: skip
+            for route, style in (("exact", "-"), ("resummed", "--")):
+                pooled = _routes.pool(_of(rows, route, p, "no biases"), which)
+                if pooled:
+                    ax.axvline(pooled[0], color=colour, linestyle=style, linewidth=1)
+        ax.set_yticks([-k for k in range(len(kinds))], labels=kinds)
+        ax.set_title(f"p = {p:g}")
+        ax.set_xlabel("accuracy on clean images")
+    for style, name in (("-", "exact kernel"), ("--", "law")):
+        fig.axes[-1].plot([], [], style, color="0.3", label=name)
+    fig.axes[-1].legend(fontsize="small")
+    fig.suptitle(_settings.title(rows[0]), fontsize="medium")
+    return fig
+
+
+EXPERIMENT = _runner.Experiment(
+    name="why_not_the_kernel",
+    config=WhyNotTheKernel,
+    presets=PRESETS,
+    check=check,
+    cells=cells,
+    compute=compute,
+    table=table,
+    figure=figure,
+    estimate=_routes.estimate,
+)
+
+
+if __name__ == "__main__":
+    _runner.main(EXPERIMENT)

@@ -1,0 +1,147 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Theory against trained networks, point by point
+#
+# Networks are trained on corrupted digits, several for each corruption draw, beside the
+# exact infinite-width kernel of the very same images and the law that needs neither. CPU,
+# GPU or TPU; a few minutes on two CPU cores.
+
+# %%
+# Installs where it is missing (Colab); in a checkout, `pip install .` has done it.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("theory") is None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "ntk-corrupt"], check=True
+    )
+
+# %%
+import os
+
+import jax
+
+jax.config.update("jax_enable_x64", True)  # theory in float64; networks are float32
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import theory
+from ntk_corrupt import data, ensembles, plots
+from ntk_corrupt.training import TrainConfig
+
+SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
+N_TRAIN, SIZE, WIDTH, EPOCHS = (100, None, 32, 20) if SMOKE else (500, 20, 512, 200)
+DRAWS, INITS, P = 2, 2, 0.9
+if not SMOKE:
+    DRAWS, INITS = 4, 3
+plt.rcParams.update(plots.style())
+print(jax.devices())
+
+# %%
+digits = data.load("digits", n_train=N_TRAIN, size=SIZE, seed=0)
+labels = digits.labels_test
+arch = theory.Architecture(depth=3, activation="erf")
+noise = theory.Replacement(p=P)
+key = jax.random.key(0)
+
+# %% [markdown]
+# ## Three routes
+#
+# All get the same key, hence the same corrupted images.
+
+# %%
+law = theory.resummed(arch, noise, digits)
+kernel = theory.exact(arch, noise, digits, draws=DRAWS, key=key)
+networks = ensembles.measure(
+    arch,
+    noise,
+    digits,
+    width=WIDTH,
+    draws=DRAWS,
+    inits=INITS,
+    key=key,
+    config=TrainConfig(learning_rate=1e-3, epochs=EPOCHS, stop_loss=1e-3),
+)
+print("training loss", np.asarray(networks.diagnostics["train_loss"]).mean())
+
+# %% [markdown]
+# ## Accuracy
+#
+# Of one network and of the mean over the initialisations trained. Errors are over corruption
+# draws, which kernel and networks share: the law is their average over all draws.
+
+# %%
+for inits in (1, INITS):
+    print(
+        f"accuracy, mean of {inits}: law {law.averaged(inits).accuracy(labels):.3f}, "
+        f"kernel {kernel.accuracy(labels, inits):.3f} ± {kernel.stderr(labels, inits):.3f}, "
+        f"networks {networks.accuracy(labels, inits):.3f} "
+        f"± {networks.stderr(labels, inits):.3f}"
+    )
+print(f"average over all initialisations: law {law.accuracy(labels):.3f}")
+
+# %% [markdown]
+# ## Decisions and outputs
+#
+# `theory.compare` sets any two routes side by side: here draw by draw, on the same images.
+
+# %%
+for name, other in (("kernel", kernel), ("law", law)):
+    beside = theory.compare(other, networks, labels)
+    print(
+        f"networks beside the {name}: {beside.agreement:.3f} of the decisions alike, "
+        f"slope {beside.slope:.3f}, R2 {beside.r2:.3f}"
+    )
+
+# %% [markdown]
+# Mean outputs at every test image and for every class, less what the classes share (trained
+# biases move it, and no decision sees it).
+
+# %%
+x = theory.centred(np.asarray(law.mean))
+fig, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True)
+for ax, (name, draws) in zip(
+    axes, (("kernel", kernel), ("networks", networks)), strict=True
+):
+    y = theory.centred(np.asarray(draws.outputs, float).mean(axis=(0, 1)))
+    line = theory.fit_line(x, y)
+    ax.plot(x.ravel(), y.ravel(), ".", ms=1.5, alpha=0.4)
+    ends = np.array([x.min(), x.max()])
+    ax.plot(ends, ends, color="0.4")
+    ax.set_title(f"{name}: slope {line.slope:.2f}, R2 {line.r2:.2f}", fontsize="medium")
+    ax.set_xlabel("law")
+axes[0].set_ylabel("measured mean output")
+plt.show()
+
+# %% [markdown]
+# ## Does it decide as the nearest class mean does?
+#
+# Predicted and observed share of decisions other than the class mean's, for images that the
+# law thinks safe, and for those it does not.
+
+# %%
+rule = np.asarray(theory.class_mean_scores(digits).argmax(axis=1))
+found = theory.reliability(
+    theory.flip_probability(law.averaged(1), rule),
+    theory.observed_flips(networks, rule, 1),
+)
+for k, edge in enumerate(found.edges[1:]):
+    if found.points[k]:
+        print(
+            f"up to {edge:g}: {found.points[k]:.0f} images, predicted "
+            f"{found.predicted[k]:.3f}, observed {found.observed[k]:.3f}"
+        )

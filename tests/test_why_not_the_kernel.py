@@ -1,0 +1,110 @@
+"""Causes of differences from the kernel: each variant changes its own, and one run."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import raises
+
+import theory
+from experiments import _runner, why_not_the_kernel
+from ntk_corrupt.results import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def smoke(**settings):
+    return why_not_the_kernel.EXPERIMENT.configure("smoke", **settings)
+
+
+def test_every_variant_switches_its_cause_off_and_no_other():
+    config = smoke()
+    found = why_not_the_kernel.variants(config)
+    changed = {
+        name: {
+            field.name
+            for field in dataclasses.fields(config)
+            if getattr(config, field.name) != getattr(each, field.name)
+        }
+        for name, each in found.items()
+    }
+    assert changed == {
+        "as trained": set(),
+        "gradient descent": {"optimiser", "learning_rate"},  # 20 epochs either way
+        "NTK parametrisation": {"parametrisation", "learning_rate"},
+        "no trained biases": {"biases"},
+        "trained to the end": {"stop_loss", "epochs"},
+        "2 times as wide": {"width"},
+        "all of these": {
+            "optimiser",
+            "learning_rate",
+            "parametrisation",
+            "biases",
+            "stop_loss",
+            "width",
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("why")
+    config = smoke(routes=("exact", "network"), descent_epochs=60, epochs=30)
+    rows = _runner.execute(why_not_the_kernel.EXPERIMENT, config, workdir=workdir)
+    return workdir, rows
+
+
+def test_the_offset_is_that_of_a_line_against_the_score():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(30, 4))
+    arrays = {"scores": scores, "mean": 2 * scores + 0.3}
+    assert why_not_the_kernel.offset(arrays) == pytest.approx(0.3)
+    draws = {"scores": scores, "outputs": np.tile(2 * scores + 0.3, (3, 2, 1, 1))}
+    assert why_not_the_kernel.offset(draws) == pytest.approx(0.3)
+
+
+def test_networks_stand_beside_the_kernel_without_biases(run):
+    workdir, rows = run
+    lines = why_not_the_kernel._lines(RunDirectory(workdir), rows)
+    assert len(lines) == 7
+    assert all(0 <= line["agreement"] <= 1 for line in lines)
+    kinds = [row["kind"] for row in rows if row["route"] == "exact"]
+    assert kinds == ["no biases", "trained biases"]
+    text = why_not_the_kernel.table(RunDirectory(workdir), rows)
+    assert text.count("exact, ") == 2
+    assert (workdir / "figures" / "why_not_the_kernel.png").stat().st_size
+
+
+def test_trained_biases_take_the_offset_over():
+    # class frequencies are all that biases know: .1 for ten balanced classes
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(60, 30))
+    x = (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+    labels = np.arange(60) % 10
+    problem = theory.Problem(
+        x_train=jnp.asarray(x[:50]),
+        labels_train=jnp.asarray(labels[:50]),
+        x_test=jnp.asarray(x[50:]),
+        labels_test=jnp.asarray(labels[50:]),
+        num_classes=10,
+    )
+    arch = theory.Architecture(depth=3, activation="erf", b_rates=(1.0, 1.0, 1.0))
+    law = theory.first_order(
+        arch, theory.Additive(p=0.9, noise=theory.Normal()), problem
+    )
+    np.testing.assert_allclose(np.asarray(law.mean).mean(), 0.1, atol=0.01)
+
+
+def test_bad_flags_are_refused(tmp_path):
+    for settings, text in (
+        ({"times": 0}, "`--times` must be positive, got 0"),
+        ({"descent_rate": -1.0}, "`--descent_rate` must be positive, got -1.0"),
+    ):
+        with raises(text):
+            _runner.execute(
+                why_not_the_kernel.EXPERIMENT,
+                smoke(**settings),
+                workdir=tmp_path / "never",
+            )
+        assert not (tmp_path / "never").exists()
