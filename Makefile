@@ -1,11 +1,11 @@
-# make demo | test | lint | bench. Each makes .venv first, and installs when
+# make demo | test | lint | notebooks | bench. Each makes .venv first, and installs when
 # pyproject.toml is newer than it. PYTHON chooses the interpreter of a new .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format notebooks bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.accuracy_curve --size=28 --workdir=results/demo
@@ -21,6 +21,10 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# From their py:percent sources, without outputs.
+notebooks: $(INSTALLED)
+	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.kernels

@@ -43,7 +43,7 @@ class Agreement(_routes.Routes):
     )
     grid: bool = setting(False, "all combinations, not one factor at a time")
     width: int = setting(512, "units of each hidden layer")
-    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    size: int | None = setting(14, "side in pixels to resize the images to; or none")
     inits: int = setting(2, "networks per draw; two or more to compare them")
 
 

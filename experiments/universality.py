@@ -52,7 +52,6 @@ class Universality(_routes.Routes):
     )
     datasets: tuple[str, ...] = setting(("digits",), "data sets")
     size: int | None = setting(14, "side in pixels to resize the images to; or none")
-    n_test: int | None = setting(700, "test images, balanced; none is all")
     draws: int = setting(8, "corruption draws")
 
 
@@ -69,7 +68,6 @@ PRESETS = {
     # arXiv 2606.11319: its networks and data sets
     "paper": {
         **_routes.SOURCE,
-        "n_test": None,
         "p": (0.5, 0.8, 0.9, 0.95, 0.97, 0.99),
         "datasets": ("mnist", "fashion_mnist", "kmnist"),
         "draws": 12,

@@ -32,12 +32,12 @@ class WhyNotTheKernel(_routes.Routes):
     p: tuple[float, ...] = setting((0.5, 0.9), "corruption levels in [0, 1]")
     n_train: int = setting(300, "training images, balanced over classes")
     size: int | None = setting(14, "side in pixels to resize the images to; or none")
-    width: int = setting(256, "units of each hidden layer")
+    width: int = setting(128, "units of each hidden layer")
     times: int = setting(4, "how much wider the wide networks are")
     descent_rate: float = setting(
         4.0, "step of gradient descent in NTK parametrisation; over width in the other"
     )
-    descent_epochs: int = setting(1500, "most steps of gradient descent")
+    descent_epochs: int = setting(1000, "most steps of gradient descent")
     end_loss: float = setting(1e-5, "training loss of networks trained to the end")
     draws: int = setting(3, "corruption draws per subset")
     inits: int = setting(4, "networks per draw")

@@ -150,7 +150,7 @@ print(np.round(np.asarray(pair.ntk), 3))
 # `theory.Additive(p, theory.Laplace())`, `data.load("mnist", data_dir=...)`.
 
 # %%
-mine = theory.Architecture(depth=2, activation="relu", b_var=0.1)
+mine = arch if SMOKE else theory.Architecture(depth=2, activation="relu", b_var=0.1)
 law = theory.resummed(mine, theory.Additive(p=0.95, noise=theory.Normal()), digits)
 print(
     f"accuracy {law.accuracy(labels):.3f}, one network {law.averaged(1).accuracy(labels):.3f}"

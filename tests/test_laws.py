@@ -117,7 +117,7 @@ def test_win_probabilities_of_the_classes():
     within(jax.nn.one_hot(outputs.argmax(-1), C), shares, slack=1e-3)
 
 
-@pytest.mark.parametrize("c", [10, 20])
+@pytest.mark.parametrize("c", [10, pytest.param(20, marks=pytest.mark.slow)])
 def test_win_probabilities_sum_to_one(c):
     rng = np.random.default_rng(c)
     root = rng.normal(size=(30, c, c))
