@@ -23,7 +23,7 @@ from theory.errors import InputError
 class SnrScaling(_routes.Routes):
     """Settings of the experiment."""
 
-    p: tuple[float, ...] = setting((0.97,), "corruption levels in [0, 1]")
+    p: tuple[float, ...] = setting((0.9,), "corruption levels in [0, 1]")
     n_trains: tuple[int, ...] = setting((100, 200, 400, 800, 1200), "training images")
     sizes: tuple[int, ...] = setting((14, 20, 28, 40), "sides of the images in pixels")
     trained_biases: tuple[bool, ...] = setting(
@@ -50,6 +50,7 @@ PRESETS = {
     # arXiv 2606.11319, its figure on the signal to noise ratio
     "paper": {
         **{name: value for name, value in _routes.SOURCE.items() if name != "n_train"},
+        "p": (0.97,),
         "n_trains": (1000, 2000, 3000, 4000),
         "sizes": (28, 43, 55, 64),
         "draws": 20,
