@@ -241,7 +241,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         plots.corruption_axis(ax, levels)
         ax.set_title(factor)
         ax.set_ylabel("")
-        ax.legend(fontsize="small", loc="lower left")
+        ax.legend(fontsize="small")
     axes[0].set_ylabel("share of test images decided alike")
     for style, name in (
         ("o", "network and class mean"),
@@ -249,7 +249,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         (":", "two networks"),
     ):
         axes[-1].plot([], [], style, color="0.3", label=name)
-    axes[-1].legend(fontsize="small", loc="lower left")
+    axes[-1].legend(fontsize="small", loc="upper right")
     about = {**rows[0], "activation": base["activation"], "depth": base["depth"]}
     fig.suptitle(
         f"{_settings.title(about)}, width {base['width']}, except for the factor shown",
