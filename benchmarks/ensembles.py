@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ntk_corrupt import ensembles, models, training
-from theory.corruption import Replacement, corrupt
+from theory.corrupted import corrupt
+from theory.corruption import Replacement
 from theory.problem import Architecture, Problem
 
 NOISE = Replacement(p=0.97)

@@ -22,11 +22,6 @@ def read(name: str) -> dict[str, Any]:
     return json.loads((_FOLDER / f"{name}.json").read_text())
 
 
-def matching(rows: Sequence[Row], setting: dict[str, Any]) -> list[Row]:
-    """Returns the rows of the setting; one that does not hold for a route is alike."""
-    return [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
-
-
 def verdict(entry: dict[str, Any], value: float) -> str:
     """Returns source value, own value, tolerance, and whether it is kept."""
     kept = abs(value - entry["value"]) <= entry["tolerance"]
@@ -39,7 +34,7 @@ def verdict(entry: dict[str, Any], value: float) -> str:
 def report(name: str, rows: Sequence[Row]) -> list[str]:
     """Lines that set accuracies of the rows beside the source's; none elsewhere."""
     reference = read(name)
-    same = matching(rows, reference["setting"])
+    same = _routes.matching(rows, reference["setting"])
     lines = ["", reference["source"], f"{'p':>6}  {'quantity':<44} source  own"]
     head = len(lines)
     for entry in reference["values"]:

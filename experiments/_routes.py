@@ -7,6 +7,7 @@ them: `cell` makes one of a config, `compute` computes it.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -219,6 +220,20 @@ def stored(directory: RunDirectory, row: Row) -> theory.OutputLaw | theory.Draws
     return held(directory.arrays(row))
 
 
+def stored_law(directory: RunDirectory, row: Row) -> theory.OutputLaw:
+    """The law of a cell that holds one."""
+    found = stored(directory, row)
+    assert isinstance(found, theory.OutputLaw)
+    return found
+
+
+def stored_draws(directory: RunDirectory, row: Row) -> theory.Draws:
+    """The draws of a cell that holds them."""
+    found = stored(directory, row)
+    assert isinstance(found, theory.Draws)
+    return found
+
+
 def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
     """The law, or the draws, of the arrays of a cell."""
     if "mean" in arrays:
@@ -232,6 +247,11 @@ def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
     )
     assert outputs is not None
     return theory.Draws(outputs=outputs, init_var=init_var, draw_keys=keys)
+
+
+def matching(rows: Sequence[Row], setting: Mapping[str, Any]) -> list[Row]:
+    """Returns the rows of the setting; one that does not hold for a route is alike."""
+    return [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
 
 
 def pool(

@@ -152,11 +152,9 @@ def architecture(settings: Settings) -> theory.Architecture:
         widths=(d, *[settings.width] * (settings.depth - 1)),
         activation=settings.activation,
         w_var=settings.w_var,
-        b_var=settings.b_var,
     )
-    if settings.biases:
-        return standard
-    return dataclasses.replace(standard, b_rates=(0.0,) * settings.depth)
+    b_rates = standard.b_rates if settings.biases else (0.0,) * settings.depth
+    return dataclasses.replace(arch, w_rates=standard.w_rates, b_rates=b_rates)
 
 
 def of_kernel(settings: Settings) -> tuple[str, ...]:

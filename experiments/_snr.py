@@ -94,9 +94,9 @@ def of_draws(
 ) -> Estimate:
     """Returns the estimate from draws, of means of `inits` networks.
 
-    Its error is the jackknife's over draws, 10 to 50 % too large for 8 to 20 draws of
-    ratios about one. Networks are taken as they are; to a
-    kernel the noise of the initialisations is added, by fixed random numbers.
+    Its error is the jackknife's over draws, 2 to 60 % too large for simulated ratios
+    from .3 to 10. Networks are taken as they are; to a kernel the noise of the
+    initialisations is added, by fixed random numbers.
     """
     outputs = np.asarray(found.outputs, float).mean(axis=1)
     a = weights(quantity, labels, outputs.shape[-1])

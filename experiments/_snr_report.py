@@ -31,12 +31,7 @@ def _estimates(
 
 def _rows_of(rows: Sequence[Row], route: str, biases: bool, p: float) -> list[Row]:
     """Rows of a route; those of kernels without biases stand for both."""
-    return [
-        row
-        for row in rows
-        if (row["route"], row["p"]) == (route, p)
-        and row.get("biases", biases) == biases
-    ]
+    return _routes.matching(rows, {"route": route, "p": p, "biases": biases})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +159,7 @@ def _ingredients(directory, rows: Sequence[Row], inits: int, draws: int) -> list
                 values = {
                     row["key"]: {
                         quantity: _snr.of_law(
-                            _law(directory, row),
+                            _routes.stored_law(directory, row),
                             directory.arrays(row)["labels"],
                             quantity,
                             inits=m,
@@ -180,16 +175,10 @@ def _ingredients(directory, rows: Sequence[Row], inits: int, draws: int) -> list
     return lines
 
 
-def _law(directory: RunDirectory, row: Row) -> theory.OutputLaw:
-    found = _routes.stored(directory, row)
-    assert isinstance(found, theory.OutputLaw)
-    return found
-
-
 def _beside_source(estimates, rows: Sequence[Row]) -> list[str]:
     """The source's values of ln SNR and exponents; none in another setting."""
     published = _reference.read("snr_scaling")
-    same = _reference.matching(rows, published["setting"])
+    same = _routes.matching(rows, published["setting"])
     lines = []
     for route in _routes.ROUTES:
         found = [row for row in same if row["route"] == route]

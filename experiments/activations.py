@@ -220,7 +220,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
 def _published(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
     """Levels and accuracies of the source, by activation, if the setting is its own."""
     reference = _reference.read("activations")
-    if not _reference.matching(rows, reference["setting"]):
+    if not _routes.matching(rows, reference["setting"]):
         return {}
     levels, found = {row["p"] for row in rows}, {}
     for entry in reference["values"]:

@@ -125,12 +125,7 @@ def _variants(rows: Sequence[Row]) -> list[dict[str, object]]:
 
 def _group(rows: Sequence[Row], variant, route: str, p: float) -> list[Row]:
     """Rows of a route for this network; kernels have no width."""
-    return [
-        row
-        for row in rows
-        if (row["route"], row["p"]) == (route, p)
-        and all(row.get(name, value) == value for name, value in variant.items())
-    ]
+    return _routes.matching(rows, {**variant, "route": route, "p": p})
 
 
 # Column -> route, size of the average, and the share it is of.
@@ -182,11 +177,11 @@ def _by_stability(directory, rows, variant, levels) -> list[str]:
             _group(rows, variant, route, p)[:1] for route in ("resummed", "network")
         ]
         if all(pair):
-            law, draws = (_routes.stored(directory, each[0]) for each in pair)
-            assert isinstance(law, theory.OutputLaw)
-            assert isinstance(draws, theory.Draws)
-            rule = directory.arrays(pair[0][0])["scores"].argmax(axis=1)
-            lines += _flips.lines(p, _flips.in_bins(law.averaged(1), draws, rule, 1))
+            ours, theirs = (each[0] for each in pair)
+            law = _routes.stored_law(directory, ours).averaged(1)
+            networks = _routes.stored_draws(directory, theirs)
+            rule = directory.arrays(ours)["scores"].argmax(axis=1)
+            lines += _flips.lines(p, _flips.in_bins(law, networks, rule, 1))
     if not lines:
         return []
     name = ", ".join(f"{factor} {value}" for factor, value in variant.items())

@@ -150,7 +150,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
                 )
     lines += _constants(directory, groups, inits)
     published = _reference.read("logit_scatter")
-    same = _reference.matching(rows, published["setting"])
+    same = _routes.matching(rows, published["setting"])
     if same:
         lines += ["", published["source"]]
         lines += _beside_source(directory, _by_level(same), published)

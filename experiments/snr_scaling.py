@@ -40,7 +40,8 @@ class SnrScaling(_routes.Routes):
 
 PRESETS = {
     "smoke": {
-        **{name: value for name, value in _routes.SMOKE.items() if name != "n_train"},
+        **_routes.SMOKE,
+        "n_train": 0,
         "n_trains": (50, 100),
         "sizes": (8, 10),
         "size": None,
@@ -49,7 +50,8 @@ PRESETS = {
     "cpu": {},
     # arXiv 2606.11319, its figure on the signal to noise ratio
     "paper": {
-        **{name: value for name, value in _routes.SOURCE.items() if name != "n_train"},
+        **_routes.SOURCE,
+        "n_train": 0,
         "p": (0.97,),
         "n_trains": (1000, 2000, 3000, 4000),
         "sizes": (28, 43, 55, 64),

@@ -158,7 +158,7 @@ def _lines(directory: RunDirectory, rows: Sequence[Row]) -> list[dict]:
     for row in rows:
         if row["route"] != "network":
             continue
-        nets, arrays = _routes.stored(directory, row), directory.arrays(row)
+        arrays = directory.arrays(row)
         line = {
             "offset": offset(arrays),
             "loss": row["mean_train_loss"],
@@ -166,10 +166,10 @@ def _lines(directory: RunDirectory, rows: Sequence[Row]) -> list[dict]:
         }
         kernel = kernels.get((row["p"], row["subset"]))
         if kernel is not None:
-            against = _routes.stored(directory, kernel)
-            assert isinstance(against, theory.Draws)
-            assert isinstance(nets, theory.Draws)
-            common = theory.compare(against, nets, arrays["labels"])
+            common = theory.compare(
+                *(_routes.stored_draws(directory, each) for each in (kernel, row)),
+                arrays["labels"],
+            )
             own = theory.fit_line(
                 theory.centred(mean_outputs(directory.arrays(kernel))),
                 theory.centred(mean_outputs(arrays)),
@@ -188,9 +188,7 @@ def _lines(directory: RunDirectory, rows: Sequence[Row]) -> list[dict]:
 
 
 def _of(rows: Sequence[Row], route: str, p: float, kind: str) -> list[Row]:
-    return [
-        row for row in rows if (row["route"], row["p"], row["kind"]) == (route, p, kind)
-    ]
+    return _routes.matching(rows, {"route": route, "p": p, "kind": kind})
 
 
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
@@ -204,8 +202,9 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         f"{'p':>5} {'':<20}{heads[0]:>16}{heads[1]:>16}{'= kernel':>10}{'slope':>8}"
         f"{'R2':>8}{'b':>8}{'loss':>10}{'epochs':>8}",
     ]
+    networks = _lines(directory, rows)
     for p in sorted({row["p"] for row in rows}):
-        for line in _lines(directory, rows):
+        for line in networks:
             if line["p"] == p:
                 group = _of(rows, "network", p, line["kind"])
                 text = f"{p:>5g} {line['kind']:<20}"

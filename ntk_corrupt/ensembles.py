@@ -23,14 +23,14 @@ from jaxtyping import Array
 
 from ntk_corrupt import member_blocks, models, training
 from ntk_corrupt.training import Member, TrainConfig
-from theory.corruption import (
-    Corruption,
+from theory.corrupted import (
     check_options,
     corrupt_copies,
     corrupt_test,
     draw_key,
     stream,
 )
+from theory.corruption import Corruption
 from theory.errors import InputError, NumericalError
 from theory.laws import Draws
 from theory.problem import Architecture, Problem
@@ -167,7 +167,7 @@ def measure(
         config: how to train.
         parametrisation: "standard" or "ntk"; of an `Architecture` only.
         copies: corrupted copies of every training image, independent of each other; an
-            epoch passes over all of them (`theory.corruption.corrupt_copies`).
+            epoch passes over all of them (`theory.corrupted.corrupt_copies`).
         test_corruption: corrupts the test images too, anew in every draw; None leaves
             them clean.
         first_draw: where to begin: measuring 5 draws and then 5 from `first_draw=5`

@@ -26,8 +26,8 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-        # A third of the compilation of a law. An unknown flag ends the process: only
-        # where it was tried.
+        # A quarter of the compilation of a law. A process ends at a flag that it does
+        # not know: only where it was tried.
         if jaxlib.__version__.startswith("0.10."):
             own = "--xla_cpu_use_fusion_emitters=false"
             os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {own}".strip()

@@ -11,14 +11,9 @@ import scipy.integrate
 import scipy.stats
 from problems import prototypes, raises, within
 
-from theory import corruption
-from theory.corruption import (
-    Additive,
-    BinaryReplacement,
-    ClippedAdditive,
-    Replacement,
-    corrupt,
-)
+from theory import corrupted
+from theory.corrupted import corrupt
+from theory.corruption import Additive, BinaryReplacement, ClippedAdditive, Replacement
 from theory.noises import (
     Bernoulli,
     CustomNoise,
@@ -279,9 +274,9 @@ def test_draw_keys_are_folded_from_the_key():
     x = jnp.zeros((2, 5))
     noise = Additive(p=0.5)
     np.testing.assert_array_equal(
-        corrupt(noise, key, 6, x), noise.apply(corruption.draw_key(key, 6), x)
+        corrupt(noise, key, 6, x), noise.apply(corrupted.draw_key(key, 6), x)
     )
-    assert corruption.draw_key(key, 0) != corruption.draw_key(key, 1)
+    assert corrupted.draw_key(key, 0) != corrupted.draw_key(key, 1)
 
 
 # --- copies and test images -------------------------------------------------------
@@ -292,23 +287,23 @@ def test_the_first_copy_is_the_draw(make):
     x = jnp.asarray(np.random.default_rng(1).random((4, 30)))
     noise = make(0.6)
     draw = np.asarray(corrupt(noise, KEY, 3, x))
-    assert corruption.corrupt_copies(noise, KEY, 3, x, 1).tobytes() == draw.tobytes()
+    assert corrupted.corrupt_copies(noise, KEY, 3, x, 1).tobytes() == draw.tobytes()
     three, five = (
-        np.asarray(corruption.corrupt_copies(noise, KEY, 3, x, copies))
+        np.asarray(corrupted.corrupt_copies(noise, KEY, 3, x, copies))
         for copies in (3, 5)
     )
     assert three.shape == (12, 30)
     np.testing.assert_array_equal(three[:4], draw)
     np.testing.assert_array_equal(five[:12], three)  # more copies move none
-    jitted = jax.jit(corruption.corrupt_copies, static_argnums=4)(noise, KEY, 3, x, 3)
+    jitted = jax.jit(corrupted.corrupt_copies, static_argnums=4)(noise, KEY, 3, x, 3)
     np.testing.assert_allclose(jitted, three, rtol=0, atol=3e-7)
 
 
 def test_copies_and_test_images_are_independent_and_have_the_moments():
     noise = Replacement(p=0.8, noise=SKEW)
     x = jnp.asarray(np.tile(UNIT, (SAMPLES, 1)))
-    copies = np.asarray(corruption.corrupt_copies(noise, KEY, 0, x, 3))
-    asked = np.asarray(corruption.corrupt_test(noise, KEY, 0, x))
+    copies = np.asarray(corrupted.corrupt_copies(noise, KEY, 0, x, 3))
+    asked = np.asarray(corrupted.corrupt_test(noise, KEY, 0, x))
     other = np.asarray(corrupt(noise, KEY, 1, x))
     mean, var = (
         np.asarray(getattr(noise.moments(jnp.asarray(UNIT)[None]), name))[0]
@@ -324,7 +319,7 @@ def test_copies_and_test_images_are_independent_and_have_the_moments():
 
 def test_copies_keep_clear_of_the_keys_inside_a_draw():
     # jax.random.split(key)[i] is fold_in(key, i): copy 1 must not fold in a bare 1.
-    own = corruption.draw_key(KEY, 0)
+    own = corrupted.draw_key(KEY, 0)
     taken = {jax.random.key_data(k).tobytes() for k in [own, *jax.random.split(own, 9)]}
     seen = []
 
@@ -336,8 +331,8 @@ def test_copies_keep_clear_of_the_keys_inside_a_draw():
         p=0.5, noise=CustomNoise(sampler=sampler, moments=(0.0, 0.0, 0.0, 0.0))
     )
     with jax.disable_jit():
-        corruption.corrupt_copies(noise, KEY, 0, jnp.zeros((1, 1)), 4)
-        corruption.corrupt_test(noise, KEY, 0, jnp.zeros((1, 1)))
+        corrupted.corrupt_copies(noise, KEY, 0, jnp.zeros((1, 1)), 4)
+        corrupted.corrupt_test(noise, KEY, 0, jnp.zeros((1, 1)))
     used = [np.asarray(key).tobytes() for key in seen]
     assert len(set(used)) == 5
     assert not taken & set(used[1:])
@@ -346,21 +341,21 @@ def test_copies_keep_clear_of_the_keys_inside_a_draw():
 def test_a_problem_is_corrupted_row_by_row():
     problem = prototypes((3, 2), n_test=4)
     noise, ask = Replacement(p=0.5), Additive(p=0.2)
-    seen = corruption.corrupt_problem(
+    seen = corrupted.corrupt_problem(
         noise, problem, KEY, 2, copies=3, test_corruption=ask
     )
     np.testing.assert_array_equal(
-        seen.x_train, corruption.corrupt_copies(noise, KEY, 2, problem.x_train, 3)
+        seen.x_train, corrupted.corrupt_copies(noise, KEY, 2, problem.x_train, 3)
     )
     np.testing.assert_array_equal(
         np.asarray(seen.labels_train).reshape(3, 5),
         [np.asarray(problem.labels_train)] * 3,
     )
     np.testing.assert_array_equal(
-        seen.x_test, corruption.corrupt_test(ask, KEY, 2, problem.x_test)
+        seen.x_test, corrupted.corrupt_test(ask, KEY, 2, problem.x_test)
     )
     seen.check()
-    plain = corruption.corrupt_problem(noise, problem, KEY, 2)
+    plain = corrupted.corrupt_problem(noise, problem, KEY, 2)
     np.testing.assert_array_equal(
         plain.x_train, corrupt(noise, KEY, 2, problem.x_train)
     )
@@ -387,7 +382,7 @@ def test_levels_inside_the_unit_interval(p):
 @pytest.mark.parametrize("copies", [0, -1, True])
 def test_copies_that_make_no_sense(copies):
     with raises(f"`copies` must be an integer of at least 1, got {copies}"):
-        corruption.check_options(
+        corrupted.check_options(
             Replacement(p=0.5), prototypes(), copies=copies, test_corruption=None
         )
 
@@ -405,7 +400,7 @@ def test_copies_that_make_no_sense(copies):
 )
 def test_test_corruptions_that_make_no_sense(test_corruption, text):
     with raises(text):
-        corruption.check_options(
+        corrupted.check_options(
             Replacement(p=0.5), prototypes(), copies=1, test_corruption=test_corruption
         )
 
@@ -435,9 +430,9 @@ BAD_NOISES = [
 
 @pytest.mark.parametrize(("noise", "text"), BAD_NOISES, ids=str)
 def test_parameters_that_make_no_law(noise, text):
-    for corrupted in (Replacement(p=0.5, noise=noise), Additive(p=0.5, noise=noise)):
+    for kind in (Replacement(p=0.5, noise=noise), Additive(p=0.5, noise=noise)):
         with raises(text):
-            corrupted.check()
+            kind.check()
 
 
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)

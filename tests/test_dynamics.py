@@ -13,7 +13,8 @@ from problems import erf_kernels, prototypes, raises, within
 from ntk_corrupt import ensembles
 from ntk_corrupt.training import TrainConfig
 from theory import activations, blocks, duals, exact
-from theory.corruption import ClippedAdditive, Replacement, corrupt
+from theory.corrupted import corrupt
+from theory.corruption import ClippedAdditive, Replacement
 from theory.dynamics import ridge_path, trajectory
 from theory.errors import NumericalError
 from theory.noises import Rademacher

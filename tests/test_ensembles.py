@@ -64,7 +64,7 @@ def test_result(reference):
     assert (reference.diagnostics["epochs"] == 3).all()
     assert not reference.diagnostics["reached"].any()
     for k in range(3):
-        expected = jax.random.key_data(theory.corruption.draw_key(KEY, k))
+        expected = jax.random.key_data(theory.corrupted.draw_key(KEY, k))
         np.testing.assert_array_equal(reference.draw_keys[k], expected)
 
 
@@ -102,7 +102,7 @@ def by_hand(draw, init, x, labels, x_test):
     """One network trained on `x`: keys and training as documented."""
     model = models.mlp(ARCH, 16, C)
     stream = lambda name: jax.random.fold_in(
-        jax.random.fold_in(theory.corruption.stream(KEY, name), draw), init
+        jax.random.fold_in(theory.corrupted.stream(KEY, name), draw), init
     )
     params = model.init(stream("init"), x)
     member = training.start(CONFIG, params, stream("shuffle"))
@@ -134,13 +134,13 @@ def test_copies_and_corrupted_test_images_by_hand(member_block):
     # blocks of 3 hold members of two draws
     dataset, ask = problem(), theory.Additive(p=0.3)
     draws = measure(copies=3, test_corruption=ask, member_block=member_block)
-    corrupted = theory.corruption.corrupt_copies(NOISE, KEY, 2, dataset.x_train, 3)
+    corrupted = theory.corrupted.corrupt_copies(NOISE, KEY, 2, dataset.x_train, 3)
     outputs, loss = by_hand(
         2,
         1,
         corrupted,
         jnp.tile(dataset.labels_train, 3),
-        theory.corruption.corrupt_test(ask, KEY, 2, dataset.x_test),
+        theory.corrupted.corrupt_test(ask, KEY, 2, dataset.x_test),
     )
     assert_same(outputs, draws.outputs[2, 1])
     np.testing.assert_allclose(loss, draws.diagnostics["train_loss"][2, 1], rtol=1e-4)

@@ -10,8 +10,9 @@ import pytest
 import scipy.linalg
 from problems import erf_kernels, prototypes, raises, within
 
-from theory import activations, blocks, corruption, duals, exact
-from theory.corruption import Additive, ClippedAdditive, Replacement, corrupt
+from theory import activations, blocks, corrupted, duals, exact
+from theory.corrupted import corrupt
+from theory.corruption import Additive, ClippedAdditive, Replacement
 from theory.errors import InputError, NumericalError
 from theory.noises import Rademacher
 from theory.problem import Architecture
@@ -276,7 +277,7 @@ def test_draws_are_numbered():
     np.testing.assert_array_equal(known(two.init_var), known(three.init_var)[1:])
     np.testing.assert_array_equal(two.draw_keys, known(three.draw_keys)[1:])
     for k in range(3):
-        expected = jax.random.key_data(corruption.draw_key(KEY, k))
+        expected = jax.random.key_data(corrupted.draw_key(KEY, k))
         np.testing.assert_array_equal(known(three.draw_keys)[k], expected)
     assert len({row.tobytes() for row in np.asarray(three.outputs)}) == 3
 

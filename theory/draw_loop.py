@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree, UInt
 
 from theory import blocks, kernels
-from theory.corruption import Corruption, check_options, draw_key
+from theory.corrupted import check_options, draw_key
+from theory.corruption import Corruption
 from theory.errors import InputError, NumericalError
 from theory.problem import Architecture, Problem
 

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from theory import draw_loop, eigen_draw, solve
-from theory.corruption import Corruption, corrupt_copies
+from theory.corrupted import corrupt_copies
+from theory.corruption import Corruption
 from theory.errors import InputError, NumericalError
 from theory.problem import Architecture, Problem
 from theory.training_path import TrainingPath

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from theory import blocks, draw_loop, kernels, solve
-from theory.corruption import corrupt_problem
+from theory.corrupted import corrupt_problem
 
 # Halvings of the interval of the logarithm of a stopping time: below its rounding.
 _HALVINGS = 60

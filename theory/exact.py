@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from theory import blocks, draw_loop, kernels, solve
-from theory.corruption import Corruption, corrupt_copies, corrupt_problem
+from theory.corrupted import corrupt_copies, corrupt_problem
+from theory.corruption import Corruption
 from theory.errors import InputError
 from theory.laws import Draws
 from theory.problem import Architecture, Problem
@@ -104,7 +105,7 @@ def exact(
         time: gradient-flow time (loss and unit: `theory.solve.gradient_flow`) instead
             of training to the end. Costs an eigendecomposition.
         copies: corrupted copies of every training image, independent of each other,
-            all of them trained on (`theory.corruption.corrupt_copies`). Memory and time
+            all of them trained on (`theory.corrupted.corrupt_copies`). Memory and time
             grow as those of copies n_train images.
         test_corruption: corrupts the test images too, anew in every draw; None leaves
             them clean.

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.corruption import Additive, Corruption, Replacement, check_options
+from theory.corrupted import check_options
+from theory.corruption import Additive, Corruption, Replacement
 from theory.errors import InputError
 from theory.fluctuations import FirstOrderCross, NoiseMoments
 from theory.isotropic import dressing

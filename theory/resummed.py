@@ -22,7 +22,8 @@ from theory import (
     responses,
     solve,
 )
-from theory.corruption import Corruption, check_options
+from theory.corrupted import check_options
+from theory.corruption import Corruption
 from theory.errors import InputError
 from theory.image_moments import images
 from theory.landmarks import UNEXPLAINED, Landmarks, choose, measured_on

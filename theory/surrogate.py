@@ -14,7 +14,8 @@ from jaxtyping import Array, Float
 
 from theory import blocks
 from theory._numerics import matmul
-from theory.corruption import Corruption, corrupt, draw_key
+from theory.corrupted import corrupt, draw_key
+from theory.corruption import Corruption
 from theory.equivalent import Rows
 from theory.errors import InputError
 from theory.laws import Draws
