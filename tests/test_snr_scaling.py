@@ -1,12 +1,14 @@
 """Signal to noise ratios: estimators against samples, fits against known exponents."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import raises, within
 
 import theory
-from experiments import _runner, _snr, _snr_report, snr_scaling
+from experiments import _runner, _settings, _snr, _snr_report, snr_scaling
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -31,6 +33,18 @@ def sampled(of, draws, inits, rng):
     own = rng.normal(size=(draws, inits, 5, 3))
     own = own * np.sqrt(np.asarray(of.init_var))[:, None]
     return np.asarray(of.mean) + common[:, None] + own
+
+
+def test_the_quantities_are_what_they_are_called():
+    outputs = np.random.default_rng(0).normal(size=(5, 3))
+    found = {
+        quantity: (_snr.weights(quantity, LABELS, 3) * outputs).sum(axis=1)
+        for quantity in _snr.QUANTITIES
+    }
+    for row, label in enumerate(LABELS):
+        own, others = outputs[row, label], np.delete(outputs[row], label)
+        assert found["true class"][row] == own
+        np.testing.assert_allclose(found["margin"][row], own - others.mean())
 
 
 @pytest.mark.parametrize("quantity", _snr.QUANTITIES)
@@ -142,3 +156,11 @@ def test_bad_flags_are_refused(tmp_path):
         with raises(text):
             _runner.execute(snr_scaling.EXPERIMENT, config, workdir=tmp_path / "never")
         assert not (tmp_path / "never").exists()
+
+
+def test_there_are_images_enough_for_its_sizes():
+    config = snr_scaling.EXPERIMENT.configure("cpu")
+    most = dataclasses.replace(config, n_train=max(config.n_trains), size=14)
+    found = _settings.problem(most, 0)
+    assert found.x_train.shape == (1150, 14 * 14)
+    assert np.bincount(np.asarray(found.labels_train)).tolist() == [115] * 10
