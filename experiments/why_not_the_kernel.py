@@ -37,9 +37,9 @@ class WhyNotTheKernel(_routes.Routes):
     descent_rate: float = setting(
         4.0, "step of gradient descent in NTK parametrisation; over width in the other"
     )
-    descent_epochs: int = setting(1000, "most steps of gradient descent")
+    descent_epochs: int = setting(1000, "most steps of gradient descent, heavy ball")
     end_loss: float = setting(1e-5, "training loss of networks trained to the end")
-    draws: int = setting(3, "corruption draws per subset")
+    draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(4, "networks per draw")
 
 
@@ -67,7 +67,9 @@ PRESETS = {
 def variants(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
     """Returns networks by what is switched off."""
     descent = {
-        "optimiser": "gd",
+        # all images at once; the end is that of gradient flow, a tenth of the steps
+        "optimiser": "momentum",
+        "batch_size": config.n_train,
         "learning_rate": config.descent_rate / config.width,
         "epochs": config.descent_epochs,
     }
@@ -78,13 +80,17 @@ def variants(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
     }
     end = {"stop_loss": config.end_loss, "epochs": 5 * config.epochs}
     wide = {"width": config.times * config.width}
+    # Adam moves every weight by its rate: one step moves outputs by rate times width
+    slow = {"learning_rate": config.learning_rate / config.times}
     changes = {
         "as trained": {},
         "gradient descent": descent,
         "NTK parametrisation": ntk,
         "no trained biases": {"biases": False},
         "trained to the end": end,
+        "smaller steps": slow,
         f"{config.times} times as wide": wide,
+        "as wide, smaller steps": {**wide, **slow},
         "all of these": {
             **ntk,
             **descent,
@@ -187,6 +193,17 @@ def _lines(directory: RunDirectory, rows: Sequence[Row]) -> list[dict]:
     ]
 
 
+def _excess(group: Sequence[Row], kernels: Sequence[Row]) -> tuple | None:
+    """Accuracy of one network less its kernel's on the same corrupted images."""
+    of = {row["subset"]: np.asarray(row["accuracies"]["1"]) for row in kernels}
+    pairs = [row for row in group if row["subset"] in of]
+    differences = [
+        {"accuracies": {"1": np.asarray(row["accuracies"]["1"]) - of[row["subset"]]}}
+        for row in pairs
+    ]
+    return _routes.pool(differences, "1")
+
+
 def _of(rows: Sequence[Row], route: str, p: float, kind: str) -> list[Row]:
     return _routes.matching(rows, {"route": route, "p": p, "kind": kind})
 
@@ -199,17 +216,21 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         "",
         "networks and their kernel, same corrupted images; slope and R2 of the mean "
         "outputs less what classes share",
-        f"{'p':>5} {'':<20}{heads[0]:>16}{heads[1]:>16}{'= kernel':>10}{'slope':>8}"
-        f"{'R2':>8}{'b':>8}{'loss':>10}{'epochs':>8}",
+        f"{'p':>5} {'':<24}{heads[0]:>16}{'- kernel':>16}{heads[1]:>16}{'= kernel':>10}"
+        f"{'slope':>8}{'R2':>8}{'b':>8}{'loss':>10}{'epochs':>8}",
     ]
     networks = _lines(directory, rows)
     for p in sorted({row["p"] for row in rows}):
         for line in networks:
             if line["p"] == p:
                 group = _of(rows, "network", p, line["kind"])
-                text = f"{p:>5g} {line['kind']:<20}"
-                text += "".join(
-                    _routes.text(_routes.pool(group, each)) for each in ("1", inits)
+                text = f"{p:>5g} {line['kind']:<24}" + "".join(
+                    _routes.text(pooled)
+                    for pooled in (
+                        _routes.pool(group, "1"),
+                        _excess(group, _of(rows, "exact", p, "no biases")),
+                        _routes.pool(group, inits),
+                    )
                 )
                 for name, form in (
                     ("agreement", "10.3f"),
@@ -228,9 +249,13 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
                     continue
                 b = np.mean([offset(directory.arrays(row)) for row in group])
                 name = f"{route.replace('_', ' ')}, {kind}"
-                text = f"{p:>5g} {name:<26}"[:26]
-                text += "".join(
-                    _routes.text(_routes.pool(group, each)) for each in ("1", inits)
+                text = f"{p:>5g} {name:<24}" + "".join(
+                    _routes.text(pooled)
+                    for pooled in (
+                        _routes.pool(group, "1"),
+                        None,
+                        _routes.pool(group, inits),
+                    )
                 )
                 lines.append(f"{text}{'':>26}{b:>8.3f}")
     return "\n".join([*lines, ""])
@@ -243,7 +268,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     levels = sorted({row["p"] for row in rows})
     inits = next((str(row["inits"]) for row in rows if "inits" in row), "1")
     kinds = list(dict.fromkeys(r["kind"] for r in rows if r["route"] == "network"))
-    fig = Figure(figsize=(4.2 * len(levels) + 1, 3.6), layout="constrained")
+    fig = Figure(figsize=(4.2 * len(levels) + 1, 4.4), layout="constrained")
     for ax, p in zip(
         fig.subplots(1, len(levels), squeeze=False)[0], levels, strict=True
     ):
@@ -271,7 +296,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         ax.set_xlabel("accuracy on clean images")
     for style, name in (("-", "exact kernel"), ("--", "law")):
         fig.axes[-1].plot([], [], style, color="0.3", label=name)
-    fig.axes[-1].legend(fontsize="small")
+    handles, names = fig.axes[-1].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small")
     fig.suptitle(_settings.title(rows[0]), fontsize="medium")
     return fig
 

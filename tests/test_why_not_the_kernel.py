@@ -31,13 +31,17 @@ def test_every_variant_switches_its_cause_off_and_no_other():
     }
     assert changed == {
         "as trained": set(),
-        "gradient descent": {"optimiser", "learning_rate"},  # 20 epochs either way
+        # 20 epochs either way
+        "gradient descent": {"optimiser", "learning_rate", "batch_size"},
         "NTK parametrisation": {"parametrisation", "learning_rate"},
         "no trained biases": {"biases"},
         "trained to the end": {"stop_loss", "epochs"},
+        "smaller steps": {"learning_rate"},
         "2 times as wide": {"width"},
+        "as wide, smaller steps": {"width", "learning_rate"},
         "all of these": {
             "optimiser",
+            "batch_size",
             "learning_rate",
             "parametrisation",
             "biases",
@@ -67,13 +71,23 @@ def test_the_offset_is_that_of_a_line_against_the_score():
 def test_networks_stand_beside_the_kernel_without_biases(run):
     workdir, rows = run
     lines = why_not_the_kernel._lines(RunDirectory(workdir), rows)
-    assert len(lines) == 7
+    assert len(lines) == 9
     assert all(0 <= line["agreement"] <= 1 for line in lines)
     kinds = [row["kind"] for row in rows if row["route"] == "exact"]
     assert kinds == ["no biases", "trained biases"]
     text = why_not_the_kernel.table(RunDirectory(workdir), rows)
     assert text.count("exact, ") == 2
     assert (workdir / "figures" / "why_not_the_kernel.png").stat().st_size
+
+
+def test_differences_are_of_the_same_images():
+    def row(subset, *accuracies):
+        return {"subset": subset, "accuracies": {"1": list(accuracies)}}
+
+    networks, kernels = [row(0, 0.5, 0.7)], [row(1, 0.0, 0.0), row(0, 0.4, 0.5)]
+    found = why_not_the_kernel._excess(networks, kernels)
+    assert found == pytest.approx((0.15, 0.05))
+    assert why_not_the_kernel._excess(networks, kernels[:1]) is None
 
 
 def test_trained_biases_take_the_offset_over():
