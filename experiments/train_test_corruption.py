@@ -137,20 +137,18 @@ def compute(
 
 def _law(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
     """Of one network, with the noise of the test images averaged over."""
-    arch, labels = _settings.architecture(config), problem.labels_test
-    copies = config.epochs if config.noise_regime == "fresh" else 1
+    # without noise the copies of an image are one
+    noisy = config.noise_regime == "fresh" and float(noise.p) > 0
+    clean = theory.resummed(
+        _settings.architecture(config),
+        noise,
+        problem,
+        copies=config.epochs if noisy else 1,
+    ).averaged(1)
     accuracies, doubts = [], set()
     for test in itertools.chain(*tests):
-        # without noise the copies of an image are one
-        noisy = float(noise.p) > 0
-        law = theory.resummed(
-            arch,
-            noise,
-            problem,
-            copies=copies if noisy else 1,
-            test_corruption=test if float(test.p) > 0 else None,
-        )
-        accuracies.append(law.averaged(1).accuracy(labels))
+        law = theory.resummed_at(clean, problem.x_test, test)
+        accuracies.append(law.accuracy(problem.labels_test))
         doubts |= {law.diagnostics["doubts"]} - {""}
     shape = (len(tests), len(tests[0]), 1)
     return np.array(accuracies).reshape(shape), {"doubts": "; ".join(sorted(doubts))}

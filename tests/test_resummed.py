@@ -18,6 +18,7 @@ from theory import (
     Uniform,
     activations,
     duals,
+    equivalent,
     exact,
     resummed,
     surrogate,
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(1)
 ERF = Architecture(depth=3, activation="erf")
+ZERO, TWO = np.array([0]), np.array([2])
 
 
 def centred(outputs):
@@ -215,6 +217,49 @@ def test_corrupted_test_images(small, p):
     )
 
 
+def test_other_test_points_need_no_new_solution(small, monkeypatch):
+    noise, on_test = Replacement(p=0.8), Replacement(p=0.3)
+    other = dataclasses.replace(small, x_test=small.x_test[::-1][:7] + 0.1)
+    other = dataclasses.replace(other, labels_test=small.labels_test[::-1][:7])
+    clean = resummed(ERF, noise, small)
+    noisy = resummed(ERF, noise, other, test_corruption=on_test)
+    monkeypatch.setattr(equivalent, "solve", None)
+    for start in (clean, noisy.averaged(3)):
+        for x, test, expected in (
+            (small.x_test, None, clean),
+            (small.x_test, Replacement(p=0.0), clean),
+            (other.x_test, on_test, noisy),
+        ):
+            found = theory.resummed_at(start, x, test)
+            if start is not clean:
+                expected = expected.averaged(3)
+            np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-9)
+            np.testing.assert_allclose(found.cov, expected.cov, rtol=1e-9)
+            np.testing.assert_allclose(found.init_var, expected.init_var, rtol=1e-9)
+            assert found.inits == expected.inits
+            assert found.diagnostics == expected.diagnostics
+            np.testing.assert_allclose(
+                found.cross_cov(ZERO, TWO), expected.cross_cov(ZERO, TWO), rtol=1e-9
+            )
+    # a doubt about test points is theirs alone
+    doubt = "`init_var` is negative at some test points"
+    other = {"valid": False, "doubts": f"too few pixels; {doubt}"}
+    doubted = dataclasses.replace(clean, diagnostics=clean.diagnostics | other)
+    found = theory.resummed_at(doubted, small.x_test)
+    assert found.diagnostics["doubts"] == "too few pixels"
+    assert not found.diagnostics["valid"]
+
+
+def test_other_test_points_are_checked(small):
+    law = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
+    with raises("`x_test` must have as many pixels as the training images"):
+        theory.resummed_at(law, small.x_test[:, :-1])
+    with raises("`test_corruption`: `p` must be a corruption level in [0, 1], got 2"):
+        theory.resummed_at(law, small.x_test, Replacement(p=2.0))
+    with raises("`law` must be one that theory.resummed returned"):
+        theory.resummed_at(dataclasses.replace(law, cross=None), small.x_test)
+
+
 def test_ridge(small):
     noise = Replacement(p=0.8)
     law = resummed(ERF, noise, small, ridge=0.7)
@@ -245,6 +290,8 @@ def test_training_time(small, copies):
     )
     with raises("`averaged` needs `init_var`"):
         law.averaged(1)
+    with raises("`time` and `test_corruption` exclude each other"):
+        theory.resummed_at(law, small.x_test, noise)
     with raises("surrogate needs a law"):
         surrogate(law, noise, small, draws=1, key=KEY)
 

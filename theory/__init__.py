@@ -46,6 +46,7 @@ from theory.noises import Uniform as Uniform
 from theory.problem import Architecture as Architecture
 from theory.problem import Problem as Problem
 from theory.resummed import resummed as resummed
+from theory.resummed import resummed_at as resummed_at
 from theory.sign import GainSign as GainSign
 from theory.sign import gain_sign as gain_sign
 from theory.stability import Reliability as Reliability

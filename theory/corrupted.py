@@ -133,10 +133,17 @@ def check_options(
     noise.check_images(problem.x_train)
     if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
         raise InputError(f"`copies` must be an integer of at least 1, got {copies!r}.")
+    check_test_corruption(test_corruption, problem.x_test)
+
+
+def check_test_corruption(
+    test_corruption: Corruption | None, x_test: Float[Array, "n d"]
+) -> None:
+    """Raises `InputError` on a corruption that does not suit the images. Host only."""
     if test_corruption is None:
         return
     try:
         test_corruption.check()
-        test_corruption.check_images(problem.x_test)
+        test_corruption.check_images(x_test)
     except InputError as error:
         raise InputError(f"`test_corruption`: {error}") from None

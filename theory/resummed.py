@@ -6,7 +6,9 @@ regression with its noisy features by a deterministic equivalent. No constant is
 and no kernel is drawn. theory/README.md, sections 7-9.
 """
 
+import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -22,7 +24,7 @@ from theory import (
     responses,
     solve,
 )
-from theory.corrupted import check_options
+from theory.corrupted import check_options, check_test_corruption
 from theory.corruption import Corruption
 from theory.errors import InputError
 from theory.image_moments import images
@@ -40,6 +42,8 @@ _STEP = 1 / 5
 # or more; some of these predictions are wrong.
 _MARGIN = 0.95
 _RESIDUAL, _RATIO, _NORM_SPREAD = 1e6, 0.1, 0.15  # residual in roundings
+
+_NEGATIVE = "`init_var` is negative at some test points"
 
 
 @jax.jit
@@ -68,10 +72,9 @@ def _side(
     y: Float[Array, "n c"],
     ridge: Float[Array, ""],
     copies: Float[Array, ""],
-    own_noise: kernel_rows.OwnNoise | None,
 ) -> Side:
     """Solves the regression for the kernel ntk + s nngp."""
-    rotation = moments = norm = None
+    rotation = None
     measured = reduced.measured
     if reduced.level == "noiseless":
         rows, scales, rotation = _noiseless(arch, measured, y, s, ridge)
@@ -82,22 +85,25 @@ def _side(
         rows, scales = linearise.rows(
             arch, measured, y, reduced.basis, s=s, ridge=ridge, copies=copies
         )
-    solution = equivalent.solve(rows)
-    if own_noise is not None:
-        extra = solution.lam.shape[0] - own_noise.kk.shape[0]
-        found = [
-            _random_rows(solution, jnp.pad(part, ((0, extra),) * 2))
-            for part in own_noise
-        ]
-        moments, norm = (jnp.stack(part) for part in zip(*found, strict=True))
     return Side(
         s=s,
-        solution=solution,
+        solution=equivalent.solve(rows),
         scales=scales,
         rotation=rotation,
-        moments=moments,
-        norm=norm,
+        moments=None,
+        norm=None,
     )
+
+
+def _facing(own_noise: kernel_rows.OwnNoise, side: Side) -> Side:
+    """The side for test images with noise of their own."""
+    extra = side.solution.lam.shape[0] - own_noise.kk.shape[0]
+    found = [
+        _random_rows(side.solution, jnp.pad(part, ((0, extra),) * 2))
+        for part in own_noise
+    ]
+    moments, norm = (jnp.stack(part) for part in zip(*found, strict=True))
+    return dataclasses.replace(side, moments=moments, norm=norm)
 
 
 def resummed(
@@ -180,17 +186,6 @@ def resummed(
         ridge_value, copies = jnp.asarray(ridge / copies, dtype), 1
         measured = measured_on(arch, noise, problem.x_train, n)
         reduced = Landmarks("noiseless", measured, None, 0.0)
-    own_noise = strength = None
-    x_test = problem.x_test
-    if test_corruption is not None:
-        test = _images(x_test, arch, test_corruption)
-        if test.var.any():
-            own_noise = kernel_rows.own_noise(
-                arch, reduced.measured, test, features=d + 2
-            )
-            strength = test.var.mean()
-        else:
-            x_test, test_corruption = test.mean, None
     measured, copies_value = reduced.measured, jnp.asarray(copies, dtype)
     side = functools.partial(
         _side,
@@ -199,7 +194,6 @@ def resummed(
         y=problem.y,
         ridge=ridge_value,
         copies=copies_value,
-        own_noise=own_noise,
     )
     ratio = measured.diag.ntk.mean() / measured.diag.nngp.mean()
     step = jnp.finfo(dtype).eps ** _STEP * ratio
@@ -213,6 +207,65 @@ def resummed(
         sides=(side(-step), side(step)) if with_init_var and time is None else (),
         flow=trained,
         copies=copies_value,
+        test_corruption=None,
+        test_strength=None,
+    )
+    diagnostics = _diagnostics(solved, reduced)
+    return _at(solved, diagnostics, problem.x_test, test_corruption)
+
+
+def resummed_at(
+    law: OutputLaw,
+    x_test: Float[Array, "n d"],
+    test_corruption: Corruption | None = None,
+) -> OutputLaw:
+    """Returns a law of `resummed` at other test points: nothing is solved again.
+
+    Args:
+        law: the law, averaged over networks or not; so is what is returned.
+        x_test: inputs to predict at, in pixels as those of the training images.
+        test_corruption: corruption of these; None leaves them clean.
+
+    Raises:
+        InputError: a law of another route; test points or a corruption that do not suit
+            its training images.
+    """
+    if not isinstance(law.cross, ResummedCross):
+        raise InputError("`law` must be one that theory.resummed returned.")
+    solved, d = law.cross.solved, law.cross.x_test.shape[1]
+    if x_test.shape[1] != d:
+        raise InputError(
+            f"`x_test` must have as many pixels as the training images, {d}, got "
+            f"{x_test.shape[1]}."
+        )
+    check_test_corruption(test_corruption, x_test)
+    _check_tests(solved.flow is not None, test_corruption)
+    found = _at(solved, law.diagnostics, x_test, test_corruption)
+    return found if math.isinf(law.inits) else found.averaged(int(law.inits))
+
+
+def _at(
+    solved: Solved,
+    diagnostics: dict[str, Any],
+    x_test: Float[Array, "n d"],
+    test_corruption: Corruption | None,
+) -> OutputLaw:
+    """The law at test points; of `solved`, nothing that belongs to others is used."""
+    own_noise = strength = None
+    if test_corruption is not None:
+        test = _images(x_test, solved.arch, test_corruption)
+        if test.var.any():
+            own_noise = kernel_rows.own_noise(
+                solved.arch, solved.measured, test, features=x_test.shape[1] + 2
+            )
+            strength = test.var.mean()
+        else:
+            x_test, test_corruption = test.mean, None
+    facing = _alone if own_noise is None else functools.partial(_facing, own_noise)
+    solved = dataclasses.replace(
+        solved,
+        centre=facing(solved.centre),
+        sides=tuple(facing(side) for side in solved.sides),
         test_corruption=test_corruption,
         test_strength=strength,
     )
@@ -222,8 +275,13 @@ def resummed(
         cov=cov,
         init_var=init_var,
         cross=ResummedCross(solved=solved, x_test=x_test),
-        diagnostics=_diagnostics(solved, reduced, bool((init_var < 0).any())),
+        diagnostics=_judged(diagnostics, init_var),
     )
+
+
+def _alone(side: Side) -> Side:
+    """The side for clean test images."""
+    return dataclasses.replace(side, moments=None, norm=None)
 
 
 def _check_time(
@@ -235,14 +293,19 @@ def _check_time(
         raise InputError(f"`time` must be positive and finite, got {time}.")
     if ridge:
         raise InputError("`ridge` and `time` exclude each other: pass one of them.")
-    if test_corruption is not None:
+    _check_tests(True, test_corruption)
+
+
+def _check_tests(for_a_time: bool, test_corruption: Corruption | None) -> None:
+    if for_a_time and test_corruption is not None:
         raise InputError(
             "`time` and `test_corruption` exclude each other on this route: use "
             "theory.exact for both."
         )
 
 
-def _diagnostics(solved: Solved, reduced: Landmarks, negative: bool) -> dict[str, Any]:
+def _diagnostics(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
+    """What there is to say of the training images."""
     solution = solved.centre.solution
     found: dict[str, Any] = {
         "level": reduced.level,
@@ -288,8 +351,16 @@ def _diagnostics(solved: Solved, reduced: Landmarks, negative: bool) -> dict[str
             ),
             (found["norm_spread"] > _NORM_SPREAD, "too few pixels"),
             (not found["regular"], "slopes of both signs"),
-            (negative, "`init_var` is negative at some test points"),
         )
         if bad and reduced.level != "noiseless"
     ]
     return found | {"valid": not doubts, "doubts": "; ".join(doubts)}
+
+
+def _judged(diagnostics: dict[str, Any], init_var: Float[Array, " n"]) -> dict:
+    """The diagnostics with what the test points add to them."""
+    doubts = diagnostics["doubts"].split("; ") if diagnostics["doubts"] else []
+    doubts = [text for text in doubts if text != _NEGATIVE]
+    if diagnostics["level"] != "noiseless" and (init_var < 0).any():
+        doubts.append(_NEGATIVE)
+    return diagnostics | {"valid": not doubts, "doubts": "; ".join(doubts)}
