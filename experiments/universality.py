@@ -217,8 +217,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     axes[0].set_yticks(
         list(place.values()), labels=[_name(v, base)[:36] for v in variants]
     )
-    if axes[1].get_legend_handles_labels()[0]:
-        axes[1].legend(fontsize="small")
+    handles, names = axes[1].get_legend_handles_labels()
+    fig.legend(handles, names, loc="outside lower center", ncols=4, fontsize="small")
     fig.suptitle(_settings.title(rows[0]), fontsize="medium")
     return fig
 
