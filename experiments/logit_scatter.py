@@ -199,6 +199,10 @@ def _beside_source(directory, groups, published) -> list[str]:
             # networks have the averages they were trained for
             inits = row.get("inits", published["inits"])
             own = constants(directory, row, inits)._asdict()
+            if "outputs" not in directory.arrays(row):
+                # the source's means are over draws, whose noise a law does not have
+                noise = own["c"] / published["draws"] ** 0.5
+                own["rmse"] = float(np.hypot(own["rmse"], noise))
             lines += [
                 f"{row['p']:>6g}  {route:<12} {entry['quantity']:<5} "
                 + _reference.verdict(entry, own[entry["quantity"]])

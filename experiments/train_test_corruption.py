@@ -149,7 +149,7 @@ def _law(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
     for test in itertools.chain(*tests):
         law = theory.resummed_at(clean, problem.x_test, test)
         accuracies.append(law.accuracy(problem.labels_test))
-        doubts |= {law.diagnostics["doubts"]} - {""}
+        doubts |= set(law.diagnostics["doubts"].split("; ")) - {""}
     shape = (len(tests), len(tests[0]), 1)
     return np.array(accuracies).reshape(shape), {"doubts": "; ".join(sorted(doubts))}
 
@@ -273,8 +273,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             )  # fmt: skip
         line[-1].set_xlabel("p of training images")
         line[-1].set_title("area under the accuracy", fontsize="small")
-        line[-1].legend(fontsize="x-small")
     fig.colorbar(image, ax=axes[:, :-1], label="accuracy", shrink=0.8)
+    handles, labels = axes[-1, -1].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     about = {**rows[0], "corruption": "two kinds", "noise": "unit noise"}
     fig.suptitle(_settings.title(about), fontsize="medium")
     return fig

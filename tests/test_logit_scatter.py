@@ -65,6 +65,20 @@ def test_the_class_mean_law_is_a_line_in_the_score(run):
     np.testing.assert_allclose(c, var**0.5, rtol=1e-5)
 
 
+def test_a_law_is_given_the_noise_of_the_source(run):
+    _, workdir, rows = run
+    directory = RunDirectory(workdir)
+    first = next(row for row in rows if row["route"] == "first_order")
+    _, _, c, rmse = constants(directory, first, None)
+    entry = {"quantity": "rmse", "value": 1.0, "tolerance": 0.1}
+    published = {"inits": None, "draws": 4, "values": [entry]}
+    (line,) = logit_scatter._beside_source(
+        directory, {(0.9, 0): {"first_order": first}}, published
+    )
+    assert f" {np.hypot(rmse, c / 2):.3f} " in line
+    assert c > 0.2 * rmse
+
+
 def test_stored_draws_are_those_computed(run):
     config, workdir, rows = run
     row = next(row for row in rows if row["route"] == "exact")
