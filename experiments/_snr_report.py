@@ -71,7 +71,7 @@ def _series(estimates, rows: Sequence[Row], quantity: str) -> _Series:
 
 
 _HEAD = "".join(f"{name:>28}" for name in ("all", "N < d", "N > d"))
-_NAMES = "".join(f"{'N':>14}{'d':>14}" for _ in range(3))
+_NAMES = "".join(f"{'N':>14}{'d':>14}" for _ in range(3)) + f"{'N d':>16}{'R2':>7}"
 
 
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
@@ -117,7 +117,7 @@ def _cells(estimates, by_route, quantity: str) -> list[str]:
         + "".join(f"{route:>17}" for route in found)
         + f"{'law - network':>17}"
     ]
-    within = total = 0
+    errors: dict[str, list[float]] = {"exact": [], "network": []}
     for at in sorted({at for each in found.values() for at in each}):
         text = f"{at[0]:>6} {at[1]:>6}"
         for each in found.values():
@@ -128,15 +128,22 @@ def _cells(estimates, by_route, quantity: str) -> list[str]:
             text += f"{value:>9.3f}" + (
                 f" ±{stderr:<6.3f}" if np.isfinite(stderr) else " " * 8
             )
-        law, networks = (found.get(r, {}).get(at) for r in ("resummed", "network"))
-        if law and networks:
-            gap = law.value - networks.value
-            text += f"{gap:>+9.3f} ({gap / networks.stderr:+.1f})"
-            within += abs(gap) <= 2 * networks.stderr
-            total += 1
+        law = found.get("resummed", {}).get(at)
+        for route, gaps in errors.items():
+            measured = found.get(route, {}).get(at)
+            if law and measured:
+                gap = law.value - measured.value
+                gaps.append(gap / measured.stderr)
+                if route == "network":
+                    text += f"{gap:>+9.3f} ({gaps[-1]:+.1f})"
         lines.append(text)
-    if total:
-        lines.append(f"law within two errors of the networks: {within} of {total}")
+    for route, gaps in errors.items():
+        if gaps:
+            within = sum(abs(gap) <= 2 for gap in gaps)
+            name = {"exact": "kernel", "network": "networks"}[route]
+            lines.append(
+                f"law within two errors of the {name}: {within} of {len(gaps)}"
+            )
     return lines
 
 
@@ -242,9 +249,16 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     for ax in axes[-1]:
         ax.set_xlabel("N d")
     axes[0, 0].legend(fontsize="small")
-    for style, name in (("o", "networks"), ("-", "law"), (":", "exact kernel")):
-        axes[0, 1].plot([], [], style, color="0.3", label=name)
-    axes[0, 1].legend(fontsize="small")
+    shown = [
+        axes[0, 1].plot([], [], style, color="0.3", ms=4, label=name)[0]
+        for style, name in (
+            ("o", "networks"),
+            ("-", "law"),
+            (":", "exact kernel"),
+            ("--", "first order"),
+        )
+    ]
+    axes[0, 1].legend(handles=shown, fontsize="small")
     about = {**rows[0], "n_train": "N", "size": None}
     fig.suptitle(f"{_settings.title(about)}, p = {rows[0]['p']:g}", fontsize="medium")
     return fig

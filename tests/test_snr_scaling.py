@@ -144,6 +144,27 @@ def test_every_training_set_is_run_with_and_without_biases(run):
     assert (workdir / "figures" / "snr_scaling.png").stat().st_size
 
 
+def test_cells_of_the_law_are_counted_by_their_errors():
+    def of(route, *values):
+        rows = [{"key": f"{route}{n}", "n_train": n, "pixels": 9} for n in (1, 2, 3)]
+        known = {
+            row["key"]: {"margin": _snr.Estimate(*value)}
+            for row, value in zip(rows, values, strict=True)
+        }
+        return rows, known
+
+    law, a = of("resummed", (1.0, np.nan), (2.0, np.nan), (3.0, np.nan))
+    kernel, b = of("exact", (1.1, 0.06), (2.1, 0.04), (3.0, 0.1))
+    networks, c = of("network", (1.3, 0.1), (2.1, 0.04), (3.0, 0.1))
+    by_route = {"resummed": law, "exact": kernel, "network": networks}
+    lines = _snr_report._cells(a | b | c, by_route, "margin")
+    assert lines[-2:] == [
+        "law within two errors of the kernel: 2 of 3",
+        "law within two errors of the networks: 1 of 3",
+    ]
+    assert "-0.300 (-3.0)" in lines[1]
+
+
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
         ({"n_train": 100}, "`--n_train` must be left out here"),
