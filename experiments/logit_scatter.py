@@ -35,7 +35,7 @@ class LogitScatter(_routes.Routes):
     p: tuple[float, ...] = setting((0.97,), "corruption levels in [0, 1]")
     size: int | None = setting(28, "side in pixels to resize the images to; or none")
     draws: int = setting(20, "corruption draws per subset")
-    # outputs, unlike decisions, hang on trained biases
+    # the offset of the outputs hangs on trained biases
     rates: str = setting("standard", "training rates of the kernels: standard or ntk")
 
 

@@ -8,7 +8,7 @@ import pytest
 from problems import raises
 
 import theory
-from experiments import _runner, why_not_the_kernel
+from experiments import _runner, _why_report, why_not_the_kernel
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -63,19 +63,19 @@ def test_the_offset_is_that_of_a_line_against_the_score():
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(30, 4))
     arrays = {"scores": scores, "mean": 2 * scores + 0.3}
-    assert why_not_the_kernel.offset(arrays) == pytest.approx(0.3)
+    assert _why_report.offset(arrays) == pytest.approx(0.3)
     draws = {"scores": scores, "outputs": np.tile(2 * scores + 0.3, (3, 2, 1, 1))}
-    assert why_not_the_kernel.offset(draws) == pytest.approx(0.3)
+    assert _why_report.offset(draws) == pytest.approx(0.3)
 
 
 def test_networks_stand_beside_the_kernel_without_biases(run):
     workdir, rows = run
-    lines = why_not_the_kernel._lines(RunDirectory(workdir), rows)
+    lines = _why_report._lines(RunDirectory(workdir), rows)
     assert len(lines) == 9
     assert all(0 <= line["agreement"] <= 1 for line in lines)
     kinds = [row["kind"] for row in rows if row["route"] == "exact"]
     assert kinds == ["no biases", "trained biases"]
-    text = why_not_the_kernel.table(RunDirectory(workdir), rows)
+    text = _why_report.table(RunDirectory(workdir), rows)
     assert text.count("exact, ") == 2
     assert (workdir / "figures" / "why_not_the_kernel.png").stat().st_size
 
@@ -85,9 +85,9 @@ def test_differences_are_of_the_same_images():
         return {"subset": subset, "accuracies": {"1": list(accuracies)}}
 
     networks, kernels = [row(0, 0.5, 0.7)], [row(1, 0.0, 0.0), row(0, 0.4, 0.5)]
-    found = why_not_the_kernel._excess(networks, kernels)
+    found = _why_report._excess(networks, kernels)
     assert found == pytest.approx((0.15, 0.05))
-    assert why_not_the_kernel._excess(networks, kernels[:1]) is None
+    assert _why_report._excess(networks, kernels[:1]) is None
 
 
 def test_trained_biases_take_the_offset_over():

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory import (
+    doubts,
     equivalent,
     flow,
     kernel_rows,
@@ -28,7 +29,7 @@ from theory.corrupted import check_options, check_test_corruption
 from theory.corruption import Corruption
 from theory.errors import InputError
 from theory.image_moments import images
-from theory.landmarks import UNEXPLAINED, Landmarks, choose, measured_on
+from theory.landmarks import Landmarks, choose, measured_on
 from theory.measured import combined
 from theory.output_law import OutputLaw
 from theory.predictions import ResummedCross, Side, Solved, predict
@@ -37,13 +38,6 @@ from theory.problem import Architecture, Problem
 # Step of the derivative in s, in units of ntk/nngp, as a power of the rounding error:
 # 7e-4 in float64, with an error of its square.
 _STEP = 1 / 5
-# Beyond these the law calls itself not valid. The margin is .99999 on MNIST at n_train
-# = 4000, .9986 at 60 000, and .97 to .36 where relu or gelu have ten images per pixel
-# or more; some of these predictions are wrong.
-_MARGIN = 0.95
-_RESIDUAL, _RATIO, _NORM_SPREAD = 1e6, 0.1, 0.15  # residual in roundings
-
-_NEGATIVE = "`init_var` is negative at some test points"
 
 
 @jax.jit
@@ -120,10 +114,11 @@ def resummed(
 ) -> OutputLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
-    Cost, m = d + 2 + landmarks: 6 Newton steps of 3 n m^2 multiply-adds, three times
-    with `init_var`, and per test point 4 n m multiply-adds and 4 n kernel entries (6 n
-    where test images are corrupted). Memory: nothing of size n x n below level full,
-    and kernel rows of 256 test points at a time; MNIST at n_train = 60 000: 3.7 GB.
+    Cost, m = d + 2 + landmarks: 6 to 9 Newton steps of 3 n m^2 multiply-adds (60 where
+    no fixed point is found, which `doubts` tells), three times with `init_var`, and per
+    test point 4 n m multiply-adds and 4 n kernel entries (6 n where test images are
+    corrupted). Memory: nothing of size n x n below level full, and kernel rows of 256
+    test points at a time; MNIST at n_train = 60 000: 3.7 GB.
 
     Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
     say where the linearisation ends. Accuracies on MNIST are within .01 of the exact
@@ -210,7 +205,7 @@ def resummed(
         test_corruption=None,
         test_strength=None,
     )
-    diagnostics = _diagnostics(solved, reduced)
+    diagnostics = doubts.diagnose(solved, reduced)
     return _at(solved, diagnostics, problem.x_test, test_corruption)
 
 
@@ -275,7 +270,7 @@ def _at(
         cov=cov,
         init_var=init_var,
         cross=ResummedCross(solved=solved, x_test=x_test),
-        diagnostics=_judged(diagnostics, init_var),
+        diagnostics=doubts.judge(diagnostics, init_var),
     )
 
 
@@ -302,65 +297,3 @@ def _check_tests(for_a_time: bool, test_corruption: Corruption | None) -> None:
             "`time` and `test_corruption` exclude each other on this route: use "
             "theory.exact for both."
         )
-
-
-def _diagnostics(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
-    """What there is to say of the training images."""
-    solution = solved.centre.solution
-    found: dict[str, Any] = {
-        "level": reduced.level,
-        "landmark_features": 0 if reduced.basis is None else reduced.basis.shape[1],
-        "residual": float(
-            max(
-                each.residual
-                for each in (
-                    *(side.solution for side in (solved.centre, *solved.sides)),
-                    *(solved.flow.solutions if solved.flow else ()),
-                )
-            )
-        ),
-        "steps": int(solution.steps),
-        "unexplained": reduced.unexplained,
-        "margin": float(equivalent.margin(solution)),
-        "tau": float(solution.tau),
-        "omega": float(solution.omega),
-    }
-    measured = linearise.diagnose(
-        solved.arch, solved.measured, solution.rows, solution.omega
-    )
-    found |= {name: value.item() for name, value in measured.items()}
-    eps = float(jnp.finfo(solved.copies.dtype).eps)
-    doubts = [
-        text
-        for bad, text in (
-            (
-                not found["residual"] <= _RESIDUAL * eps,
-                "the fixed point was not reached",
-            ),
-            (
-                not found["margin"] > _MARGIN,
-                "the mean kernel is nearly indefinite: too many images",
-            ),
-            (
-                found["unexplained"] > UNEXPLAINED and reduced.level != "full",
-                "landmarks leave too much",
-            ),
-            (
-                found["linearisation_ratio"] > _RATIO,
-                "the kernel is not linear in the noise",
-            ),
-            (found["norm_spread"] > _NORM_SPREAD, "too few pixels"),
-            (not found["regular"], "slopes of both signs"),
-        )
-        if bad and reduced.level != "noiseless"
-    ]
-    return found | {"valid": not doubts, "doubts": "; ".join(doubts)}
-
-
-def _judged(diagnostics: dict[str, Any], init_var: Float[Array, " n"]) -> dict:
-    """The diagnostics with what the test points add to them."""
-    doubts = diagnostics["doubts"].split("; ") if diagnostics["doubts"] else []
-    doubts = [text for text in doubts if text != _NEGATIVE]
-    if diagnostics["level"] != "noiseless" and (init_var < 0).any():
-        doubts.append(_NEGATIVE)
-    return diagnostics | {"valid": not doubts, "doubts": "; ".join(doubts)}
