@@ -55,8 +55,8 @@ def tile(n1, n2, block):
     """The block function of `entry`, as a pytree."""
 
     def at(i, j):
-        rows = i + jnp.arange(min(block, n1))[:, None]
-        columns = j + jnp.arange(min(block, n2))[None, :]
+        rows = i + jnp.arange(min(block[0], n1))[:, None]
+        columns = j + jnp.arange(min(block[1], n2))[None, :]
         values = entry(rows, columns)
         return {"double": values, "single": values.astype(jnp.float32)}
 
@@ -67,9 +67,10 @@ def whole(n1, n2):
     return np.asarray(entry(np.arange(n1)[:, None], np.arange(n2)[None, :]))
 
 
-@pytest.mark.parametrize(("n", "block"), SIZES)
+@pytest.mark.parametrize(("n", "rows"), SIZES)
 @pytest.mark.parametrize("n2", [1, 4, 6])
-def test_fill(n, block, n2):
+def test_fill(n, rows, n2):
+    block = rows, 3
     filled = blocks.fill(tile(n, n2, block), n, n2, block)
     expected = whole(n, n2)
     assert_close(
@@ -78,10 +79,12 @@ def test_fill(n, block, n2):
     )
 
 
-@pytest.mark.parametrize(("n", "block"), SIZES)
-def test_fill_upper_and_mirror(n, block):
+@pytest.mark.parametrize(("n", "rows"), SIZES)
+@pytest.mark.parametrize("columns", [1, 3, 4, 8])
+def test_fill_upper_and_mirror(n, rows, columns):
+    block = rows, columns
     upper = blocks.fill_upper(tile(n, n, block), n, block)
-    filled = jax.tree.map(lambda matrix: blocks.mirror(matrix, block), upper)
+    filled = jax.tree.map(lambda matrix: blocks.mirror(matrix, rows), upper)
     expected = whole(n, n)
     assert_close(
         jax.tree.map(np.asarray, filled),
@@ -96,9 +99,21 @@ def test_symmetric_blocks_are_computed_once():
         jax.debug.callback(lambda i, j: calls.append((int(i), int(j))), i, j)
         return jnp.zeros((4, 4))
 
-    jax.block_until_ready(blocks.fill_upper(fn, 12, 4))
+    jax.block_until_ready(blocks.fill_upper(fn, 12, (4, 4)))
     jax.effects_barrier()
     assert sorted(calls) == [(0, 0), (0, 4), (0, 8), (4, 4), (4, 8), (8, 8)]
+
+
+def test_wide_blocks_below_the_diagonal_are_left_out():
+    calls = []
+
+    def fn(i, j):
+        jax.debug.callback(lambda i, j: calls.append((int(i), int(j))), i, j)
+        return jnp.zeros((2, 4))
+
+    jax.block_until_ready(blocks.fill_upper(fn, 8, (2, 4)))
+    jax.effects_barrier()
+    assert sorted(calls) == [(0, 0), (0, 4), (2, 0), (2, 4), (4, 4), (6, 4)]
 
 
 # --- memory --------------------------------------------------------------------

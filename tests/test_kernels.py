@@ -487,9 +487,9 @@ def test_gradients_at_the_edges_are_finite(case):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of four rows; compiled functions remember theirs."""
+    """Blocks of four rows and three columns; compiled functions remember theirs."""
     jax.clear_caches()
-    monkeypatch.setattr(kernels, "_BLOCK", 4)
+    monkeypatch.setattr(kernels, "_BLOCK", (4, 3))
     yield
     jax.clear_caches()
 
@@ -506,6 +506,24 @@ def test_any_number_of_points(small_blocks):
             cov = kernels.first_layer_covariance(x, x2, arch)
             whole = kernels.propagate(q1[:, None], q2[None, :], cov, arch)
             helpers.assert_close(ours, whole)
+            v = jnp.asarray(np.random.default_rng(9).standard_normal((len(x2), 2)))
+            product = kernels.ntk_product(x, x2, v, arch)
+            helpers.assert_close(product, np.asarray(whole.ntk @ v))
+
+
+def test_one_kernel_alone_is_that_of_the_pair(small_blocks):
+    arch = shared(BY_NAME["erf"])
+    helpers.assert_close(kernels.ntk_gram(Z, arch), kernels.gram(Z, arch).ntk)
+    pair = kernels.nngp_ntk(Z[:SPLIT], Z[SPLIT:], arch)
+    helpers.assert_close(kernels.ntk(Z[:SPLIT], Z[SPLIT:], arch), pair.ntk)
+    helpers.assert_close(kernels.nngp(Z[:SPLIT], Z[SPLIT:], arch), pair.nngp)
+
+
+@pytest.mark.parametrize("shape", [(9,), (8, 2), (10, 2)])
+def test_products_need_one_row_per_point(shape):
+    arch, fn = shared(BY_NAME["erf"]), kernels.ntk_product
+    with pytest.raises(InputError, match=r"`v` must be an array \(9, m\)"):
+        getattr(fn, "__wrapped__", fn)(Z, Z, jnp.zeros(shape), arch)
 
 
 def test_blocks_are_mirrored_bit_for_bit(small_blocks):

@@ -32,6 +32,10 @@ from theory.kernels import gram as gram
 from theory.kernels import nngp as nngp
 from theory.kernels import nngp_ntk as nngp_ntk
 from theory.kernels import nngp_ntk_diag as nngp_ntk_diag
+from theory.kernels import nngp_product as nngp_product
+from theory.kernels import ntk as ntk
+from theory.kernels import ntk_gram as ntk_gram
+from theory.kernels import ntk_product as ntk_product
 from theory.laws import Draws as Draws
 from theory.laws import OutputLaw as OutputLaw
 from theory.laws import standard_error as standard_error

@@ -5,6 +5,7 @@ keeps the derivative finite where the function itself is.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,62 @@ from jaxtyping import Array, Float
 
 # Accelerators multiply float32 at less than its precision unless told.
 matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+# (arctan(t)/t - 1)/t^2 as a polynomial in t^2 on |t| <= tan(pi/8), interpolated at
+# Chebyshev nodes in 80-bit arithmetic: wrong by 7e-18 (float64), 2.4e-9 of arctan(t).
+_ARCTAN = {
+    jnp.dtype("float64"): (
+        -0.3333333333333333,
+        0.1999999999999552,
+        -0.1428571428466675,
+        0.11111111015271968,
+        -0.09090904578706642,
+        0.07692183203203166,
+        -0.06664511606847141,
+        0.05858150182895704,
+        -0.05085455849427279,
+        0.03923182111156985,
+        -0.01917707148339935,
+    ),
+    jnp.dtype("float32"): (
+        -0.3333333176116852,
+        0.19999540483648964,
+        -0.14263955597984637,
+        0.10743731490791063,
+        -0.06451928208121695,
+    ),
+}
+_TAN_PI_8 = math.tan(math.pi / 8)
+
+
+@jax.custom_jvp
+def arctan2(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns the angle of (x, y) in [-pi, pi], of equal shapes; not both zero.
+
+    Within 4 units in the last place of `numpy.arctan2`, and branch-free, which
+    compilers turn into vector instructions: they call the C library's function one
+    entry at a time. The sign of a zero does not count.
+    """
+    coefficients = _ARCTAN[jnp.result_type(y, x)]
+    low, high = jnp.minimum(jnp.abs(y), jnp.abs(x)), jnp.maximum(jnp.abs(y), jnp.abs(x))
+    # angles beyond pi/8 are taken from pi/4; one division for both cases
+    beyond = low > _TAN_PI_8 * high
+    t = jnp.where(beyond, low - high, low) / jnp.where(beyond, low + high, high)
+    square = t * t
+    series = jnp.full_like(t, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        series = series * square + coefficient
+    angle = jnp.where(beyond, math.pi / 4, 0.0) + (t + t * (square * series))
+    angle = jnp.where(jnp.abs(y) > jnp.abs(x), math.pi / 2 - angle, angle)
+    angle = jnp.where(x < 0, math.pi - angle, angle)
+    return jnp.where(y < 0, -angle, angle)
+
+
+@arctan2.defjvp
+def _arctan2_jvp(primals, tangents):
+    (y, x), (dy, dx) = primals, tangents
+    return arctan2(y, x), (x * dy - y * dx) / (x**2 + y**2)
 
 
 def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -25,9 +82,7 @@ def safe_atan2(
 ) -> Float[Array, "..."]:
     """Returns atan2(sine, cosine), pi/2 where both vanish (angle to a zero vector)."""
     somewhere = (sine != 0) | (cosine != 0)
-    return jnp.arctan2(
-        jnp.where(somewhere, sine, 1.0), jnp.where(somewhere, cosine, 0.0)
-    )
+    return arctan2(jnp.where(somewhere, sine, 1.0), jnp.where(somewhere, cosine, 0.0))
 
 
 def correlation(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from theory._numerics import matmul
 from theory.errors import InputError
 
 
@@ -114,36 +115,77 @@ def _fill(fn, row_starts, column_starts, shape):
     return jax.lax.fori_loop(0, len(row_starts), body, out)
 
 
-def fill(fn: Callable[[Array, Array], PyTree], n1: int, n2: int, block: int) -> PyTree:
+def fill(
+    fn: Callable[[Array, Array], PyTree], n1: int, n2: int, block: tuple[int, int]
+) -> PyTree:
     """Returns (n1, n2) matrices from their blocks.
 
     Args:
         fn: `fn(i, j)` is the pytree of blocks at rows i and columns j, of shape
-            (min(block, n1), min(block, n2)); i and j are traced.
+            (min(block[0], n1), min(block[1], n2)); i and j are traced.
         n1: number of rows.
         n2: number of columns.
-        block: size of the blocks.
+        block: rows and columns of the blocks.
     """
-    row, column = np.meshgrid(starts(n1, block), starts(n2, block), indexing="ij")
+    rows, columns = starts(n1, block[0]), starts(n2, block[1])
+    row, column = np.meshgrid(rows, columns, indexing="ij")
     return _fill(fn, row.ravel(), column.ravel(), (n1, n2))
 
 
-def _upper_starts(n: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    first = starts(n, block)
-    row, column = np.triu_indices(len(first))
-    return first[row], first[column]
+def fill_upper(
+    fn: Callable[[Array, Array], PyTree], n: int, block: tuple[int, int]
+) -> PyTree:
+    """Returns (n, n) matrices from the blocks that reach the diagonal or lie above it.
 
-
-def fill_upper(fn: Callable[[Array, Array], PyTree], n: int, block: int) -> PyTree:
-    """Returns (n, n) matrices from the blocks on and above the diagonal; `mirror` next.
+    Below the diagonal some entries are computed, others zero: `mirror` next.
 
     Args:
-        fn: `fn(i, j)` is the pytree of (b, b) blocks at rows i and columns j, with
-            b = min(block, n); i and j are traced.
+        fn: as in `fill`, with n1 = n2 = n.
         n: size of the matrices.
-        block: size of the blocks.
+        block: rows and columns of the blocks.
     """
-    return _fill(fn, *_upper_starts(n, block), (n, n))
+    rows, columns = starts(n, block[0]), starts(n, block[1])
+    row, column = np.meshgrid(rows, columns, indexing="ij")
+    reaches = column + min(block[1], n) > row
+    return _fill(fn, row[reaches], column[reaches], (n, n))
+
+
+def product(
+    fn: Callable[[Array, Array], Float[Array, "b1 b2"]],
+    v: Float[Array, "n2 m"],
+    n1: int,
+    block: tuple[int, int],
+) -> Float[Array, "n1 m"]:
+    """Returns M v of a matrix M (n1, n2) that is given by its blocks.
+
+    They are never held together: memory is one block.
+
+    Args:
+        fn: as in `fill`, a single matrix.
+        v: what to multiply.
+        n1: number of rows of M.
+        block: rows and columns of the blocks.
+    """
+    rows, columns = (
+        jnp.asarray(starts(*sizes)) for sizes in zip((n1, len(v)), block, strict=True)
+    )
+    height, width = min(block[0], n1), min(block[1], len(v))
+
+    def strip(k, out):
+        def add(k2, total):
+            at = columns[k2]
+            part = jax.lax.dynamic_slice_in_dim(v, at, width)
+            # the last block is moved back: what it repeats has been counted
+            new = at + jnp.arange(width) >= k2 * width
+            part = jnp.where(new[:, None], part, 0)
+            return total + matmul(fn(rows[k], at), part)
+
+        start = jnp.zeros((height, v.shape[1]), v.dtype)
+        total = jax.lax.fori_loop(0, len(columns), add, start)
+        return jax.lax.dynamic_update_slice_in_dim(out, total, rows[k], 0)
+
+    out = jnp.zeros((n1, v.shape[1]), v.dtype)
+    return jax.lax.fori_loop(0, len(rows), strip, out)
 
 
 def mirror(matrix: Float[Array, "n n"], block: int) -> Float[Array, "n n"]:
@@ -154,9 +196,11 @@ def mirror(matrix: Float[Array, "n n"], block: int) -> Float[Array, "n n"]:
 
     Args:
         matrix: what `fill_upper` returns.
-        block: the same as there.
+        block: the rows of its blocks.
     """
-    row, column = (jnp.asarray(s) for s in _upper_starts(matrix.shape[0], block))
+    first = starts(matrix.shape[0], block)
+    upper = np.triu_indices(len(first))
+    row, column = (jnp.asarray(first[index]) for index in upper)
     size = min(block, matrix.shape[0])
 
     def body(k, whole):

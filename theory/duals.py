@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory._numerics import safe_atan2, safe_sqrt
+from theory._numerics import arctan2, safe_atan2, safe_sqrt
 
 
 class DualPair(NamedTuple):
@@ -176,17 +176,19 @@ def _identity(q1, q2, cov):
 def _erf(q1, q2, cov):
     # (1+2q1)(1+2q2) - 4cov^2, expanded so that it does not cancel at large q
     root = jnp.sqrt(1 + 2 * (q1 + q2) + 4 * _determinant(q1, q2, cov))
-    return DualPair(2 / math.pi * jnp.arctan2(2 * cov, root), 4 / math.pi / root)
+    return DualPair(2 / math.pi * arctan2(2 * cov, root), 4 / math.pi / root)
 
 
 def _erf_diag(q):
     root = jnp.sqrt(1 + 4 * q)
-    return DualPair(2 / math.pi * jnp.arctan2(2 * q, root), 4 / math.pi / root)
+    return DualPair(2 / math.pi * arctan2(2 * q, root), 4 / math.pi / root)
 
 
 def _relu(q1, q2, cov):
     sine = safe_sqrt(q1 * q2 - cov**2)  # sqrt(q1 q2) sin(angle)
-    slope = (math.pi - safe_atan2(sine, cov)) / (2 * math.pi)
+    # both results hold the angle: compilers would compute it for each of them
+    angle = jax.lax.optimization_barrier(safe_atan2(sine, cov))
+    slope = (math.pi - angle) / (2 * math.pi)
     return DualPair(sine / (2 * math.pi) + slope * cov, slope)
 
 
@@ -237,7 +239,7 @@ def _gelu(q1, q2, cov):
     det = 1 + q1 + q2 + _determinant(q1, q2, cov)
     root = jnp.sqrt(det)
     density = 1 / (2 * math.pi * root)
-    both_positive = 0.25 + jnp.arctan2(cov, root) / (2 * math.pi)
+    both_positive = 0.25 + arctan2(cov, root) / (2 * math.pi)
     one, two = cov / (1 + q1) * density, cov / (1 + q2) * density
     value = q1 * (q2 * density - cov * one) + cov * (both_positive + two)
     slope = both_positive + one + two + cov / det * density

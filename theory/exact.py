@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from theory import blocks, draw_loop, kernels, solve
+from theory._numerics import matmul
 from theory.corrupted import corrupt_copies, corrupt_problem
 from theory.corruption import Corruption
 from theory.errors import InputError
@@ -43,26 +44,28 @@ def _one_draw(
     seen = corrupt_problem(
         noise, problem, key, draw, copies=copies, test_corruption=test_corruption
     )
-    train = kernels.gram(seen.x_train, arch)
-    if flow:
-        smoother = solve.gradient_flow(train.ntk, time)
+    x, y = seen.x_train, seen.y
+    both = kernels.gram(x, arch) if with_init_var else None
+    ntk = kernels.ntk_gram(x, arch) if both is None else both.ntk
+    smoother = solve.gradient_flow(ntk, time) if flow else solve.inverse(ntk, ridge)
+    weights = smoother.apply(y)
+    if both is None:
+        outputs = kernels.ntk_product(seen.x_test, x, weights, arch)
+        init_var = None
     else:
-        smoother = solve.inverse(train.ntk, ridge)
-    weights = smoother.apply(seen.y)
+        nngp = both.nngp
 
-    def predict(x_test):
-        test = kernels.nngp_ntk(x_test, seen.x_train, arch)
-        outputs = test.ntk @ weights
-        if not with_init_var:
-            return outputs, None
-        # theory/README.md (11), the rows of Theta_* P in the columns of `smoothed`
-        smoothed = smoother.apply(test.ntk.T)
-        prior = kernels.nngp_ntk_diag(x_test, arch).nngp
-        learned = train.nngp @ smoothed - 2 * test.nngp.T
-        return outputs, prior + (smoothed * learned).sum(axis=0)
+        def predict(x_test):
+            test = kernels.nngp_ntk(x_test, x, arch)
+            # theory/README.md (11), the rows of Theta_* P in the columns of `smoothed`
+            smoothed = smoother.apply(test.ntk.T)
+            prior = kernels.nngp_ntk_diag(x_test, arch).nngp
+            learned = matmul(nngp, smoothed) - 2 * test.nngp.T
+            init_var = prior + (smoothed * learned).sum(axis=0)
+            return matmul(test.ntk, weights), init_var
 
-    outputs, init_var = blocks.map_rows(predict, seen.x_test, draw_loop.BLOCK)
-    residual = train.ntk @ weights - seen.y
+        outputs, init_var = blocks.map_rows(predict, seen.x_test, draw_loop.BLOCK)
+    residual = matmul(ntk, weights) - y
     diagnostics = {
         "margin": smoother.margin,
         "train_mse": (residual**2).mean(),
@@ -91,8 +94,9 @@ def exact(
     Cost per draw, n training rows (all copies) and m test points in d dimensions:
     n^2 (d + depth) for the kernel, n^3/3 multiply-adds for the solve, n m (d + depth)
     for the test rows and 2 n^2 m for `init_var`. Memory: four n x n matrices (six with
-    `time`), whatever m. n = 4000, d = 784, m = 10 000, erf, depth 3: 14 s a draw on two
-    cores that do other work too.
+    `time`; one less without `init_var`), whatever m; where they do not fit, see
+    `theory.exact_iterative`. n = 4000, d = 784, m = 8920, erf, depth 3: 14 s a draw on
+    two cores, 3 s without `init_var`.
 
     Args:
         arch: the architecture.
