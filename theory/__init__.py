@@ -24,6 +24,7 @@ from theory.dynamics import trajectory as trajectory
 from theory.errors import InputError as InputError
 from theory.errors import NumericalError as NumericalError
 from theory.exact import exact as exact
+from theory.exact_iterative import exact_iterative as exact_iterative
 from theory.first_order import FirstOrderLaw as FirstOrderLaw
 from theory.first_order import class_mean_scores as class_mean_scores
 from theory.first_order import first_order as first_order

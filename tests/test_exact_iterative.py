@@ -1,0 +1,281 @@
+"""Kernels in tiles and conjugate gradients against dense algebra and `exact`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import prototypes, raises
+
+from theory import blocks, conjugate_gradient, exact, exact_iterative, kernels, tiles
+from theory.corruption import Additive, Replacement
+from theory.errors import NumericalError
+from theory.noises import Rademacher
+from theory.problem import Architecture
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(4)
+ARCH = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)
+NOISE = Replacement(p=0.6, noise=Rademacher())
+PROBLEM = prototypes((6, 5, 3, 2))
+
+
+def points(n, d=6, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((n, d)))
+
+
+def columns(n, m=3, seed=1):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((n, m)))
+
+
+# --- tiles --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filed", [False, True])
+@pytest.mark.parametrize("n", [1, 4, 7, 12])
+def test_products_with_tiles(n, filed, tmp_path):
+    x, v, done = points(n), columns(n), []
+    matrix = tiles.ntk(
+        x,
+        ARCH,
+        size=4,
+        file=tmp_path / "kernel" if filed else None,
+        progress=lambda *at: done.append(at),
+    )
+    expected = np.asarray(kernels.gram(x, ARCH).ntk) @ np.asarray(v)
+    np.testing.assert_allclose(matrix @ v, expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(matrix @ v, expected, rtol=1e-12, atol=1e-13)
+    blocks_a_side = -(-n // 4)
+    count = blocks_a_side * (blocks_a_side + 1) // 2
+    assert done == [(k + 1, count) for k in range(count)]
+    assert matrix.shape == (n, n)
+    assert tiles.storage(n, np.dtype("float64"), 4) == count * 16 * 8
+    if filed:
+        assert (tmp_path / "kernel").stat().st_size == count * 16 * 8
+
+
+def test_tiles_that_fit_nowhere(monkeypatch, tmp_path):
+    with raises("`file` must name a file in a folder"):
+        tiles.ntk(points(3), ARCH, file=tmp_path / "nowhere" / "kernel")
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 10)
+    with raises("half a kernel of 3 points in float64 needs"):
+        tiles.ntk(points(3), ARCH, size=4)
+
+
+# --- the preconditioner -------------------------------------------------------------
+
+
+def test_solving_with_features_and_noise():
+    x = points(9)
+    linear = conjugate_gradient.linear_part(x, ARCH, 0.3)
+    features, noise = np.asarray(linear.features), float(linear.noise)
+    dense = features @ features.T + noise * np.eye(9)
+    v = columns(9)
+    np.testing.assert_allclose(linear.solve(v), np.linalg.solve(dense, v), rtol=1e-10)
+    # trace: all that the diagonal holds, and the ridge
+    ntk = kernels.gram(x, ARCH).ntk
+    np.testing.assert_allclose(np.trace(dense), np.trace(ntk) + 9 * 0.3, rtol=1e-12)
+
+
+@pytest.mark.parametrize("b_var", [0.0, 0.1])
+def test_features_are_the_first_order_of_the_kernel(b_var):
+    arch = Architecture(depth=3, activation="erf", w_var=1.3, b_var=b_var)
+    centre, direction = points(1, seed=2), points(7, seed=3)
+    # around one image: what is left out is of second order in the distance
+    left_out = []
+    for size in (1e-2, 5e-3):
+        x = centre + size * (direction - direction.mean(axis=0)[None])
+        linear = conjugate_gradient.linear_part(x, arch)
+        entries = kernels.gram(x, arch).ntk - linear.features @ linear.features.T
+        off = np.asarray(entries)[~np.eye(7, dtype=bool)]
+        left_out.append(np.abs(off).max())
+    assert left_out[0] < 5e-3
+    assert left_out[1] < 0.3 * left_out[0]
+
+
+# --- conjugate gradients --------------------------------------------------------------
+
+
+def noise_alone(n, variance=1.0):
+    return conjugate_gradient.FeaturesAndNoise(
+        features=jnp.zeros((n, 1)),
+        noise=jnp.asarray(variance),
+        factor=jnp.full((1, 1), variance**0.5),
+    )
+
+
+@pytest.mark.parametrize("variance", [1.0, 7.0])
+def test_conjugate_gradients_solve(variance):
+    root = np.random.default_rng(5).standard_normal((30, 30))
+    matrix = root @ root.T + np.eye(30)
+    rhs = columns(30, 4).at[:, 2].set(0)
+    seen = []
+    found = conjugate_gradient.solve(
+        lambda v: jnp.asarray(matrix) @ v,
+        rhs,
+        noise_alone(30, variance),
+        tolerance=1e-11,
+        progress=lambda *at: seen.append(at),
+    )
+    np.testing.assert_allclose(found.weights, np.linalg.solve(matrix, rhs), atol=1e-9)
+    assert [count for count, _ in seen] == list(range(1, found.iterations + 1))
+    assert found.residual.max() <= 1e-11 < seen[-2][1]
+    assert (found.weights[:, 2] == 0).all()
+
+
+def test_a_perfect_preconditioner_needs_one_product():
+    linear = conjugate_gradient.linear_part(points(9), ARCH, 0.3)
+    features, noise = linear.features, linear.noise
+    apply = lambda v: features @ (features.T @ v) + noise * v
+    found = conjugate_gradient.solve(apply, columns(9), linear, tolerance=1e-10)
+    assert found.iterations == 1
+
+
+def test_nothing_to_solve():
+    found = conjugate_gradient.solve(
+        lambda v: v, jnp.zeros((5, 2)), noise_alone(5), tolerance=1e-3
+    )
+    assert found.iterations == 0
+    assert (found.weights == 0).all()
+
+
+def test_what_cannot_be_solved_is_named():
+    signs = jnp.asarray([1.0, 1.0, 1.0, -1.0])
+    rhs = jnp.ones((4, 1))
+    solve = conjugate_gradient.solve
+    with raises("the kernel is indefinite", NumericalError):
+        solve(lambda v: signs[:, None] * v, rhs, noise_alone(4), tolerance=1e-9)
+    graded = 10.0 ** jnp.arange(4.0)
+    with raises("in 2 products: raise `tolerance`", NumericalError):
+        solve(
+            lambda v: graded[:, None] * v,
+            rhs,
+            noise_alone(4),
+            tolerance=1e-9,
+            max_iterations=2,
+        )
+    with raises("exceeds its diagonal", NumericalError):
+        solve(lambda v: v, rhs, noise_alone(4, -1.0), tolerance=1e-9)
+
+
+# --- the route ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ridge": 0.3},
+        {"recompute": True},
+        {"copies": 2},
+        {"test_corruption": Additive(p=0.5, noise=Rademacher())},
+        {"first_draw": 3},
+    ],
+    ids=lambda options: ", ".join(options) or "default",
+)
+def test_it_is_the_exact_route(options):
+    both: dict = {"draws": 2, "key": KEY} | options
+    both.pop("recompute", None)
+    expected = exact(ARCH, NOISE, PROBLEM, **both)
+    at = np.array([1, 4])
+    found = exact_iterative(
+        ARCH,
+        NOISE,
+        PROBLEM,
+        tolerance=1e-12,
+        init_var_at=at,
+        draws=2,
+        key=KEY,
+        **options,
+    )
+    np.testing.assert_allclose(found.outputs, expected.outputs, rtol=1e-9, atol=1e-10)
+    assert found.init_var is not None
+    assert expected.init_var is not None
+    np.testing.assert_allclose(
+        found.init_var[:, at], expected.init_var[:, at], rtol=1e-8
+    )
+    others = np.setdiff1d(np.arange(len(PROBLEM.labels_test)), at)
+    assert np.isnan(found.init_var[:, others]).all()
+    np.testing.assert_array_equal(found.draw_keys, expected.draw_keys)
+    for name in ("residual", "audited_residual"):
+        assert found.diagnostics[name].shape == (2,)
+        assert (found.diagnostics[name] < 2e-12).all()
+
+
+def test_a_kernel_in_a_file_is_deleted(tmp_path):
+    file = tmp_path / "kernel"
+    settings: dict = {"draws": 1, "key": KEY, "tolerance": 1e-12}
+    found = exact_iterative(ARCH, NOISE, PROBLEM, file=file, **settings)
+    expected = exact_iterative(ARCH, NOISE, PROBLEM, **settings)
+    np.testing.assert_array_equal(found.outputs, expected.outputs)
+    assert found.init_var is None
+    assert not file.exists()
+    file.write_text("mine")
+    with raises("`file` must not exist"):
+        exact_iterative(ARCH, NOISE, PROBLEM, file=file, **settings)
+    assert file.read_text() == "mine"
+
+
+def test_the_audit_sees_what_single_precision_loses():
+    single = PROBLEM.astype(jnp.float32)
+    found = exact_iterative(
+        ARCH, NOISE, single, draws=1, key=KEY, tolerance=1e-6, ridge=0.1
+    )
+    expected = exact(ARCH, NOISE, PROBLEM, draws=1, key=KEY, ridge=0.1)
+    assert found.outputs.dtype == jnp.float32
+    np.testing.assert_allclose(found.outputs, expected.outputs, atol=1e-4)
+    audited = float(found.diagnostics["audited_residual"][0])
+    # rounding of the kernel, 1e-7, times the condition of some tens
+    assert 1e-8 < audited < 1e-4
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.2])
+def test_refinement_reaches_double_precision(ridge):
+    single = PROBLEM.astype(jnp.float32)
+    settings: dict = {"draws": 1, "key": KEY, "ridge": ridge}
+    expected = exact(ARCH, NOISE, single.astype(jnp.float64), **settings)
+    errors = []
+    for refine in (0, 1, 2):
+        found = exact_iterative(
+            ARCH, NOISE, single, tolerance=1e-5, refine=refine, **settings
+        )
+        errors.append(float(jnp.abs(found.outputs - expected.outputs).max()))
+        assert float(found.diagnostics["audited_residual"][0]) < 30 * errors[-1]
+    assert errors[0] > 1e-8
+    assert errors[1] < 1e-3 * errors[0]
+    assert errors[2] < 1e-11
+
+
+def test_noise_leaves_few_iterations():
+    problem = prototypes((60, 60, 60), d=40)
+    noise = Additive(p=0.95, noise=Rademacher())
+    settings: dict = {"draws": 1, "key": KEY, "tolerance": 1e-5}
+    draws = exact_iterative(ARCH, noise, problem, **settings)
+    x = np.asarray(problem.x_train)
+    assert draws.diagnostics["iterations"][0] < 25 < len(x)
+
+
+def test_progress_names_the_stages():
+    seen = []
+    exact_iterative(
+        ARCH, NOISE, PROBLEM, draws=1, key=KEY, progress=lambda *at: seen.append(at)
+    )
+    assert seen[0] == ("kernel", 1, 1)
+    assert [what for what, *_ in seen[1:]] == ["solve"] * (len(seen) - 1)
+    assert seen[-1][2] == 500
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"draws": 0}, "`draws` must be at least 1"),
+        ({"ridge": -1.0}, "`ridge` must be finite and not negative"),
+        ({"tolerance": 0.0}, "`tolerance` must be positive"),
+        ({"refine": -1}, "`refine` must be an integer of at least 0"),
+        ({"file": "kernel", "recompute": True}, "`file` and `recompute` exclude"),
+        ({"copies": 0}, "`copies` must be an integer of at least 1"),
+    ],
+)
+def test_bad_arguments(options, text):
+    with raises(text):
+        exact_iterative(ARCH, NOISE, PROBLEM, **({"draws": 1, "key": KEY} | options))
