@@ -1,19 +1,28 @@
-"""Speed of `theory.kernels.gram` against neural-tangents and the hardware limit.
+"""Speed and memory of `theory.ntk_gram` against neural-tangents and the hardware.
 
-    python -m benchmarks.kernels [--n 1000,2000,4000]
+    python -m benchmarks.kernels [--n 1000,2000,4000] [--dtypes float64,float32]
 
-All sides compute the NTK gram of N standard normal points in float64 from compiled
-code, in one process, in turns; compilation is reported apart. Floor: one symmetric
-product X X^T by BLAS (dsyrk), half of the multiply-adds of a plain product, and what
-any kernel of these inputs has to do. Ratios above 1 mean that neural-tangents is
-slower. Quadrature (and gelu) is timed at the smallest N alone: the reference,
-`ElementwiseNumerical`, takes deg^2 evaluations per entry, one block of rows at a time.
+All sides compute the NTK gram of N standard normal points from compiled code, in one
+process, in turns, with a pause before each (threads of BLAS go on spinning for a while
+after a call); compilation is reported apart. Floor: one symmetric product X X^T by BLAS
+(syrk), half of the multiply-adds of a plain product, and what any kernel of these
+inputs has to do. Ratios above 1 mean that neural-tangents is slower. Quadrature is
+timed at the smallest N alone: the reference, `ElementwiseNumerical`, takes deg^2
+evaluations per entry, one block of rows at a time; how far both are apart is printed.
+
+Then what a layer costs, as the difference of depth 10 and depth 3, over the time of
+copying the half of the matrix once; and the growth of a process's largest memory over
+one gram by either side, in processes of their own.
 """
 
 import argparse
+import functools
+import multiprocessing
+import resource
 import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,31 +34,50 @@ from theory import activations, kernels
 from theory.problem import Architecture
 
 W_VAR, B_VAR = 1.5, 0.1
+_PAUSE = 0.2  # seconds
+Side = Callable[[jax.Array], Any]
 
 
-def ours(arch: Architecture) -> Callable[[jax.Array], jax.Array]:
+def architecture(name: str, depth: int, dtype: str) -> Architecture:
+    """Returns the architecture, in the dtype of the points."""
+    arch = Architecture(
+        depth=depth,
+        activation=activations.get(name).name,
+        w_var=W_VAR,
+        b_var=B_VAR,
+    )
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), arch)
+
+
+def points(n: int, inputs: int, dtype: str) -> np.ndarray:
+    """Returns standard normal points."""
+    return np.random.default_rng(0).standard_normal((n, inputs)).astype(dtype)
+
+
+def ours(name: str, depth: int, dtype: str) -> Side:
     """Returns x -> NTK by `theory`."""
-    return lambda x: kernels.gram(x, arch).ntk
+    arch = architecture(name, depth, dtype)
+    return lambda x: kernels.ntk_gram(x, arch)
 
 
-def theirs(arch: Architecture, deg: int, rows: int) -> Callable[[jax.Array], jax.Array]:
+def theirs(name: str, depth: int, deg: int, rows: int) -> Side:
     """Returns x -> NTK by neural-tangents' jitted kernel function.
 
     By its own formula for erf and relu. Others by Gauss-Hermite quadrature with `deg`
     nodes per dimension, which does not fit in memory at once: a loop over `rows` rows.
     """
     stax = neural_tangents.load().stax
-    formula = {"erf": stax.Erf, "relu": stax.Relu}.get(str(arch.activation))
+    formula = {"erf": stax.Erf, "relu": stax.Relu}.get(name)
 
     def phi():
         if formula is not None:
             return formula()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it says it is numerical
-            return stax.ElementwiseNumerical(arch.phi.fn, deg)
+            return stax.ElementwiseNumerical(activations.get(name).fn, deg)
 
     dense = lambda: stax.Dense(1, W_VAR**0.5, B_VAR**0.5)
-    hidden = [layer for _ in range(arch.depth - 1) for layer in (dense(), phi())]
+    hidden = [layer for _ in range(depth - 1) for layer in (dense(), phi())]
     kernel_fn = stax.serial(*hidden, dense())[2]
     if formula is not None:
         return jax.jit(lambda x: kernel_fn(x, None, "ntk"))
@@ -60,31 +88,36 @@ def theirs(arch: Architecture, deg: int, rows: int) -> Callable[[jax.Array], jax
     )
 
 
-def floor(x: np.ndarray) -> Callable[[jax.Array], np.ndarray]:
+def floor(x: np.ndarray) -> Side:
     """Returns the symmetric product x x^T, lower half, by BLAS."""
     transposed = np.asfortranarray(x.T)
     syrk = scipy.linalg.get_blas_funcs("syrk", (transposed,))
     return lambda _: syrk(1.0, transposed, trans=1, lower=1)
 
 
-def seconds(side: Callable[[jax.Array], object], x: jax.Array) -> float:
-    """Returns the wall time of one evaluation."""
+def seconds(side: Side, x: jax.Array) -> float:
+    """Returns the wall time of one evaluation, after a pause."""
+    time.sleep(_PAUSE)
     begin = time.perf_counter()
     jax.block_until_ready(side(x))
     return time.perf_counter() - begin
 
 
-def report(name: str, n: int, sides: dict[str, Callable], x: jax.Array, repeats: int):
+def spread(values: np.ndarray, digits: int) -> str:
+    """Returns the median and the range."""
+    return (
+        f"{np.median(values):.{digits}f} [{values.min():.{digits}f}, "
+        f"{values.max():.{digits}f}]"
+    )
+
+
+def report(title: str, sides: dict[str, Side], x: jax.Array, repeats: int) -> None:
     """Times the sides in turns and prints one block."""
     first = {side: seconds(fn, x) for side, fn in sides.items()}
     times = np.array(
         [[seconds(fn, x) for fn in sides.values()] for _ in range(repeats)]
     )
-    spread = lambda values, digits: (
-        f"{np.median(values):.{digits}f} [{values.min():.{digits}f}, "
-        f"{values.max():.{digits}f}]"
-    )
-    print(f"{name}, N = {n}")
+    print(f"{title}, N = {len(x)}")
     for side, column in zip(sides, times.T, strict=True):
         extra = max(first[side] - np.median(column), 0.0)
         print(f"  {side:<15} {spread(1e3 * column, 1)} ms, compilation {extra:.1f} s")
@@ -92,13 +125,79 @@ def report(name: str, n: int, sides: dict[str, Callable], x: jax.Array, repeats:
     for i, side in enumerate(list(sides)[1:], 1):
         label = f"ours / {side}" if side == "floor" else f"{side} / ours"
         ratio = one / times[:, i] if side == "floor" else times[:, i] / one
-        print(f"  {label:<22} {spread(ratio, 2)}")
+        print(f"  {label:<22} {spread(ratio, 2)}", flush=True)
+
+
+def _copy(target: np.ndarray, source: np.ndarray, _: jax.Array) -> None:
+    np.copyto(target, source)
+
+
+def layers(args: argparse.Namespace, n: int) -> None:
+    """Prints the cost of one more layer over that of copying half the matrix."""
+    for dtype in args.dtypes.split(","):
+        x = jnp.asarray(points(n, args.inputs, dtype))
+        half = np.zeros(n * n // 2, dtype)
+        target = np.ones_like(half)
+        for name in ("erf", "relu"):
+            sides = [ours(name, depth, dtype) for depth in (3, 10)]
+            sides.append(functools.partial(_copy, target, half))
+            for side in sides:
+                seconds(side, x)
+            times = np.array(
+                [[seconds(side, x) for side in sides] for _ in range(args.repeats)]
+            )
+            layer = (times[:, 1] - times[:, 0]) / 7
+            print(
+                f"one more layer, {name}, {dtype}, N = {n}: {spread(1e3 * layer, 1)} "
+                f"ms, {spread(2e9 * layer / n**2, 2)} ns an entry; over one copy: "
+                f"{spread(layer / times[:, 2], 2)}",
+                flush=True,
+            )
+
+
+def _growth(side: str, name: str, n: int, inputs: int, dtype: str, out) -> None:
+    """Puts how much the largest memory of this process grows over one gram, in MiB."""
+    jax.config.update("jax_enable_x64", True)
+    fn = ours(name, 3, dtype) if side == "ours" else theirs(name, 3, 25, 25)
+    x = jnp.asarray(points(n, inputs, dtype))
+    jax.block_until_ready(fn(x[:600]))  # what libraries hold whatever the size
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    jax.block_until_ready(fn(x))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    out.put((after - before) / 2**10)
+
+
+def memory(args: argparse.Namespace, n: int) -> None:
+    """Prints the peak memory of both sides, each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    for dtype in args.dtypes.split(","):
+        for name in ("erf", "relu"):
+            found = {}
+            for side in ("ours", "neural-tangents"):
+                out = context.Queue()
+                settings = (side, name, n, args.inputs, dtype, out)
+                process = context.Process(target=_growth, args=settings)
+                process.start()
+                found[side] = out.get()
+                process.join()
+            matrix = n**2 * np.dtype(dtype).itemsize / 2**20
+            sizes = ", ".join(
+                f"{side} {size:.0f} MiB ({size / matrix:.2f} matrices)"
+                for side, size in found.items()
+            )
+            ratio = found["neural-tangents"] / found["ours"]
+            print(
+                f"peak memory, {name}, {dtype}, N = {n}: {sizes}, ratio {ratio:.2f}",
+                flush=True,
+            )
 
 
 def main() -> None:
     """Runs all sides and prints times and ratios."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--n", default="1000,2000,4000", help="sizes, by commas")
+    parser.add_argument("--dtypes", default="float64,float32", help="by commas")
+    parser.add_argument("--activations", default="erf,relu,gelu,tanh")
     parser.add_argument("--inputs", type=int, default=784)
     parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=7)
@@ -107,25 +206,29 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
 
     sizes = sorted(int(n) for n in args.n.split(","))
-    print(f"depth {args.depth}, {args.inputs} inputs, float64, {jax.devices()[0]}")
-    for name in ("erf", "relu", "gelu", "tanh"):
+    print(f"depth {args.depth}, {args.inputs} inputs, {jax.devices()[0]}")
+    for name in args.activations.split(","):
         numerical = name not in ("erf", "relu")
-        arch = Architecture(
-            depth=args.depth,
-            activation=activations.get(name).name,
-            w_var=W_VAR,
-            b_var=B_VAR,
-        )
-        for n in sizes[:1] if numerical else sizes:
-            host = np.random.default_rng(0).standard_normal((n, args.inputs))
-            sides = {
-                "ours": ours(arch),
-                "neural-tangents": theirs(arch, args.deg, rows=25),
-                "floor": floor(host),
-            }
-            repeats = min(args.repeats, 3) if numerical else args.repeats
-            label = f"{name} (theirs: quadrature, deg {args.deg})"
-            report(label if numerical else name, n, sides, jnp.asarray(host), repeats)
+        for dtype in args.dtypes.split(",")[: 1 if numerical else None]:
+            for n in sizes[:1] if numerical else sizes:
+                host = points(n, args.inputs, dtype)
+                sides = {
+                    "ours": ours(name, args.depth, dtype),
+                    "neural-tangents": theirs(name, args.depth, args.deg, rows=25),
+                    "floor": floor(host),
+                }
+                repeats = min(args.repeats, 3) if numerical else args.repeats
+                label = f"{name}, {dtype}"
+                x = jnp.asarray(host)
+                if numerical:
+                    gap = sides["neural-tangents"](x[:50]) - sides["ours"](x[:50])
+                    label += (
+                        f" (theirs: quadrature, deg {args.deg}, differs by "
+                        f"{float(jnp.abs(gap).max()):.1e})"
+                    )
+                report(label, sides, x, repeats)
+    layers(args, sizes[-1])
+    memory(args, sizes[-1])
 
 
 if __name__ == "__main__":
