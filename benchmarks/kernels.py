@@ -11,14 +11,11 @@ timed at the smallest N alone: the reference, `ElementwiseNumerical`, takes deg^
 evaluations per entry, one block of rows at a time; how far both are apart is printed.
 
 Then what a layer costs, as the difference of depth 10 and depth 3, over the time of
-copying the half of the matrix once; and the growth of a process's largest memory over
-one gram by either side, in processes of their own.
+copying the half of the matrix once; and the memory that the compiled programs plan for.
 """
 
 import argparse
 import functools
-import multiprocessing
-import resource
 import time
 import warnings
 from collections.abc import Callable
@@ -47,6 +44,11 @@ def architecture(name: str, depth: int, dtype: str) -> Architecture:
         b_var=B_VAR,
     )
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), arch)
+
+
+def precision(dtype: str) -> None:
+    """Switches x64 as the dtype needs: with it, neural-tangents computes float64."""
+    jax.config.update("jax_enable_x64", dtype == "float64")
 
 
 def points(n: int, inputs: int, dtype: str) -> np.ndarray:
@@ -135,6 +137,7 @@ def _copy(target: np.ndarray, source: np.ndarray, _: jax.Array) -> None:
 def layers(args: argparse.Namespace, n: int) -> None:
     """Prints the cost of one more layer over that of copying half the matrix."""
     for dtype in args.dtypes.split(","):
+        precision(dtype)
         x = jnp.asarray(points(n, args.inputs, dtype))
         half = np.zeros(n * n // 2, dtype)
         target = np.ones_like(half)
@@ -155,39 +158,34 @@ def layers(args: argparse.Namespace, n: int) -> None:
             )
 
 
-def _growth(side: str, name: str, n: int, inputs: int, dtype: str, out) -> None:
-    """Puts how much the largest memory of this process grows over one gram, in MiB."""
-    jax.config.update("jax_enable_x64", True)
-    fn = ours(name, 3, dtype) if side == "ours" else theirs(name, 3, 25, 25)
-    x = jnp.asarray(points(n, inputs, dtype))
-    jax.block_until_ready(fn(x[:600]))  # what libraries hold whatever the size
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    jax.block_until_ready(fn(x))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    out.put((after - before) / 2**10)
+def _matrices(side: str, name: str, n: int, inputs: int, dtype: str) -> float:
+    """Returns what the compiled programs hold beside the points, in n x n matrices."""
+    x = jax.ShapeDtypeStruct((n, inputs), dtype)
+    if side == "ours":
+        arch = architecture(name, 3, dtype)
+        upper = kernels._upper.lower(x, arch, kinds=("ntk",)).compile()
+        whole = {"ntk": jax.ShapeDtypeStruct((n, n), dtype)}
+        programs = [upper, kernels._mirrored.lower(whole).compile()]
+    else:
+        jitted: Any = theirs(name, 3, 25, 25)
+        programs = [jitted.lower(x).compile()]
+    plans: list[Any] = [program.memory_analysis() for program in programs]
+    held = [plan.output_size_in_bytes + plan.temp_size_in_bytes for plan in plans]
+    return max(held) / (n**2 * np.dtype(dtype).itemsize)
 
 
 def memory(args: argparse.Namespace, n: int) -> None:
-    """Prints the peak memory of both sides, each in a process of its own."""
-    context = multiprocessing.get_context("spawn")
+    """Prints the memory of both sides."""
     for dtype in args.dtypes.split(","):
+        precision(dtype)
         for name in ("erf", "relu"):
-            found = {}
-            for side in ("ours", "neural-tangents"):
-                out = context.Queue()
-                settings = (side, name, n, args.inputs, dtype, out)
-                process = context.Process(target=_growth, args=settings)
-                process.start()
-                found[side] = out.get()
-                process.join()
-            matrix = n**2 * np.dtype(dtype).itemsize / 2**20
-            sizes = ", ".join(
-                f"{side} {size:.0f} MiB ({size / matrix:.2f} matrices)"
-                for side, size in found.items()
+            one, other = (
+                _matrices(side, name, n, args.inputs, dtype)
+                for side in ("ours", "neural-tangents")
             )
-            ratio = found["neural-tangents"] / found["ours"]
             print(
-                f"peak memory, {name}, {dtype}, N = {n}: {sizes}, ratio {ratio:.2f}",
+                f"memory, {name}, {dtype}, N = {n}: ours {one:.2f} matrices, "
+                f"neural-tangents {other:.2f}, ratio {other / one:.2f}",
                 flush=True,
             )
 
@@ -201,15 +199,19 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=784)
     parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument(
+        "--parts", default="times,layers,memory", help="what to measure, by commas"
+    )
     parser.add_argument("--deg", type=int, default=25, help="nodes of the quadrature")
     args = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
 
     sizes = sorted(int(n) for n in args.n.split(","))
     print(f"depth {args.depth}, {args.inputs} inputs, {jax.devices()[0]}")
-    for name in args.activations.split(","):
+    parts = args.parts.split(",")
+    for name in args.activations.split(",") if "times" in parts else ():
         numerical = name not in ("erf", "relu")
         for dtype in args.dtypes.split(",")[: 1 if numerical else None]:
+            precision(dtype)
             for n in sizes[:1] if numerical else sizes:
                 host = points(n, args.inputs, dtype)
                 sides = {
@@ -227,8 +229,10 @@ def main() -> None:
                         f"{float(jnp.abs(gap).max()):.1e})"
                     )
                 report(label, sides, x, repeats)
-    layers(args, sizes[-1])
-    memory(args, sizes[-1])
+    if "layers" in parts:
+        layers(args, sizes[-1])
+    if "memory" in parts:
+        memory(args, sizes[-1])
 
 
 if __name__ == "__main__":
