@@ -30,25 +30,31 @@ def check_inputs(
     draws: int,
     copies: int,
     test_corruption: Corruption | None,
-    matrices: int,
 ) -> None:
-    """Raises `InputError` on arguments that make no sense, or too large a kernel.
-
-    `matrices` is how many kernels of all training images are held at once. Host only.
-    """
+    """Raises `InputError` on arguments that make no sense. Host only."""
     problem.check()
     arch.check()
     kernels.check_ntk(arch)
     check_options(noise, problem, copies=copies, test_corruption=test_corruption)
     if draws < 1:
         raise InputError(f"`draws` must be at least 1, got {draws}.")
+
+
+def check_ridge(ridge: float) -> None:
+    """Raises `InputError` on a ridge that makes no sense. Host only."""
+    if not 0 <= ridge < float("inf"):
+        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
+
+
+def check_memory(problem: Problem, *, copies: int, matrices: int) -> None:
+    """Raises `InputError` if so many kernels of all training images do not fit."""
     x = problem.x_train
     n = copies * x.shape[0]
     of_which = f", {copies} copies each," if copies > 1 else ""
     blocks.check_memory(
         matrices * n**2 * x.dtype.itemsize,
         f"the exact kernel of {x.shape[0]} training images{of_which} in {x.dtype}",
-        "use a smaller n_train, float32 (half of it), or the first_order route",
+        "use a smaller n_train, float32 (half of it), or theory.exact_iterative",
     )
 
 

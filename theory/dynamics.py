@@ -68,8 +68,8 @@ def _path(
         draws=draws,
         copies=copies,
         test_corruption=test_corruption,
-        matrices=6,
     )
+    draw_loop.check_memory(problem, copies=copies, matrices=6)
     x = problem.x_train
 
     def one(k):

@@ -134,10 +134,10 @@ def exact(
         draws=draws,
         copies=copies,
         test_corruption=test_corruption,
-        matrices=4 if time is None else 6,
     )
-    if not 0 <= ridge < float("inf"):
-        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
+    draw_loop.check_ridge(ridge)
+    held = (4 if time is None else 6) - (not with_init_var)
+    draw_loop.check_memory(problem, copies=copies, matrices=held)
     if time is not None and not time >= 0:
         raise InputError(f"`time` must not be negative, got {time}.")
     if time is not None and ridge:

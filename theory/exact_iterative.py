@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from theory import conjugate_gradient, draw_loop, kernels, tiles
-from theory.corrupted import check_options, corrupt_problem
+from theory.corrupted import corrupt_problem
 from theory.corruption import Corruption
 from theory.errors import InputError
 from theory.laws import Draws
@@ -118,14 +118,15 @@ def exact_iterative(
         NumericalError: an indefinite kernel, no convergence, or a quadrature dual
             whose series is too short.
     """
-    problem.check()
-    arch.check()
-    kernels.check_ntk(arch)
-    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
-    if draws < 1:
-        raise InputError(f"`draws` must be at least 1, got {draws}.")
-    if not 0 <= ridge < float("inf"):
-        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
+    draw_loop.check_inputs(
+        arch,
+        noise,
+        problem,
+        draws=draws,
+        copies=copies,
+        test_corruption=test_corruption,
+    )
+    draw_loop.check_ridge(ridge)
     if not isinstance(refine, int) or refine < 0:
         raise InputError(f"`refine` must be an integer of at least 0, got {refine!r}.")
     if not tolerance > 0:
