@@ -375,7 +375,7 @@ def test_error_bounds_the_truncation(case, terms):
     variances = [(0.3, 0.3), (3.0, 3.0), (0.3, 3.0)]
     correlations = (0.5, -0.5, 0.9, -0.9, 0.999, -0.999, 1.0, -1.0)
     errors, _ = relative_errors(case, dual, variances, correlations)
-    # the larger of the two, as theory.kernels.truncation_error takes it
+    # the larger of the two, as theory.propagation.truncation_error takes it
     bound = [float(dual.error(jnp.array(pair)).max()) for pair in variances]
     bound = np.repeat(bound, len(correlations))
     # 1e-12: rounding of the rule and of the oracle

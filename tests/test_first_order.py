@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from problems import prototypes, raises
 
-from theory import activations, duals, exact, kernels, noises
+from theory import activations, duals, exact, noises, propagation
 from theory.corruption import Additive, ClippedAdditive, Replacement
 from theory.first_order import class_mean_scores, class_sums, first_order
 from theory.noises import CustomNoise
@@ -59,11 +59,11 @@ def at_level(kind, p, noise):
 @jax.jit
 def predict(arch, problem, q, k, k_test):
     """Theta_* Theta^{-1} Y of the first-layer numbers of all training points."""
-    theta = kernels.propagate(q[:, None], q[None, :], k, arch).ntk
+    theta = propagation.propagate(q[:, None], q[None, :], k, arch).ntk
     index = jnp.arange(q.shape[0])
-    theta = theta.at[index, index].set(kernels.propagate_diag(q, arch).ntk)
-    q_test = kernels.first_layer_variance(problem.x_test, arch)
-    rows = kernels.propagate(q_test[:, None], q[None, :], k_test, arch).ntk
+    theta = theta.at[index, index].set(propagation.propagate_diag(q, arch).ntk)
+    q_test = propagation.first_layer_variance(problem.x_test, arch)
+    rows = propagation.propagate(q_test[:, None], q[None, :], k_test, arch).ntk
     return rows @ jnp.linalg.solve(theta, problem.y)
 
 
@@ -226,13 +226,13 @@ def linear_response(arch, name, problem, draws, seed=0):
     rng, (n, d) = np.random.default_rng(seed), problem.x_train.shape
     x_test = np.asarray(problem.x_test)
     q0, k0, k_test0 = mean_first_layer(arch, False, MOMENTS[name], problem, 0.0)
-    q_test = kernels.first_layer_variance(problem.x_test, arch)
+    q_test = propagation.first_layer_variance(problem.x_test, arch)
 
     def entry(q1, q2, k):
-        return kernels.propagate(q1, q2, k, arch).ntk
+        return propagation.propagate(q1, q2, k, arch).ntk
 
     def diag(q):
-        return kernels.propagate_diag(q, arch).ntk
+        return propagation.propagate_diag(q, arch).ntk
 
     full = jnp.ones((n, n))
     train = (full * q0[:, None], full * q0[None, :], k0)
@@ -375,14 +375,14 @@ def test_noise_of_decisions_written_out(name):
     q, k0 = arch.b_var + arch.w_var * mu2, arch.b_var + arch.w_var * mu1**2
 
     def entry(q1, q2, k):
-        return float(kernels.propagate(*map(jnp.asarray, (q1, q2, k)), arch).ntk)
+        return float(propagation.propagate(*map(jnp.asarray, (q1, q2, k)), arch).ntk)
 
     def slope(fn, at, i, h=1e-4):
         steps = [np.array(at) + step * h * np.eye(len(at))[i] for step in (1, -1)]
         return (fn(*steps[0]) - fn(*steps[1])) / (2 * h)
 
     def diag(q):
-        return float(kernels.propagate_diag(jnp.asarray(q), arch).ntk)
+        return float(propagation.propagate_diag(jnp.asarray(q), arch).ntk)
 
     theta_o = entry(q, q, k0)
     kap = diag(q) - theta_o
@@ -440,10 +440,10 @@ def test_mean_is_gain_times_score_plus_offset(kind, p):
     # gain by (18): C_w n_i T*/kap with T* by differences
     mu1, mu2, *_ = MOMENTS["skew"]
     x, h = problem.x_test, 1e-4
-    q_test = kernels.first_layer_variance(x, arch)
+    q_test = propagation.first_layer_variance(x, arch)
     q = jnp.full_like(q_test, arch.b_var + arch.w_var * mu2)
     k = arch.b_var + arch.w_var * mu1 * x.mean(axis=1)
-    up, down = (kernels.propagate(q_test, q, k + s, arch).ntk for s in (h, -h))
+    up, down = (propagation.propagate(q_test, q, k + s, arch).ntk for s in (h, -h))
     n_i = np.asarray(problem.class_counts)
     slope = np.asarray(up - down) / (2 * h)
     expected = arch.w_var * n_i[None, :] / law.diagnostics["kap"] * slope[:, None]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ntk_corrupt import neural_tangents
-from theory import activations, blocks, duals, kernels
+from theory import activations, blocks, duals, kernels, propagation
 from theory.errors import InputError
 from theory.problem import Architecture
 
@@ -150,7 +150,7 @@ def _grams(case):
         if case.trainable:
             return [kernels.gram(x, arch) for arch in archs]
         return [
-            kernels.KernelPair(nngp=k, ntk=jnp.zeros_like(k))
+            propagation.KernelPair(nngp=k, ntk=jnp.zeros_like(k))
             for k in (kernels.nngp(x, x, arch) for arch in archs)
         ]
 
@@ -354,7 +354,7 @@ def gram_of(case):
     if case.trainable:
         return kernels.gram(Z, shared(case))
     nngp = kernels.nngp(Z, Z, shared(case))
-    return kernels.KernelPair(nngp=nngp, ntk=nngp)
+    return propagation.KernelPair(nngp=nngp, ntk=nngp)
 
 
 @over(helpers.TRAINABLE)
@@ -400,9 +400,9 @@ def test_gram_follows_a_permutation_of_the_points(case):
 @over(helpers.TRAINABLE)
 def test_jit_is_eager(case):
     arch = shared(case)
-    q = kernels.first_layer_variance(Z, arch)
-    cov = kernels.first_layer_covariance(Z, Z, arch)
-    eager = kernels.propagate(q[:, None], q[None, :], cov, arch)
+    q = propagation.first_layer_variance(Z, arch)
+    cov = propagation.first_layer_covariance(Z, Z, arch)
+    eager = propagation.propagate(q[:, None], q[None, :], cov, arch)
     off = ~np.eye(len(Z), dtype=bool)
     loose = 1e-7 if case.kind == "kinked" else 1e-10  # opposite rows, as above
     helpers.assert_close(
@@ -410,7 +410,7 @@ def test_jit_is_eager(case):
         jax.tree.map(lambda k: k[off], eager),
         rtol=loose,
     )
-    diagonal = kernels.propagate_diag(q, arch)
+    diagonal = propagation.propagate_diag(q, arch)
     helpers.assert_close(jax.tree.map(jnp.diagonal, gram_of(case)), diagonal)
 
 
@@ -439,7 +439,7 @@ def test_single_precision(case):
 def test_depth_one_is_the_linear_kernel(b_var):
     arch = Architecture(depth=1, activation="relu", w_var=1.7, b_var=b_var)
     linear = b_var + 1.7 * Z @ Z.T / Z.shape[1]
-    expected = kernels.KernelPair(nngp=linear, ntk=linear)
+    expected = propagation.KernelPair(nngp=linear, ntk=linear)
     helpers.assert_close(kernels.gram(Z, arch), expected)
     helpers.assert_close(kernels.nngp_ntk(Z, Z, arch), expected)
     rated = dataclasses.replace(arch, w_rates=(0.3,), b_rates=(2.0,))
@@ -457,7 +457,7 @@ def test_no_rates_are_the_ntk_parametrisation(name):
 @pytest.mark.parametrize("name", ["relu", "erf", "elu"])
 def test_gradients_of_an_entry(name):
     arch = shared(BY_NAME[name])
-    fn = jax.jit(lambda q1, q2, cov: kernels.propagate(q1, q2, cov, arch))
+    fn = jax.jit(lambda q1, q2, cov: propagation.propagate(q1, q2, cov, arch))
     args = jnp.array([0.9, 0.4]), jnp.array([0.6, 1.5]), jnp.array([0.3, -0.5])
     for which in range(3):
         unit = [jnp.full(2, float(which == i)) for i in range(3)]
@@ -477,7 +477,7 @@ def test_gradients_at_the_edges_are_finite(case):
     arch = shared(case, depth=2)
     with jax.debug_nans(True):
         out = jax.jvp(
-            lambda *args: kernels.propagate(*args, arch), (q, q, cov), (q, q, cov)
+            lambda *args: propagation.propagate(*args, arch), (q, q, cov), (q, q, cov)
         )
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(out))
 
@@ -502,9 +502,9 @@ def test_any_number_of_points(small_blocks):
         gram = kernels.gram(x, arch)
         assert np.array_equal(gram.ntk, gram.ntk.T)
         for ours, x2 in ((gram, x), (kernels.nngp_ntk(x, y, arch), y)):
-            q1, q2 = (kernels.first_layer_variance(p, arch) for p in (x, x2))
-            cov = kernels.first_layer_covariance(x, x2, arch)
-            whole = kernels.propagate(q1[:, None], q2[None, :], cov, arch)
+            q1, q2 = (propagation.first_layer_variance(p, arch) for p in (x, x2))
+            cov = propagation.first_layer_covariance(x, x2, arch)
+            whole = propagation.propagate(q1[:, None], q2[None, :], cov, arch)
             helpers.assert_close(ours, whole)
             v = jnp.asarray(np.random.default_rng(9).standard_normal((len(x2), 2)))
             product = kernels.ntk_product(x, x2, v, arch)
@@ -580,13 +580,13 @@ def test_works_under_jit_and_vmap_of_the_settings():
 def test_truncation_error():
     for name in ("relu", "gelu"):
         arch = Architecture(depth=4, activation=name)
-        helpers.assert_close(kernels.truncation_error(Z, arch), jnp.zeros(()))
+        helpers.assert_close(propagation.truncation_error(Z, arch), jnp.zeros(()))
     tanh = activations.get("tanh").dual
     arch = Architecture(depth=3, activation="tanh", w_var=6.0, b_var=0.1)
-    q = kernels.first_layer_variance(Z, arch)
+    q = propagation.first_layer_variance(Z, arch)
     layers = q, 0.1 + 6.0 * tanh.diag(q).value
     expected = max(tanh.error(layer).max() for layer in layers)
-    helpers.assert_close(kernels.truncation_error(Z, arch), expected)
+    helpers.assert_close(propagation.truncation_error(Z, arch), expected)
     assert 1e-13 < expected < 1e-3
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import theory
-from theory.kernels import KernelPair, propagate
 from theory.mean_kernel import slope, slopes
 from theory.measured import measure
+from theory.propagation import KernelPair, propagate
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from theory import kernels
+from theory import propagation
 from theory.perturbation import pure_noise, slope_product, transfer, transfer_diag
 from theory.problem import Architecture
 
@@ -20,12 +20,12 @@ TEST_POINTS = ((0.4, 0.2), (1.7, 0.6), (1.0, -0.7))
 
 @jax.jit
 def entry(q1, q2, cov, arch):
-    return kernels.propagate(q1, q2, cov, arch).ntk
+    return propagation.propagate(q1, q2, cov, arch).ntk
 
 
 @jax.jit
 def diag(q, arch):
-    return kernels.propagate_diag(q, arch).ntk
+    return propagation.propagate_diag(q, arch).ntk
 
 
 transfer_jit, diag_jit = jax.jit(transfer), jax.jit(transfer_diag)
@@ -141,7 +141,7 @@ def test_transfer_is_the_automatic_derivative(activation):
     @functools.partial(jax.vmap, in_axes=(0, None))
     def derivative(tangent, args):
         along = tuple(tangent)
-        return jax.jvp(lambda *a: kernels.propagate(*a, arch).ntk, args, along)[1]
+        return jax.jvp(lambda *a: propagation.propagate(*a, arch).ntk, args, along)[1]
 
     expected = np.asarray(derivative(jnp.asarray(tangents), args))
     # elu differentiates a truncated series twice over: measured 2e-10

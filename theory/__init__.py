@@ -28,7 +28,6 @@ from theory.exact_iterative import exact_iterative as exact_iterative
 from theory.first_order import FirstOrderLaw as FirstOrderLaw
 from theory.first_order import class_mean_scores as class_mean_scores
 from theory.first_order import first_order as first_order
-from theory.kernels import KernelPair as KernelPair
 from theory.kernels import gram as gram
 from theory.kernels import nngp as nngp
 from theory.kernels import nngp_ntk as nngp_ntk
@@ -50,6 +49,7 @@ from theory.noises import Rademacher as Rademacher
 from theory.noises import Uniform as Uniform
 from theory.problem import Architecture as Architecture
 from theory.problem import Problem as Problem
+from theory.propagation import KernelPair as KernelPair
 from theory.resummed import resummed as resummed
 from theory.resummed import resummed_at as resummed_at
 from theory.sign import GainSign as GainSign

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from theory import kernels, perturbation
+from theory import perturbation, propagation
 from theory._numerics import matmul
 from theory.errors import NumericalError
 from theory.problem import Architecture
@@ -71,7 +71,7 @@ def linear_part(
     mean image; noise is what the diagonal holds besides, and `ridge`. O(n d^2).
     """
     mean = x.mean(axis=0)
-    q = kernels.first_layer_variance(x, arch)
+    q = propagation.first_layer_variance(x, arch)
     at = q.mean()
     middle = arch.b_var + arch.w_var * (mean**2).mean()
     entry = perturbation.transfer(at, at, middle, arch)
@@ -83,7 +83,7 @@ def linear_part(
     common = level + jnp.where(level > 0, alone / jnp.where(level > 0, level, 1), 0)
     deviations = jnp.sqrt(jnp.maximum(entry.by_cov, 0) * scale) * deviations
     features = jnp.concatenate([common[:, None], deviations], axis=1)
-    diagonal = kernels.propagate_diag(q, arch).ntk
+    diagonal = propagation.propagate_diag(q, arch).ntk
     noise = (diagonal - (features**2).sum(axis=1)).mean() + ridge
     inside = matmul(features.T, features)
     shifted = inside + noise * jnp.eye(len(inside), dtype=x.dtype)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree, UInt
 
-from theory import blocks, kernels
+from theory import blocks, propagation
 from theory.corrupted import check_options, draw_key
 from theory.corruption import Corruption
 from theory.errors import InputError, NumericalError
@@ -34,7 +34,7 @@ def check_inputs(
     """Raises `InputError` on arguments that make no sense. Host only."""
     problem.check()
     arch.check()
-    kernels.check_ntk(arch)
+    propagation.check_ntk(arch)
     check_options(noise, problem, copies=copies, test_corruption=test_corruption)
     if draws < 1:
         raise InputError(f"`draws` must be at least 1, got {draws}.")
@@ -61,8 +61,8 @@ def check_memory(problem: Problem, *, copies: int, matrices: int) -> None:
 def truncation_error(arch: Architecture, problem: Problem) -> Array:
     """Returns the largest relative truncation error of the dual at the images."""
     return jnp.maximum(
-        kernels.truncation_error(problem.x_train, arch),
-        kernels.truncation_error(problem.x_test, arch),
+        propagation.truncation_error(problem.x_train, arch),
+        propagation.truncation_error(problem.x_test, arch),
     )
 
 

@@ -22,10 +22,10 @@ from theory.corruption import Additive, Corruption, Replacement
 from theory.errors import InputError
 from theory.fluctuations import FirstOrderCross, NoiseMoments
 from theory.isotropic import dressing
-from theory.kernels import check_ntk
 from theory.laws import OutputLaw
 from theory.perturbation import pure_noise, transfer
 from theory.problem import Architecture, Problem
+from theory.propagation import check_ntk
 from theory.records import record
 
 

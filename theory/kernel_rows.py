@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 
 from theory._numerics import matmul
 from theory.image_moments import Images
-from theory.kernels import KernelPair, propagate
 from theory.linearise import Scales
 from theory.mean_kernel import (
     averaged,
@@ -24,6 +23,7 @@ from theory.mean_kernel import (
 )
 from theory.measured import Measured, combined
 from theory.problem import Architecture
+from theory.propagation import KernelPair, propagate
 from theory.records import record
 
 

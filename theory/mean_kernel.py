@@ -17,8 +17,8 @@ from jaxtyping import Array
 
 from theory._numerics import matmul, ratio
 from theory.image_moments import Images
-from theory.kernels import KernelPair, propagate, propagate_diag
 from theory.problem import Architecture
+from theory.propagation import KernelPair, propagate, propagate_diag
 
 
 class Pairs(NamedTuple):

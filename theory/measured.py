@@ -17,7 +17,6 @@ from theory import blocks
 from theory._numerics import matmul
 from theory.corruption import Corruption
 from theory.image_moments import Images, Tilt, images
-from theory.kernels import KernelPair
 from theory.mean_kernel import (
     averaged,
     copies_of,
@@ -31,6 +30,7 @@ from theory.mean_kernel import (
     typical,
 )
 from theory.problem import Architecture
+from theory.propagation import KernelPair
 from theory.records import record
 
 # Rows of a block of kernel entries; images for means over pairs, and for the tilt.

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory import kernels
+from theory import propagation
 from theory.problem import Architecture
 from theory.records import record
 
@@ -100,7 +100,7 @@ def transfer(
     """Returns H(q1, q2, cov) and its three derivatives, theory/README.md (F3).
 
     Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the derivatives
-    of the dual, about four times `kernels.propagate`. Differentiable in forward mode.
+    of the dual, about four times `propagate`. Differentiable in forward mode.
 
     Accuracy: 1e-9 relative to finite differences for erf, relu, gelu and tanh, depths 2
     to 8 (what the differences resolve).
@@ -113,7 +113,7 @@ def transfer(
     """
     dual, c_w = arch.phi.dual, arch.w_var
     q1, q2, cov = jnp.broadcast_arrays(q1, q2, cov)
-    (a, b), *rates = kernels.layer_rates(arch)
+    (a, b), *rates = propagation.layer_rates(arch)
     ntk = a * (cov - arch.b_var) + b
     # of the covariance and of the kernel of this layer; of its variances, r1 and r2
     by_cov, by_ntk = _Gradient(0.0, 0.0, 1.0), _Gradient(0.0, 0.0, a)
@@ -157,7 +157,7 @@ def transfer(
 def transfer_diag(q: Float[Array, "..."], arch: Architecture) -> DiagTransfer:
     """Returns h(q) and h'(q), theory/README.md (F4). Elementwise."""
     dual, c_w = arch.phi.dual, arch.w_var
-    (a, b), *rates = kernels.layer_rates(arch)
+    (a, b), *rates = propagation.layer_rates(arch)
     ntk = a * (q - arch.b_var) + b
     by_ntk, scale = a * jnp.ones_like(ntk), 1.0
     for a, b in rates:
@@ -206,7 +206,7 @@ def slope_product(
     zero covariance) it is 0/0: use `transfer`.
     """
     dual = arch.phi.dual
-    (a, b), *rates = kernels.layer_rates(arch)
+    (a, b), *rates = propagation.layer_rates(arch)
     ntk = a * (cov - arch.b_var) + b
     product, bracket = jnp.ones_like(ntk), jnp.full_like(ntk, a)
     for a, b in rates:

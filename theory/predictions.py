@@ -17,9 +17,9 @@ from theory import (
     equivalent,
     flow,
     kernel_rows,
-    kernels,
     linearise,
     mean_kernel,
+    propagation,
     responses,
 )
 from theory._numerics import matmul
@@ -245,8 +245,8 @@ def _cross_init_cov(solved: Solved, first: _Block, second: _Block, same: Array):
     one, two = first.images, second.images
     if solved.test_corruption is None:
         q1, q2 = one.q[:, None], two.q[None, :]
-        cov = kernels.first_layer_covariance(one.mean, two.mean, solved.arch)
-        prior = kernels.propagate(q1, q2, cov, solved.arch).nngp
+        cov = propagation.first_layer_covariance(one.mean, two.mean, solved.arch)
+        prior = propagation.propagate(q1, q2, cov, solved.arch).nngp
     else:
         prior = mean_kernel.mean_kernel(one, two, solved.arch).nngp
     own = mean_kernel.mean_diag(one, solved.arch).nngp

@@ -20,8 +20,8 @@ from theory import (
     equivalent,
     flow,
     kernel_rows,
-    kernels,
     linearise,
+    propagation,
     responses,
     solve,
 )
@@ -157,7 +157,7 @@ def resummed(
     """
     problem.check()
     arch.check()
-    kernels.check_ntk(arch)
+    propagation.check_ntk(arch)
     check_options(noise, problem, copies=copies, test_corruption=test_corruption)
     n, d = problem.x_train.shape
     if not 0 <= ridge < float("inf"):

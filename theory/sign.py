@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from theory import activations, hermite, kernels
+from theory import activations, hermite, propagation
 from theory.corruption import Additive, Replacement
 from theory.perturbation import transfer
 from theory.problem import Architecture, Problem
@@ -127,9 +127,12 @@ def slope_sign(
     """
     dual, (q1, q2, k) = arch.phi.dual, jnp.broadcast_arrays(q_test, q_train, cov)
     slope = transfer(q1, q2, k, arch).by_cov
-    size = kernels.propagate_diag(q1, arch).ntk * kernels.propagate_diag(q2, arch).ntk
+    size = (
+        propagation.propagate_diag(q1, arch).ntk
+        * propagation.propagate_diag(q2, arch).ntk
+    )
     scale = jnp.sqrt(size / jnp.where(q1 * q2 > 0, q1 * q2, jnp.inf))
-    (a, b), *rates = kernels.layer_rates(arch)
+    (a, b), *rates = propagation.layer_rates(arch)
     ntk = a * (k - arch.b_var) + b
     layer, order = (jnp.full(q1.shape, start, int) for start in (0, -1))
     where_1, where_2 = (jnp.full_like(q1, jnp.nan) for _ in range(2))
@@ -184,10 +187,10 @@ def gain_sign(
     """
     problem.check()
     arch.check()
-    kernels.check_ntk(arch)
+    propagation.check_ntk(arch)
     mean, square, *_ = noise.noise.raw_moments()
     x = problem.x_test
-    q_test = kernels.first_layer_variance(x, arch)
+    q_test = propagation.first_layer_variance(x, arch)
     q_train = jnp.full_like(q_test, arch.b_var + arch.w_var * square)
     cov = arch.b_var + arch.w_var * mean * x.mean(axis=1)
     return slope_sign(q_test, q_train, cov, arch, orders=orders)
