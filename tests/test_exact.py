@@ -433,10 +433,12 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
     text = "the exact kernel of 16 training images in float64 needs 7.63e-06 GiB and "
     for part in (
         text,
-        "use a smaller n_train, float32 (half of it), or the first_order",
+        "use a smaller n_train, float32 (half of it), or theory.exact_iterative",
     ):
         with raises(part):
             exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 3 * 16**2 * 8)
+    exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, with_init_var=False)
     monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 48**2 * 8 - 1)
     exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
     with raises("exact kernel of 16 training images, 3 copies each, in float64 needs"):

@@ -167,9 +167,11 @@ def test_what_cannot_be_solved_is_named():
         {},
         {"ridge": 0.3},
         {"recompute": True},
-        {"copies": 2},
-        {"test_corruption": Additive(p=0.5, noise=Rademacher())},
-        {"first_draw": 3},
+        {
+            "copies": 2,
+            "test_corruption": Additive(p=0.5, noise=Rademacher()),
+            "first_draw": 3,
+        },
     ],
     ids=lambda options: ", ".join(options) or "default",
 )
