@@ -1,5 +1,7 @@
 """Kernels in tiles and conjugate gradients against dense algebra and `exact`."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -231,15 +233,16 @@ def test_the_audit_sees_what_single_precision_loses():
     assert 1e-8 < audited < 1e-4
 
 
-@pytest.mark.parametrize("ridge", [0.0, 0.2])
-def test_refinement_reaches_double_precision(ridge):
+@pytest.mark.parametrize(("activation", "ridge"), [("erf", 0.0), ("relu", 0.2)])
+def test_refinement_reaches_double_precision(activation, ridge):
+    arch = dataclasses.replace(ARCH, activation=activation)
     single = PROBLEM.astype(jnp.float32)
     settings: dict = {"draws": 1, "key": KEY, "ridge": ridge}
-    expected = exact(ARCH, NOISE, single.astype(jnp.float64), **settings)
+    expected = exact(arch, NOISE, single.astype(jnp.float64), **settings)
     errors = []
     for refine in (0, 1, 2):
         found = exact_iterative(
-            ARCH, NOISE, single, tolerance=1e-5, refine=refine, **settings
+            arch, NOISE, single, tolerance=1e-5, refine=refine, **settings
         )
         errors.append(float(jnp.abs(found.outputs - expected.outputs).max()))
         assert float(found.diagnostics["audited_residual"][0]) < 30 * errors[-1]
@@ -274,6 +277,9 @@ def test_progress_names_the_stages():
         ({"ridge": -1.0}, "`ridge` must be finite and not negative"),
         ({"tolerance": 0.0}, "`tolerance` must be positive"),
         ({"refine": -1}, "`refine` must be an integer of at least 0"),
+        ({"audit_rows": 0}, "`audit_rows` must be at least 1"),
+        ({"init_var_at": np.array([7])}, "`init_var_at` must be test points 0 ... 6"),
+        ({"init_var_at": np.array([-1])}, "`init_var_at` must be test points 0 ... 6"),
         ({"file": "kernel", "recompute": True}, "`file` and `recompute` exclude"),
         ({"copies": 0}, "`copies` must be an integer of at least 1"),
     ],

@@ -509,6 +509,25 @@ def test_any_number_of_points(small_blocks):
             v = jnp.asarray(np.random.default_rng(9).standard_normal((len(x2), 2)))
             product = kernels.ntk_product(x, x2, v, arch)
             helpers.assert_close(product, np.asarray(whole.ntk @ v))
+        v = jnp.asarray(np.random.default_rng(9).standard_normal((n, 2)))
+        for kind in ("ntk", "nngp"):
+            expected = np.asarray(getattr(gram, kind)) @ np.asarray(v)
+            product = kernels.gram_product(x, v, arch, kind=kind)
+            helpers.assert_close(product, expected)
+            product = kernels.gram_product(
+                x, v, arch, kind=kind, rows=np.array([n - 1, 0])
+            )
+            helpers.assert_close(product, expected[[n - 1, 0]])
+
+
+def test_products_with_a_gram_are_exact_on_the_diagonal(small_blocks):
+    # a kinked activation loses half of the digits there if taken as any other entry
+    arch = shared(BY_NAME["relu"])
+    v = jnp.eye(len(Z))
+    for kind in ("ntk", "nngp"):
+        product = np.diagonal(kernels.gram_product(Z, v, arch, kind=kind))
+        exact = getattr(kernels.nngp_ntk_diag(Z, arch), kind)
+        np.testing.assert_array_equal(product, exact)
 
 
 def test_one_kernel_alone_is_that_of_the_pair(small_blocks):

@@ -29,10 +29,10 @@ from theory.first_order import FirstOrderLaw as FirstOrderLaw
 from theory.first_order import class_mean_scores as class_mean_scores
 from theory.first_order import first_order as first_order
 from theory.kernels import gram as gram
+from theory.kernels import gram_product as gram_product
 from theory.kernels import nngp as nngp
 from theory.kernels import nngp_ntk as nngp_ntk
 from theory.kernels import nngp_ntk_diag as nngp_ntk_diag
-from theory.kernels import nngp_product as nngp_product
 from theory.kernels import ntk as ntk
 from theory.kernels import ntk_gram as ntk_gram
 from theory.kernels import ntk_product as ntk_product

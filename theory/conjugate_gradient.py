@@ -130,9 +130,8 @@ def solve(
         apply: v -> K v.
         rhs: right-hand sides.
         precondition: an approximation of K.
-        tolerance: largest residual over right-hand side, of any column. In float32 the
-            residual itself stops falling at about 1e-6 of K's largest eigenvalue times
-            the weights.
+        tolerance: largest residual over right-hand side, of any column; that of the
+            recursion, which falls on below what rounding of the products allows.
         max_iterations: products after which to give up.
         progress: called after every product with (products, largest residual).
 

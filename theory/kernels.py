@@ -11,7 +11,8 @@ import functools
 import jax
 import jax.core
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 from theory import blocks
 from theory.errors import InputError
@@ -129,19 +130,31 @@ def ntk(
     return _cross(x1, x2, arch, kinds=("ntk",))["ntk"]
 
 
+@jax.jit
+def _product(x1, x2, v, arch):
+    tile = _tile(x1, x2, arch, ("ntk",))
+    return blocks.product(lambda i, j: tile(i, j)["ntk"], v, x1.shape[0], _BLOCK)
+
+
 @functools.partial(jax.jit, static_argnames="kind")
-def _product(x1, x2, v, arch, *, kind):
-    tile = _tile(x1, x2, arch, (kind,))
-    at = lambda i, j: tile(i, j)[kind]
-    return blocks.product(at, v, x1.shape[0], _BLOCK)
+def _gram_product(x, rows, v, arch, *, kind):
+    chosen = x[rows]
+    tile = _tile(chosen, x, arch, (kind,))
+    diag = getattr(_diag(chosen, arch), kind)
+
+    def at(i, j):
+        entries = tile(i, j)[kind]
+        part = lambda of: jax.lax.dynamic_slice_in_dim(of, i, len(entries))[:, None]
+        own = part(rows) == j + jnp.arange(entries.shape[1])[None, :]
+        return jnp.where(own, part(diag), entries)
+
+    return blocks.product(at, v, len(rows), _BLOCK)
 
 
-def _check_product(x1, x2, v, arch, ntk=True):
-    _check(arch, x1, x2, ntk=ntk)
-    if v.ndim != 2 or len(v) != len(x2):
+def _check_product(x, v):
+    if v.ndim != 2 or len(v) != len(x):
         raise InputError(
-            f"`v` must be an array ({len(x2)}, m), one row per point of `x2`, got "
-            f"{v.shape}."
+            f"`v` must be an array ({len(x)}, m), one row per point, got {v.shape}."
         )
 
 
@@ -154,24 +167,43 @@ def ntk_product(
     """Returns the NTK between two sets of points times `v`, without holding it.
 
     O(n1 n2 (d + depth + m)) time; memory beside the result is one block. With the dual
-    weights of a trained network as `v`, its outputs at the points `x1`.
+    weights of a trained network as `v`, its outputs at the points `x1`. For points with
+    themselves `gram_product` is exact on the diagonal, as `gram` is.
 
     Raises:
         InputError: as `nngp_ntk`, and for `v` of another length than `x2`.
     """
-    _check_product(x1, x2, v, arch)
-    return _product(x1, x2, v, arch, kind="ntk")
+    _check(arch, x1, x2)
+    _check_product(x2, v)
+    return _product(x1, x2, v, arch)
 
 
-def nngp_product(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
-    v: Float[Array, "n2 m"],
+def gram_product(
+    x: Float[Array, "n d"],
+    v: Float[Array, "n m"],
     arch: Architecture,
-) -> Float[Array, "n1 m"]:
-    """Returns the NNGP kernel times `v`, see `ntk_product`."""
-    _check_product(x1, x2, v, arch, ntk=False)
-    return _product(x1, x2, v, arch, kind="nngp")
+    *,
+    kind: str = "ntk",
+    rows: Int[Array, " k"] | np.ndarray | None = None,
+) -> Float[Array, "k m"]:
+    """Returns the kernel of points with themselves times `v`, without holding it.
+
+    O(k n (d + depth + m)) time: twice that of `gram`, whose symmetry is not used.
+
+    Args:
+        x: points.
+        v: what to multiply.
+        arch: the architecture.
+        kind: "ntk" or "nngp".
+        rows: the rows of the kernel to multiply; all of them by default.
+
+    Raises:
+        InputError: as `ntk_product`.
+    """
+    _check(arch, x, ntk=kind == "ntk")
+    _check_product(x, v)
+    chosen = jnp.arange(len(x)) if rows is None else jnp.asarray(rows)
+    return _gram_product(x, chosen, v, arch, kind=kind)
 
 
 @jax.jit

@@ -8,6 +8,7 @@ import functools
 import math
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterator
 
 import jax
@@ -54,24 +55,24 @@ class SymmetricTiles:
     """The NTK of a set of points with itself, as `tiles.ntk` makes it.
 
     Attributes:
-        n: number of points.
-        shape: (n, n).
+        shape: (n, n), of n points.
     """
 
     def __init__(self, n: int, tiles: list[Array] | np.memmap, size: int):
         """Holds `tiles` (b, b) of `size` = b rows in the order of the upper half."""
-        self.n, self.shape = n, (n, n)
+        self.shape = n, n
         self._tiles, self._size = tiles, size
 
     def __matmul__(self, v: Float[Array, "n m"]) -> Float[Array, "n m"]:
         """Returns the kernel times `v`: 2 n^2 m operations, every tile read once."""
-        pad = -self.n % self._size
-        v = jnp.pad(v, ((0, pad), (0, 0)))
+        n = self.shape[0]
+        v = jnp.pad(v, ((0, -n % self._size), (0, 0)))
         out = jnp.zeros_like(v)
-        order = _order(self.n, self._size)
+        order = _order(n, self._size)
+        # Not a loop of XLA, which would copy every tile out of a stack, or hold a file.
         for tile, (i, j) in zip(self._tiles, order, strict=True):
             out = _add_tile(out, jnp.asarray(tile), v, i, j)
-        return out[: self.n]
+        return out[:n]
 
 
 def _each(
@@ -123,9 +124,8 @@ def ntk(
         tiles = []
     else:
         path = pathlib.Path(file)
-        disk = os.statvfs(path.parent if path.parent.exists() else ".")
-        free = disk.f_bavail * disk.f_frsize
-        if not path.parent.is_dir() or free < needed:
+        free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
+        if free < needed:
             raise InputError(
                 f"`file` must name a file in a folder with {needed / 2**30:.3g} GiB "
                 f"free, got {path} ({free / 2**30:.3g} GiB)."
