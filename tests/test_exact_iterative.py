@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from problems import prototypes, raises
 
 from theory import blocks, conjugate_gradient, exact, exact_iterative, kernels, tiles
@@ -17,6 +18,7 @@ from theory.problem import Architecture
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(4)
+ONE = Mesh(np.asarray(jax.devices()[:1]), ("rows",))
 ARCH = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)
 NOISE = Replacement(p=0.6, noise=Rademacher())
 PROBLEM = prototypes((6, 5, 3, 2))
@@ -233,8 +235,9 @@ def test_the_audit_sees_what_single_precision_loses():
     assert 1e-8 < audited < 1e-4
 
 
+@pytest.mark.parametrize("factor", [False, True])
 @pytest.mark.parametrize(("activation", "ridge"), [("erf", 0.0), ("relu", 0.2)])
-def test_refinement_reaches_double_precision(activation, ridge):
+def test_refinement_reaches_double_precision(activation, ridge, factor):
     arch = dataclasses.replace(ARCH, activation=activation)
     single = PROBLEM.astype(jnp.float32)
     settings: dict = {"draws": 1, "key": KEY, "ridge": ridge}
@@ -242,7 +245,13 @@ def test_refinement_reaches_double_precision(activation, ridge):
     errors = []
     for refine in (0, 1, 2):
         found = exact_iterative(
-            arch, NOISE, single, tolerance=1e-5, refine=refine, **settings
+            arch,
+            NOISE,
+            single,
+            tolerance=1e-5,
+            refine=refine,
+            factor=factor,
+            **settings,
         )
         errors.append(float(jnp.abs(found.outputs - expected.outputs).max()))
         assert float(found.diagnostics["audited_residual"][0]) < 30 * errors[-1]
@@ -281,6 +290,8 @@ def test_progress_names_the_stages():
         ({"init_var_at": np.array([7])}, "`init_var_at` must be test points 0 ... 6"),
         ({"init_var_at": np.array([-1])}, "`init_var_at` must be test points 0 ... 6"),
         ({"file": "kernel", "recompute": True}, "`file` and `recompute` exclude"),
+        ({"file": "kernel", "mesh": ONE}, "`file` and `mesh` exclude"),
+        ({"factor": True, "recompute": True}, "`factor` and `recompute` exclude"),
         ({"copies": 0}, "`copies` must be an integer of at least 1"),
     ],
 )

@@ -20,6 +20,7 @@ from theory import (
     duals,
     equivalent,
     exact,
+    predictions,
     resummed,
     surrogate,
 )
@@ -145,6 +146,19 @@ def test_without_corruption_it_is_the_exact_kernel(small):
 
 
 @pytest.mark.slow
+def test_neighbouring_regressions_start_from_the_first_and_end_where_they_would():
+    law = resummed(ERF, Additive(p=0.9), prototypes((25,) * 4))
+    assert isinstance(law.cross, predictions.ResummedCross)
+    solved = law.cross.solved
+    for side in solved.sides:
+        cold = equivalent.solve(side.solution.rows)
+        assert side.solution.steps < solved.centre.solution.steps == cold.steps
+        for name in ("tau", "omega"):
+            found, expected = (float(getattr(of, name)) for of in (side.solution, cold))
+            # a last step of 1e4 roundings is followed by its square only
+            np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_copies_without_corruption_coincide(small):
     law = resummed(ERF, Replacement(p=0.0), small, copies=3, ridge=0.6)
     draws = exact(ERF, Replacement(p=0.0), small, draws=1, key=KEY, copies=3, ridge=0.6)

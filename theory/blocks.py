@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from theory._numerics import matmul
@@ -52,6 +53,55 @@ def check_memory(needed: int, what: str, way_out: str) -> None:
             f"{what} needs {needed / 2**30:.3g} GiB and {free / 2**30:.3g} GiB are "
             f"free: {way_out}."
         )
+
+
+def share(mesh: Mesh | None) -> float:
+    """Returns what part of a matrix, split over a mesh, `available_bytes` must hold."""
+    if mesh is None:
+        return 1.0
+    devices = mesh.devices.ravel()
+    # the devices of a processor share its memory
+    own = len(mesh.local_devices) if devices[0].platform == "cpu" else 1
+    return own / len(devices)
+
+
+def over_devices(
+    fn: Callable[..., PyTree], mesh: Mesh, rows: int, whole: int
+) -> Callable[..., PyTree]:
+    """Returns `fn` with its rows split over the devices of a mesh, for `jax.jit`.
+
+    Args:
+        fn: a function of `rows` pytrees of arrays of one length, a multiple of the
+            devices, and `whole` pytrees that every device needs; what it returns has
+            the same number of rows.
+        mesh: the devices, of one host or of several.
+        rows: number of the first arguments, that are split.
+        whole: number of the others.
+    """
+    split = PartitionSpec(mesh.axis_names)
+    specs = (split,) * rows + (PartitionSpec(),) * whole
+    return jax.shard_map(
+        fn, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False
+    )
+
+
+def on_devices(rows: PyTree, whole: PyTree, mesh: Mesh) -> tuple:
+    """Places what `over_devices` takes; on several hosts each gives the same values."""
+
+    def place(tree, *axes):
+        if mesh.is_multi_process:
+            # arrays that are bound to a device may not be sent to those of other hosts
+            tree = jax.tree.map(np.asarray, tree)
+        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*axes)))
+
+    return (*place(rows, mesh.axis_names), *place(whole))
+
+
+def gathered(rows: PyTree, mesh: Mesh) -> PyTree:
+    """Returns what `over_devices` computed, all of it on this host's first device."""
+    whole = NamedSharding(mesh, PartitionSpec())
+    everywhere = jax.jit(lambda tree: tree, out_shardings=whole)(rows)
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
 
 
 def starts(n: int, block: int) -> np.ndarray:

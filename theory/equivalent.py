@@ -126,7 +126,6 @@ def _traces(rows: Rows, tau, omega):
     return (lam, second, third), implied, (pi_rows, pi_cross, pi_features)
 
 
-@jax.jit
 def solve(rows: Rows, start: tuple[Array, Array] | None = None) -> Equivalent:
     """Solves the two equations by Newton's method, whose Jacobian is Pi.
 
@@ -141,13 +140,18 @@ def solve(rows: Rows, start: tuple[Array, Array] | None = None) -> Equivalent:
         The solution. Stopped where a step changes neither scalar by 1e4 roundings, or
         after 60 steps: look at `residual`.
     """
+    return _solve(rows, *(_first_guess(rows) if start is None else start))
+
+
+def _first_guess(rows: Rows) -> tuple[Array, Array]:
+    omega = (rows.weight * rows.noise).sum()
+    tau = (1 / (rows.base + omega)).sum()
+    return tau + rows.idle_count * (1 / (rows.idle + omega)).sum(), omega
+
+
+@jax.jit
+def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
     tolerance = 1e4 * jnp.finfo(rows.y.dtype).eps
-    if start is None:
-        omega = (rows.weight * rows.noise).sum()
-        tau = (1 / (rows.base + omega)).sum()
-        tau += rows.idle_count * (1 / (rows.idle + omega)).sum()
-    else:
-        tau, omega = start
 
     def step(state):
         (tau, omega), _, steps = state

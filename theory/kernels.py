@@ -7,11 +7,13 @@ arXiv:1806.07572.
 """
 
 import functools
+import math
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from theory import blocks
@@ -47,11 +49,11 @@ def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
             )
 
 
-def _check_memory(*xs: Array, kernels: int = 2) -> None:
+def _check_memory(*xs: Array, kernels: int = 2, mesh: Mesh | None = None) -> None:
     """Raises `InputError` if so many kernels of the points do not fit. Host only."""
     n1, n2 = xs[0].shape[0], xs[-1].shape[0]
     blocks.check_memory(
-        kernels * n1 * n2 * xs[0].dtype.itemsize,
+        math.ceil(kernels * n1 * n2 * xs[0].dtype.itemsize * blocks.share(mesh)),
         f"a kernel of {n1} x {n2} points in {xs[0].dtype}",
         "use fewer points, float32, or theory.blocks.map_rows over a block of rows",
     )
@@ -62,31 +64,89 @@ def _kept(pair: KernelPair, kinds: tuple[str, ...]) -> dict[str, Array]:
     return {kind: getattr(pair, kind) for kind in kinds}
 
 
-def _tile(x1, x2, arch, kinds):
-    """The function (i, j) -> kernels of the block of x1 at i with that of x2 at j."""
+def _tile(x1, x2, arch, kinds, rows=None):
+    """The function (i, j) -> kernels of the block of x1 at i with that of x2 at j.
+
+    `rows` says which points of x2 those of x1 are: their entries are exact then.
+    """
 
     def part(x, start, block):
-        size = min(block, x.shape[0])
-        rows = jax.lax.dynamic_slice_in_dim(x, start, size)
-        return rows, first_layer_variance(rows, arch)
+        return jax.lax.dynamic_slice_in_dim(x, start, min(block, x.shape[0]))
 
     def at(i, j):
-        rows, q_rows = part(x1, i, _BLOCK[0])
-        columns, q_columns = part(x2, j, _BLOCK[1])
-        cov = first_layer_covariance(rows, columns, arch)
-        return _kept(propagate(q_rows[:, None], q_columns[None, :], cov, arch), kinds)
+        at_rows, at_columns = part(x1, i, _BLOCK[0]), part(x2, j, _BLOCK[1])
+        q1, q2 = (first_layer_variance(x, arch) for x in (at_rows, at_columns))
+        cov = first_layer_covariance(at_rows, at_columns, arch)
+        pair = propagate(q1[:, None], q2[None, :], cov, arch)
+        if rows is not None:
+            own = part(rows, i, _BLOCK[0])[:, None] == j + jnp.arange(len(q2))[None, :]
+            diag = propagate_diag(q1, arch)
+            pair = jax.tree.map(lambda k, d: jnp.where(own, d[:, None], k), pair, diag)
+        return _kept(pair, kinds)
 
     return at
 
 
-@functools.partial(jax.jit, static_argnames="kinds")
-def _cross(x1, x2, arch, *, kinds):
-    at = _tile(x1, x2, arch, kinds)
+def _entries(x1, rows, x2, arch, *, kinds):
+    at = _tile(x1, x2, arch, kinds, rows)
     return blocks.fill(at, x1.shape[0], x2.shape[0], _BLOCK)
 
 
+def _times(x1, rows, x2, arch, v, *, kinds):
+    at = _tile(x1, x2, arch, kinds, rows)
+    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, x1.shape[0], _BLOCK)
+
+
+@functools.partial(jax.jit, static_argnames=("fn", "kinds", "mesh"))
+def _run(fn, x1, rows, *rest, kinds, mesh):
+    """`fn`, which has a row for each of x1, over the devices of a mesh if given."""
+    fn = functools.partial(fn, kinds=kinds)
+    if mesh is not None:
+        fn = blocks.over_devices(fn, mesh, 2, len(rest))
+    return fn(x1, rows, *rest)
+
+
+def _dense(x1, x2, arch, kinds, mesh, *, own=False):
+    """The whole kernels; `own` if the points of x1 are those of x2."""
+    _check(arch, x1, x2, ntk="ntk" in kinds)
+    _check_memory(x1, x2, kernels=len(kinds), mesh=mesh)
+    rows = jnp.arange(len(x1)) if own else None
+    if mesh is None:
+        return _run(_entries, x1, rows, x2, arch, kinds=kinds, mesh=None)
+    if len(x1) % mesh.size:
+        raise InputError(
+            f"with a `mesh` of {mesh.size} devices the rows of a kernel must be a "
+            f"multiple of them, got {len(x1)}: leave out {len(x1) % mesh.size}, or use "
+            "theory.gram_product or theory.ntk_product, which take any number."
+        )
+    given = blocks.on_devices((x1, rows), (x2, arch), mesh)
+    return _run(_entries, *given, kinds=kinds, mesh=mesh)
+
+
+def _product(x1, rows, x2, arch, v, kind, mesh):
+    _check(arch, x1, x2, ntk=kind == "ntk")
+    if v.ndim != 2 or len(v) != len(x2):
+        raise InputError(
+            f"`v` must be an array ({len(x2)}, m), one row per point, got {v.shape}."
+        )
+    if mesh is None:
+        return _run(_times, x1, rows, x2, arch, v, kinds=(kind,), mesh=None)
+    # the last device gets copies of the last row, which are cut off again
+    filled = jax.tree.map(
+        lambda part: jnp.concatenate([part, *[part[-1:]] * (-len(x1) % mesh.size)]),
+        (x1, rows),
+    )
+    given = blocks.on_devices(filled, (x2, arch, v), mesh)
+    found = _run(_times, *given, kinds=(kind,), mesh=mesh)
+    return blocks.gathered(found, mesh)[: len(x1)]
+
+
 def nngp_ntk(
-    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
 ) -> KernelPair:
     """Returns both kernels between two sets of points.
 
@@ -99,6 +159,8 @@ def nngp_ntk(
         x1: points.
         x2: points.
         arch: the architecture.
+        mesh: devices to split the rows over, on this host or on several, all of which
+            must make the same call; n1 must be a multiple of their number.
 
     Returns:
         nngp and ntk, each (n1, n2), in the dtype of the points.
@@ -107,55 +169,29 @@ def nngp_ntk(
         InputError: shapes that disagree, a bad architecture, an activation without
             NTK, or a kernel larger than the memory.
     """
-    _check(arch, x1, x2)
-    _check_memory(x1, x2)
-    return KernelPair(**_cross(x1, x2, arch, kinds=_BOTH))
+    return KernelPair(**_dense(x1, x2, arch, _BOTH, mesh))
 
 
 def nngp(
-    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
 ) -> Float[Array, "n1 n2"]:
     """Returns the NNGP kernel alone, for any activation; see `nngp_ntk`."""
-    _check(arch, x1, x2, ntk=False)
-    _check_memory(x1, x2, kernels=1)
-    return _cross(x1, x2, arch, kinds=("nngp",))["nngp"]
+    return _dense(x1, x2, arch, ("nngp",), mesh)["nngp"]
 
 
 def ntk(
-    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
 ) -> Float[Array, "n1 n2"]:
     """Returns the NTK alone, in half the memory of both; see `nngp_ntk`."""
-    _check(arch, x1, x2)
-    _check_memory(x1, x2, kernels=1)
-    return _cross(x1, x2, arch, kinds=("ntk",))["ntk"]
-
-
-@jax.jit
-def _product(x1, x2, v, arch):
-    tile = _tile(x1, x2, arch, ("ntk",))
-    return blocks.product(lambda i, j: tile(i, j)["ntk"], v, x1.shape[0], _BLOCK)
-
-
-@functools.partial(jax.jit, static_argnames="kind")
-def _gram_product(x, rows, v, arch, *, kind):
-    chosen = x[rows]
-    tile = _tile(chosen, x, arch, (kind,))
-    diag = getattr(_diag(chosen, arch), kind)
-
-    def at(i, j):
-        entries = tile(i, j)[kind]
-        part = lambda of: jax.lax.dynamic_slice_in_dim(of, i, len(entries))[:, None]
-        own = part(rows) == j + jnp.arange(entries.shape[1])[None, :]
-        return jnp.where(own, part(diag), entries)
-
-    return blocks.product(at, v, len(rows), _BLOCK)
-
-
-def _check_product(x, v):
-    if v.ndim != 2 or len(v) != len(x):
-        raise InputError(
-            f"`v` must be an array ({len(x)}, m), one row per point, got {v.shape}."
-        )
+    return _dense(x1, x2, arch, ("ntk",), mesh)["ntk"]
 
 
 def ntk_product(
@@ -163,6 +199,8 @@ def ntk_product(
     x2: Float[Array, "n2 d"],
     v: Float[Array, "n2 m"],
     arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
 ) -> Float[Array, "n1 m"]:
     """Returns the NTK between two sets of points times `v`, without holding it.
 
@@ -170,12 +208,18 @@ def ntk_product(
     weights of a trained network as `v`, its outputs at the points `x1`. For points with
     themselves `gram_product` is exact on the diagonal, as `gram` is.
 
+    Args:
+        x1: points.
+        x2: points.
+        v: what to multiply.
+        arch: the architecture.
+        mesh: devices to share the rows among, as in `nngp_ntk` but any number of rows;
+            all get the whole result.
+
     Raises:
         InputError: as `nngp_ntk`, and for `v` of another length than `x2`.
     """
-    _check(arch, x1, x2)
-    _check_product(x2, v)
-    return _product(x1, x2, v, arch)
+    return _product(x1, None, x2, arch, v, "ntk", mesh)
 
 
 def gram_product(
@@ -185,6 +229,7 @@ def gram_product(
     *,
     kind: str = "ntk",
     rows: Int[Array, " k"] | np.ndarray | None = None,
+    mesh: Mesh | None = None,
 ) -> Float[Array, "k m"]:
     """Returns the kernel of points with themselves times `v`, without holding it.
 
@@ -196,14 +241,13 @@ def gram_product(
         arch: the architecture.
         kind: "ntk" or "nngp".
         rows: the rows of the kernel to multiply; all of them by default.
+        mesh: as in `ntk_product`.
 
     Raises:
         InputError: as `ntk_product`.
     """
-    _check(arch, x, ntk=kind == "ntk")
-    _check_product(x, v)
     chosen = jnp.arange(len(x)) if rows is None else jnp.asarray(rows)
-    return _gram_product(x, chosen, v, arch, kind=kind)
+    return _product(x[chosen], chosen, x, arch, v, kind, mesh)
 
 
 @jax.jit
@@ -236,13 +280,17 @@ def _mirrored(pair):
     return jax.tree.map(lambda matrix: blocks.mirror(matrix, _BLOCK[0]), pair)
 
 
-def _symmetric(x, arch, kinds):
+def _symmetric(x, arch, kinds, mesh):
+    if mesh is not None:
+        return _dense(x, x, arch, kinds, mesh, own=True)
     _check(arch, x)
     _check_memory(x, kernels=len(kinds))
     return _mirrored(_upper(x, arch, kinds=kinds))
 
 
-def gram(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
+def gram(
+    x: Float[Array, "n d"], arch: Architecture, *, mesh: Mesh | None = None
+) -> KernelPair:
     """Returns both kernels of a set of points with itself.
 
     Symmetric bit for bit (under an outer jit, to rounding), each block above the
@@ -252,6 +300,8 @@ def gram(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
     Args:
         x: points.
         arch: the architecture.
+        mesh: as in `nngp_ntk`. Every device computes its rows whole: twice the entries,
+            and symmetric to rounding only.
 
     Returns:
         nngp and ntk, each (n, n), in the dtype of the points.
@@ -259,9 +309,11 @@ def gram(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
     Raises:
         InputError: as `nngp_ntk`.
     """
-    return KernelPair(**_symmetric(x, arch, _BOTH))
+    return KernelPair(**_symmetric(x, arch, _BOTH, mesh))
 
 
-def ntk_gram(x: Float[Array, "n d"], arch: Architecture) -> Float[Array, "n n"]:
+def ntk_gram(
+    x: Float[Array, "n d"], arch: Architecture, *, mesh: Mesh | None = None
+) -> Float[Array, "n n"]:
     """Returns the NTK of a set of points with itself, in half the memory of `gram`."""
-    return _symmetric(x, arch, ("ntk",))["ntk"]
+    return _symmetric(x, arch, ("ntk",), mesh)["ntk"]

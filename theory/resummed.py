@@ -66,8 +66,9 @@ def _side(
     y: Float[Array, "n c"],
     ridge: Float[Array, ""],
     copies: Float[Array, ""],
+    near: Side | None = None,
 ) -> Side:
-    """Solves the regression for the kernel ntk + s nngp."""
+    """Solves the regression for the kernel ntk + s nngp, from that of an s `near`."""
     rotation = None
     measured = reduced.measured
     if reduced.level == "noiseless":
@@ -79,9 +80,10 @@ def _side(
         rows, scales = linearise.rows(
             arch, measured, y, reduced.basis, s=s, ridge=ridge, copies=copies
         )
+    start = None if near is None else (near.solution.tau, near.solution.omega)
     return Side(
         s=s,
-        solution=equivalent.solve(rows),
+        solution=equivalent.solve(rows, start),
         scales=scales,
         rotation=rotation,
         moments=None,
@@ -115,8 +117,8 @@ def resummed(
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
     Cost, m = d + 2 + landmarks: 6 to 9 Newton steps of 3 n m^2 multiply-adds (60 where
-    no fixed point is found, which `doubts` tells), three times with `init_var`, and per
-    test point 4 n m multiply-adds and 4 n kernel entries (6 n where test images are
+    no fixed point is found, which `doubts` tells), twice 3 more with `init_var`, and
+    per test point 8 n m multiply-adds and 4 n kernel entries (6 n where test images are
     corrupted). Memory: nothing of size n x n below level full, and kernel rows of 256
     test points at a time; MNIST at n_train = 60 000: 3.7 GB.
 
@@ -192,14 +194,16 @@ def resummed(
     )
     ratio = measured.diag.ntk.mean() / measured.diag.nngp.mean()
     step = jnp.finfo(dtype).eps ** _STEP * ratio
-    centre, trained = side(jnp.zeros((), dtype)), None
+    centre, trained, sides = side(jnp.zeros((), dtype)), None, ()
+    if with_init_var and time is None:
+        sides = tuple(side(s, near=centre) for s in (-step, step))
     if time is not None:
         trained = flow.train(centre.solution.rows, 1 / centre.scales.row**2, time)
     solved = Solved(
         arch=arch,
         measured=measured,
         centre=centre,
-        sides=(side(-step), side(step)) if with_init_var and time is None else (),
+        sides=sides,
         flow=trained,
         copies=copies_value,
         test_corruption=None,

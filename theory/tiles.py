@@ -1,7 +1,8 @@
-"""A symmetric kernel of many points: tiles of its upper half, in memory or in a file.
+"""A symmetric kernel of many points, kept for products with it.
 
-Half the memory of the matrix, 2 n^2 bytes in float32, and products with it at the speed
-at which it is read. What lies below the diagonal is never computed.
+On one device, tiles of its upper half, in memory or in a file: 2 n^2 bytes in float32,
+and products at the speed at which they are read. What lies below the diagonal is never
+computed. On several devices, all of its rows, split among them.
 """
 
 import functools
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from theory import blocks, kernels
@@ -27,15 +29,15 @@ Progress = Callable[[int, int], None]
 TILE = 2048
 
 
-def _order(n: int, size: int) -> list[tuple[int, int]]:
-    """Block numbers (row, column) of the tiles, row by row."""
+def positions(n: int, size: int) -> list[tuple[int, int]]:
+    """Returns the block numbers (row, column) of the tiles of n points, row by row."""
     count = math.ceil(n / size)
     return [(i, j) for i in range(count) for j in range(i, count)]
 
 
 def storage(n: int, dtype: np.dtype, size: int = TILE) -> int:
     """Returns the bytes that the tiles of n points take."""
-    return len(_order(n, size)) * size**2 * np.dtype(dtype).itemsize
+    return len(positions(n, size)) * size**2 * np.dtype(dtype).itemsize
 
 
 @functools.partial(jax.jit, donate_argnames="out")
@@ -56,23 +58,64 @@ class SymmetricTiles:
 
     Attributes:
         shape: (n, n), of n points.
+        size: rows of a tile.
     """
 
     def __init__(self, n: int, tiles: list[Array] | np.memmap, size: int):
-        """Holds `tiles` (b, b) of `size` = b rows in the order of the upper half."""
-        self.shape = n, n
-        self._tiles, self._size = tiles, size
+        """Holds `tiles` (size, size) of the upper half, in the order of `positions`."""
+        self.shape, self.size = (n, n), size
+        self._tiles = tiles
 
     def __matmul__(self, v: Float[Array, "n m"]) -> Float[Array, "n m"]:
         """Returns the kernel times `v`: 2 n^2 m operations, every tile read once."""
         n = self.shape[0]
-        v = jnp.pad(v, ((0, -n % self._size), (0, 0)))
+        v = jnp.pad(v, ((0, -n % self.size), (0, 0)))
         out = jnp.zeros_like(v)
-        order = _order(n, self._size)
+        order = positions(n, self.size)
         # Not a loop of XLA, which would copy every tile out of a stack, or hold a file.
         for tile, (i, j) in zip(self._tiles, order, strict=True):
             out = _add_tile(out, jnp.asarray(tile), v, i, j)
         return out[:n]
+
+    def released(self) -> list[Float[Array, "b b"]]:
+        """Returns the tiles, which are no longer held here, to be changed in place."""
+        if not isinstance(self._tiles, list):
+            raise InputError("tiles in a file stay there: make them without `file`.")
+        tiles, self._tiles = self._tiles, []
+        return tiles
+
+
+@jax.jit
+def _times(matrix, v):
+    return matmul(matrix, v)
+
+
+class SplitRows:
+    """The NTK of points with themselves, its rows split over the devices of a mesh.
+
+    n^2 numbers over all devices. On several hosts all must multiply together, by the
+    same values.
+
+    Attributes:
+        shape: (n, n), of n points.
+    """
+
+    def __init__(self, x: Float[Array, "n d"], arch: Architecture, mesh: Mesh):
+        """Computes the kernel, with copies of the last point where devices lack rows.
+
+        Raises:
+            InputError: as `theory.gram`.
+        """
+        n = len(x)
+        self.shape, self._mesh, self._missing = (n, n), mesh, -n % mesh.size
+        filled = jnp.pad(x, ((0, self._missing), (0, 0)), mode="edge")
+        self._matrix = kernels.ntk_gram(filled, arch, mesh=mesh)
+
+    def __matmul__(self, v: Float[Array, "n m"]) -> Float[Array, "n m"]:
+        """Returns the kernel times `v`: 2 n^2 m operations, over all devices."""
+        filled = jnp.pad(v, ((0, self._missing), (0, 0)))
+        (everywhere,) = blocks.on_devices((), (filled,), self._mesh)
+        return blocks.gathered(_times(self._matrix, everywhere), self._mesh)[: len(v)]
 
 
 def _each(
@@ -81,7 +124,7 @@ def _each(
     """Yields the tiles; points that fill up the last are copies of the last."""
     n = x.shape[0]
     x = jnp.pad(x, ((0, -n % size), (0, 0)), mode="edge")
-    for i, j in _order(n, size):
+    for i, j in positions(n, size):
         rows, columns = (x[k * size : (k + 1) * size] for k in (i, j))
         if i == j:
             yield kernels.ntk_gram(rows, arch)
@@ -112,7 +155,7 @@ def ntk(
     Raises:
         InputError: as `theory.gram`, for tiles that fit neither memory nor disk.
     """
-    n, order = x.shape[0], _order(x.shape[0], size)
+    n, order = x.shape[0], positions(x.shape[0], size)
     needed = storage(n, x.dtype, size)
     if file is None:
         blocks.check_memory(
