@@ -1,12 +1,13 @@
 """The exact kernel of all of MNIST, and the law beside it: time, memory, residual.
 
-    python -m benchmarks.large_kernel --data_dir=DIR [--n_train 60000] [--p .9]
+    python -m benchmarks.large_kernel --data_dir=DIR [--n_train N] [--p P] [--factor]
 
-One corruption draw, float32, conjugate gradients (`theory.exact_iterative`): seconds of
-each stage, products, residual by the recursion and anew in float64, peak memory of the
-process so far, and the accuracy of the average over initialisations and of one network;
-then the resummed law on the same images. Floors: a product of two large matrices of
-float32 by the same library, for the kernel; reading the tiles once, for an iteration.
+One corruption draw, float32, `theory.exact_iterative` by conjugate gradients or, with
+--factor, by Cholesky in place: seconds of each stage, products, residual by the
+recursion and anew in float64, peak memory of the process so far, and the accuracy of
+the average over initialisations and of one network; then the resummed law on the same
+images. Floors: a product of two large matrices of float32 by the same library, for the
+kernel and the factor.
 """
 
 import argparse
@@ -67,6 +68,8 @@ def main() -> None:
     parser.add_argument("--activation", default="erf")
     parser.add_argument("--init_var_points", type=int, default=200)
     parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--factor", action="store_true", help="Cholesky in place")
+    parser.add_argument("--refine", type=int, default=0, help="steps in float64")
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
 
@@ -89,8 +92,8 @@ def main() -> None:
         f"N = {n}, d = {d}, {m} test points, p = {args.p}, {args.activation}, depth 3, "
         f"{jax.devices()[0]}; half a kernel {half / 2**30:.2f} GiB\n"
         f"product in float32: {rate:.0f} GFLOP/s, so the half kernel takes at least "
-        f"{n**2 * d / rate / 1e9:.0f} s and the outputs "
-        f"{2 * n * m * d / rate / 1e9:.0f} s"
+        f"{n**2 * d / rate / 1e9:.0f} s, the outputs {2 * n * m * d / rate / 1e9:.0f} "
+        f"s, a factor {n**3 / 3 / rate / 1e9:.0f} s"
     )
     some = np.linspace(0, m - 1, min(args.init_var_points, m)).astype(int)
     stages = Stages()
@@ -101,6 +104,8 @@ def main() -> None:
         draws=1,
         key=jax.random.key(0),
         tolerance=args.tolerance,
+        factor=args.factor,
+        refine=args.refine,
         init_var_at=some if len(some) else None,
         progress=stages,
     )

@@ -90,6 +90,8 @@ def cell(config: Routes, route: str, p: float, subset: int) -> Cell:
     settings = dataclasses.asdict(config)
     if route == "network":
         names = (*_settings.DATA, *_settings.ARCHITECTURE, *_TRAINING, "inits")
+        if config.precision is not None:  # else the keys of runs without the setting
+            names = (*names, "precision")
     else:
         names = _settings.of_kernel(config)
     if route in ("exact", "network"):

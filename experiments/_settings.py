@@ -16,7 +16,7 @@ import theory
 from experiments._runner import Config, setting
 from ntk_corrupt import data, models
 from ntk_corrupt.results import Row
-from ntk_corrupt.training import TrainConfig
+from ntk_corrupt.training import PRECISIONS, TrainConfig
 from theory.errors import InputError, unknown
 
 NOISES = {
@@ -83,6 +83,11 @@ class Settings(Config):
     )
     noise_regime: str = setting(
         "frozen", "frozen: one corrupted copy; fresh: another one in each epoch"
+    )
+    precision: str | None = setting(
+        None,
+        f"of the networks' matrix products: {', '.join(PRECISIONS)}; none leaves it "
+        "to JAX",
     )
 
 
@@ -184,6 +189,7 @@ def training(settings: Settings) -> TrainConfig:
         epochs=settings.epochs,
         stop_loss=settings.stop_loss,
         noise_regime=settings.noise_regime,
+        precision=settings.precision,
     )
 
 

@@ -40,8 +40,16 @@ Progress = Callable[[int, int, float], None]
 _DEFAULT = TrainConfig()
 
 
-@functools.partial(jax.jit, static_argnames=("model", "d"))
-def _start(model: nn.Module, config: TrainConfig, key, members, *, d: int) -> Member:
+def _spread(block, split: NamedSharding):
+    # Left to itself XLA keeps some arrays whole, others not, in every program anew, so
+    # that the second epoch on several devices would be compiled for its own layout.
+    return jax.lax.with_sharding_constraint(block, split)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "d", "split"))
+def _start(
+    model: nn.Module, config: TrainConfig, key, members, *, d: int, split: NamedSharding
+) -> Member:
     """Initialises a block; `members` are its (draw, init), (m, 2)."""
     streams = stream(key, "init"), stream(key, "shuffle")
 
@@ -53,7 +61,7 @@ def _start(model: nn.Module, config: TrainConfig, key, members, *, d: int) -> Me
         params = model.init(init_key, jnp.zeros((1, d), jnp.float32))
         return training.start(config, params, shuffle_key)
 
-    return jax.vmap(one)(members)
+    return _spread(jax.vmap(one)(members), split)
 
 
 @functools.partial(jax.jit, static_argnames="copies")
@@ -69,27 +77,26 @@ def _corrupted_test(test_corruption: Corruption, key, draws, x) -> Array:
     return jax.lax.map(lambda draw: corrupt_test(test_corruption, key, draw, x), draws)
 
 
-@functools.partial(jax.jit, static_argnames=("model",), donate_argnames=("member",))
-def _epoch(model: nn.Module, config: TrainConfig, member, held, x, labels, epoch):
+@functools.partial(
+    jax.jit, static_argnames=("model", "split"), donate_argnames=("member",)
+)
+def _epoch(
+    model: nn.Module,
+    config: TrainConfig,
+    member,
+    held,
+    x,
+    labels,
+    epoch,
+    *,
+    split: NamedSharding,
+):
     def one(member, held):
         return training.run_epoch(
             model.apply, config, member, x, labels, epoch=epoch, copy=held
         )
 
-    return jax.vmap(one)(member, held)
-
-
-def _predict(model: nn.Module, config: TrainConfig, params, x_test, held) -> Array:
-    """Outputs (n_test, c) at test images (n_test, d), or at those of a draw."""
-    if x_test.ndim == 2:
-        return training.predict(model.apply, params, x_test, block=config.batch_size)
-    # Gathered by the batch: `x_test[held]` would be a copy per member under vmap.
-    n = x_test.shape[1]
-    block = min(config.batch_size, n)
-    index = jnp.resize(jnp.arange(n, dtype=jnp.int32), (-(-n // block), block))
-    at = lambda points: model.apply(params, x_test[held, points])
-    outputs: Array = jax.lax.map(at, index)
-    return outputs.reshape(-1, outputs.shape[-1])[:n]
+    return _spread(jax.vmap(one)(member, held), split)
 
 
 @functools.partial(jax.jit, static_argnames=("model",))
@@ -97,7 +104,10 @@ def _finish(model: nn.Module, config: TrainConfig, member, held, x, labels, x_te
     """Returns outputs (m, n_test, c) and training losses (m,)."""
 
     def one(member, held):
-        outputs = _predict(model, config, member.params, x_test, held)
+        asked = None if x_test.ndim == 2 else held
+        outputs = training.predict(
+            model.apply, config, member.params, x_test, copy=asked
+        )
         if config.stop_loss is not None:
             return outputs, member.train_loss
         return outputs, training.train_loss(
@@ -244,11 +254,15 @@ def measure(
         draws_held = tuple(draws_held.tolist())
         held = jax.device_put(held.reshape(-1).astype(np.int32), split)
         members_split = jax.device_put(members, split)
-        state = _start(model, config, shared_key, members_split, d=x_train.shape[1])
+        state = _start(
+            model, config, shared_key, members_split, d=x_train.shape[1], split=split
+        )
         x = corrupted(draws_held, 0)
         for epoch in range(config.epochs):
             x = corrupted(draws_held, epoch if fresh else 0)
-            state, losses = _epoch(model, config, state, held, x, labels, epoch)
+            state, losses = _epoch(
+                model, config, state, held, x, labels, epoch, split=split
+            )
             losses = np.asarray(losses)
             _check_finite(losses, members, config)
             stop = config.stop_loss is not None and not np.asarray(state.active).any()

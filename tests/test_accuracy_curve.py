@@ -156,6 +156,7 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
         ({"epochs": 4}, {"network"}),
         ({"stop_loss": None}, {"network"}),
         ({"noise_regime": "fresh"}, {"network"}),
+        ({"precision": "float32"}, {"network"}),
     ],
 )
 def test_a_setting_moves_the_cells_it_decides_and_no_other(change, routes):
@@ -172,12 +173,14 @@ def test_every_field_decides_a_cell_or_is_known_not_to():
         "subsets",
         "data_dir",
     }  # lists of cells; where files lie
-    decided = {name for cell in _routes.cells(tiny()) for name in cell.settings} - {
-        "route",
-        "subset",
-    }
+    cells = _routes.cells(tiny(precision="float32"))
+    decided = {name for cell in cells for name in cell.settings} - {"route", "subset"}
     fields = {field.name for field in dataclasses.fields(accuracy_curve.AccuracyCurve)}
     assert fields - elsewhere == decided - elsewhere
+
+
+def test_runs_from_before_there_was_a_precision_go_on():
+    assert all("precision" not in cell.settings for cell in _routes.cells(tiny()))
 
 
 def test_subsets_differ_and_share_the_test_images():

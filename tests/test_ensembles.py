@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import os
+import re
 import subprocess
 import sys
 import types
@@ -235,7 +236,7 @@ def test_stop_loss():
     assert_same(together.outputs, alone.outputs)
 
 
-def test_p_and_learning_rate_compile_once():
+def test_everything_compiles_in_the_first_epoch_of_the_first_block():
     traces = []
 
     def fn(u):
@@ -243,15 +244,105 @@ def test_p_and_learning_rate_compile_once():
         return jnp.tanh(u)
 
     arch = theory.Architecture(depth=2, activation=theory.custom(fn, name="counted"))
-    outputs = []
-    for p, rate in ((0.1, 1e-2), (0.5, 1e-2), (0.9, 3e-3)):
-        config = dataclasses.replace(CONFIG, learning_rate=rate)
+    short = dataclasses.replace(CONFIG, epochs=1)
+    measure(arch=arch, draws=1, config=short)
+    first, outputs = len(traces), []
+    for p, changes in (
+        (0.1, {}),
+        (0.5, {}),
+        (0.9, {"learning_rate": 3e-3}),
+        (0.9, {"noise_regime": "fresh"}),
+    ):
+        config = dataclasses.replace(CONFIG, **changes)
         noise = theory.Replacement(p=p)
         outputs.append(measure(arch=arch, noise=noise, config=config).outputs)
-        if len(outputs) == 1:
-            first = len(traces)
     assert len(traces) == first > 0
     assert np.abs(outputs[0] - outputs[1]).max() > 0.01
+
+
+def spied(monkeypatch, name, look):
+    """Calls `look(jitted, arguments, options, result)` after each call of a program."""
+    original = getattr(ensembles, name)
+
+    def spy(*args, **options):
+        result = original(*args, **options)
+        look(original, args, options, result)
+        return result
+
+    monkeypatch.setattr(ensembles, name, spy)
+
+
+def test_an_epoch_takes_the_place_of_the_one_before(monkeypatch):
+    gone, kept = [], []
+
+    def look(_, args, __, result):
+        _, _, member, held, x, *_ = args
+        gone.extend(leaf.is_deleted() for leaf in jax.tree.leaves(member))
+        kept.extend(leaf.is_deleted() for leaf in jax.tree.leaves((held, x, result)))
+
+    spied(monkeypatch, "_epoch", look)
+    measure(draws=1)
+    assert len(gone) > 3 * 12  # three epochs: weights, biases and two moments of each
+    assert all(gone)
+    assert not any(kept)
+
+
+_NAMES = {  # of what is compiled, in StableHLO
+    None: "precision = [DEFAULT, DEFAULT] :",
+    "float32": "precision = [HIGHEST, HIGHEST] :",
+    "tensorfloat32": "precision = [HIGH, HIGH] :",
+    "bfloat16": "lhs_precision_type = bf16, rhs_precision_type = bf16, "
+    "accumulation_type = f32, lhs_component_count = 1",
+}
+
+
+def products(monkeypatch, **settings):
+    """Products of two matrices, and of others, in each program that `measure` runs."""
+    found = {}
+
+    def look(jitted, args, options, _):
+        lines = jitted.lower(*args, **options).as_text().splitlines()
+        of_matrices, others = found[jitted.__name__] = [], []
+        for line in lines:
+            if "dot_general" in line:
+                ranks = [text.count("x") for text in re.findall(r"tensor<(.*?)>", line)]
+                (of_matrices if min(ranks[:2]) > 1 else others).append(line)
+
+    with monkeypatch.context() as patch:
+        for name in ("_epoch", "_finish"):
+            spied(patch, name, look)
+        measure(draws=1, **settings)
+    return found
+
+
+@pytest.mark.parametrize(("precision", "name"), _NAMES.items())
+def test_precision_is_that_of_every_product(monkeypatch, precision, name):
+    config = dataclasses.replace(CONFIG, epochs=1, precision=precision)
+    found = products(monkeypatch, config=config, test_corruption=NOISE)
+    # Two layers: forward, by weights, by hidden units. Outputs and training loss.
+    assert {program: len(two) for program, (two, _) in found.items()} == {
+        "_epoch": 5,
+        "_finish": 4,
+    }
+    for of_matrices, others in found.values():
+        assert all(name in line for line in of_matrices)
+        # Means of losses, over a last batch that is not full.
+        assert others
+        assert all(_NAMES["float32"] in line for line in others)
+
+
+def test_precision_is_by_default_that_of_jax(monkeypatch):
+    config = dataclasses.replace(CONFIG, epochs=1)
+    own = dataclasses.replace(config, precision="float32")
+    with jax.default_matmul_precision("tensorfloat32"):
+        for settings, name in ((config, "tensorfloat32"), (own, "float32")):
+            for of_matrices, _ in products(monkeypatch, config=settings).values():
+                assert all(_NAMES[name] in line for line in of_matrices)
+
+
+def test_precision_float32_is_what_a_cpu_does(reference):
+    config = dataclasses.replace(CONFIG, precision="float32")
+    assert_same(measure(config=config).outputs, reference.outputs)
 
 
 def test_progress_and_interruption():
@@ -319,16 +410,28 @@ def test_block_size_follows_memory(monkeypatch):
 
 
 _SHARDED = """
-import jax, numpy as np, sys
+import jax, numpy as np, pytest, sys
 sys.path.insert(0, "tests")
-from test_ensembles import measure
+from test_ensembles import measure, spied
 assert len(jax.devices()) == 4
-np.save(sys.argv[1], measure(member_block=6).outputs)
+compiled, held = [], set()
+def look(_, __, ___, result):
+    for leaf in jax.tree.leaves(result):
+        held.add((leaf.shape[0], leaf.sharding.shard_shape(leaf.shape)[0]))
+spied(pytest.MonkeyPatch(), "_epoch", look)
+def listen(event, duration, fun_name="", **_):
+    if event == "/jax/core/compile/backend_compile_duration":
+        compiled.append(fun_name)
+jax.monitoring.register_event_duration_secs_listener(listen)
+np.save(sys.argv[1], measure(member_block=4).outputs)
+assert held == {(4, 1)}, held
+for name in ("_start", "_epoch", "_finish"):
+    assert compiled.count(f"jit({name})") == 1, compiled
 """
 
 
 def test_sharded_over_devices(reference, tmp_path):
-    # Six members on four devices: padded to eight.
+    # Six members on four devices: two blocks, the second one padded.
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     env |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": "."}
     path = tmp_path / "outputs.npy"

@@ -489,7 +489,7 @@ def test_gradients_at_the_edges_are_finite(case):
 def small_blocks(monkeypatch):
     """Blocks of four rows and three columns; compiled functions remember theirs."""
     jax.clear_caches()
-    monkeypatch.setattr(kernels, "_BLOCK", (4, 3))
+    monkeypatch.setitem(kernels._BLOCKS, "cpu", (4, 3))
     yield
     jax.clear_caches()
 

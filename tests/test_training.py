@@ -195,10 +195,15 @@ def arrays_of(jaxpr):
                 yield from arrays_of(inner)
 
 
-@pytest.mark.parametrize("optimiser", training.OPTIMISERS)
-def test_training_is_float32_under_x64(optimiser):
+@pytest.mark.parametrize(
+    ("optimiser", "precision"),
+    [*((name, None) for name in training.OPTIMISERS), ("adam", "bfloat16")],
+)
+def test_training_is_float32_under_x64(optimiser, precision):
     assert jnp.zeros(()).dtype == jnp.float64
-    config = TrainConfig(optimiser=optimiser, batch_size=4, stop_loss=0.1)
+    config = TrainConfig(
+        optimiser=optimiser, batch_size=4, stop_loss=0.1, precision=precision
+    )
     member = begin(MLP, config)
     jaxpr = jax.make_jaxpr(
         lambda config, member: training.run_epoch(
@@ -238,8 +243,10 @@ def test_learning_rate_and_stop_loss_do_not_recompile():
 @pytest.mark.parametrize("block", [1, 3, 10, 99])
 def test_predict_in_blocks(block):
     params = MLP.init(jax.random.key(1), X[0])
-    ours = training.predict(MLP.apply, params, X[0], block=block)
-    np.testing.assert_allclose(ours, apply(params, X[0]), rtol=1e-5, atol=1e-6)
+    config = dataclasses.replace(SGD, batch_size=block)
+    for x, copy in ((X[1], None), (X, 1)):
+        ours = training.predict(MLP.apply, config, params, x, copy=copy)
+        np.testing.assert_allclose(ours, apply(params, X[1]), rtol=1e-5, atol=1e-6)
 
 
 def test_settings_are_hashable():
@@ -253,6 +260,7 @@ def test_settings_are_hashable():
         ({"loss": "mes"}, "unknown loss 'mes': did you mean 'mse'"),
         ({"optimiser": "adamw"}, "unknown optimiser 'adamw': did you mean 'adam'"),
         ({"noise_regime": "frosen"}, "unknown noise regime 'frosen'.*'frozen'"),
+        ({"precision": "float16"}, "unknown precision 'float16': did you mean 'bfloat"),
         ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
         ({"epochs": -1}, "`epochs` must be an integer of at least 0, got -1"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive, got 0.0"),

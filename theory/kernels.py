@@ -28,11 +28,17 @@ from theory.propagation import (
     propagate_diag,
 )
 
-# Rows and columns per block: small enough to leave little below the diagonal and to
-# stay in the cache, large enough for a product at 3/4 of the speed of large matrices.
-# Twice as wide, N = 1 000 takes 15 to 25 % longer; N = 4 000 cannot tell sizes apart.
-_BLOCK = (256, 512)
+# Rows and columns per block. On a processor small enough to leave little below the
+# diagonal and to stay in the cache, large enough for a product at 3/4 of the speed of
+# large matrices. Twice as wide, N = 1 000 takes 15 to 25 % longer; N = 4 000 cannot
+# tell sizes apart. An accelerator needs more entries at once: 8 million, not tuned.
+_BLOCKS = {"cpu": (256, 512)}
+_BLOCK_ELSEWHERE = (2048, 4096)
 _BOTH = ("nngp", "ntk")
+
+
+def _block() -> tuple[int, int]:
+    return _BLOCKS.get(jax.default_backend(), _BLOCK_ELSEWHERE)
 
 
 def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
@@ -70,16 +76,18 @@ def _tile(x1, x2, arch, kinds, rows=None):
     `rows` says which points of x2 those of x1 are: their entries are exact then.
     """
 
+    height, width = _block()
+
     def part(x, start, block):
         return jax.lax.dynamic_slice_in_dim(x, start, min(block, x.shape[0]))
 
     def at(i, j):
-        at_rows, at_columns = part(x1, i, _BLOCK[0]), part(x2, j, _BLOCK[1])
+        at_rows, at_columns = part(x1, i, height), part(x2, j, width)
         q1, q2 = (first_layer_variance(x, arch) for x in (at_rows, at_columns))
         cov = first_layer_covariance(at_rows, at_columns, arch)
         pair = propagate(q1[:, None], q2[None, :], cov, arch)
         if rows is not None:
-            own = part(rows, i, _BLOCK[0])[:, None] == j + jnp.arange(len(q2))[None, :]
+            own = part(rows, i, height)[:, None] == j + jnp.arange(len(q2))[None, :]
             diag = propagate_diag(q1, arch)
             pair = jax.tree.map(lambda k, d: jnp.where(own, d[:, None], k), pair, diag)
         return _kept(pair, kinds)
@@ -89,12 +97,12 @@ def _tile(x1, x2, arch, kinds, rows=None):
 
 def _entries(x1, rows, x2, arch, *, kinds):
     at = _tile(x1, x2, arch, kinds, rows)
-    return blocks.fill(at, x1.shape[0], x2.shape[0], _BLOCK)
+    return blocks.fill(at, x1.shape[0], x2.shape[0], _block())
 
 
 def _times(x1, rows, x2, arch, v, *, kinds):
     at = _tile(x1, x2, arch, kinds, rows)
-    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, x1.shape[0], _BLOCK)
+    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, x1.shape[0], _block())
 
 
 @functools.partial(jax.jit, static_argnames=("fn", "kinds", "mesh"))
@@ -269,7 +277,7 @@ def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
 def _upper(x, arch, *, kinds):
     """Right on and above the diagonal."""
     n = x.shape[0]
-    pair = blocks.fill_upper(_tile(x, x, arch, kinds), n, _BLOCK)
+    pair = blocks.fill_upper(_tile(x, x, arch, kinds), n, _block())
     diag = _kept(propagate_diag(first_layer_variance(x, arch), arch), kinds)
     index = jnp.arange(n)
     return jax.tree.map(lambda m, d: m.at[index, index].set(d), pair, diag)
@@ -277,7 +285,7 @@ def _upper(x, arch, *, kinds):
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _mirrored(pair):
-    return jax.tree.map(lambda matrix: blocks.mirror(matrix, _BLOCK[0]), pair)
+    return jax.tree.map(lambda matrix: blocks.mirror(matrix, _block()[0]), pair)
 
 
 def _symmetric(x, arch, kinds, mesh):
