@@ -25,19 +25,6 @@ ROUTES = ("first_order", "resummed", "exact", "network")
 # Sizes of averages over initialisations that the analytic routes are evaluated for.
 AVERAGES = (1, 2, 3, 5, 10, 20, 50)
 _SAMPLES = 2  # training images kept with every cell, for pictures
-_TRAINING = (
-    "width",
-    "parametrisation",
-    "biases",
-    "loss",
-    "optimiser",
-    "learning_rate",
-    "batch_size",
-    "epochs",
-    "stop_loss",
-    "noise_regime",
-)
-
 # Presets hold these, and what is their own.
 SMOKE = {
     "n_train": 100,
@@ -89,9 +76,7 @@ def cell(config: Routes, route: str, p: float, subset: int) -> Cell:
     """One route at one level on one training subset."""
     settings = dataclasses.asdict(config)
     if route == "network":
-        names = (*_settings.DATA, *_settings.ARCHITECTURE, *_TRAINING, "inits")
-        if config.precision is not None:  # else the keys of runs without the setting
-            names = (*names, "precision")
+        names = (*_settings.of_network(config), "inits")
     else:
         names = _settings.of_kernel(config)
     if route in ("exact", "network"):

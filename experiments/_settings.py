@@ -39,6 +39,18 @@ DATA = (
     "noise",
 )
 ARCHITECTURE = ("activation", "depth", "w_var", "b_var")
+TRAINING = (
+    "width",
+    "parametrisation",
+    "biases",
+    "loss",
+    "optimiser",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "stop_loss",
+    "noise_regime",
+)
 RATES = ("ntk", "standard")
 CORRUPTIONS = ("replacement", "additive", "clipped_additive", "binary_replacement")
 
@@ -166,6 +178,13 @@ def of_kernel(settings: Settings) -> tuple[str, ...]:
     """Returns the settings that decide a kernel and its data: parts of a cell's key."""
     rates = ("rates",) if settings.rates == "ntk" else ("rates", "width", "biases")
     return (*DATA, *ARCHITECTURE, *rates)
+
+
+def of_network(settings: Settings) -> tuple[str, ...]:
+    """Returns the settings that decide networks and their data."""
+    names = (*DATA, *ARCHITECTURE, *TRAINING)
+    # not in the keys of runs from before there was the setting
+    return names if settings.precision is None else (*names, "precision")
 
 
 def network(settings: Settings, num_classes: int) -> models.MLP:

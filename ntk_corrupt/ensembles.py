@@ -12,7 +12,7 @@ are held once per draw, not once per member.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from ntk_corrupt import member_blocks, models, training
+from ntk_corrupt.probes import Probe
 from ntk_corrupt.training import Member, TrainConfig
 from theory.corrupted import (
     check_options,
@@ -117,6 +118,22 @@ def _finish(model: nn.Module, config: TrainConfig, member, held, x, labels, x_te
     return jax.vmap(one)(member, held)
 
 
+@functools.partial(jax.jit, static_argnames=("model", "split"))
+def _probed(
+    model: nn.Module, config: TrainConfig, probes, state, key, members, *, split
+):
+    """What the probes say of the networks of a block, by name, (m, ...)."""
+    name = stream(key, "probe")
+
+    def one(params, member):
+        own = jax.random.fold_in(jax.random.fold_in(name, member[0]), member[1])
+        with config.matrix_products():
+            found = [probe(model, params, own) for probe in probes]
+        return {name: value for part in found for name, value in part.items()}
+
+    return _spread(jax.vmap(one)(state.params, members), split)
+
+
 def _check_finite(losses: np.ndarray, members: np.ndarray, config: TrainConfig) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     if bad.size:
@@ -158,6 +175,7 @@ def measure(
     copies: int = 1,
     test_corruption: Corruption | None = None,
     first_draw: int = 0,
+    probes: Sequence[Probe] = (),
     progress: Progress | None = None,
     member_block: int | None = None,
 ) -> Draws:
@@ -182,6 +200,7 @@ def measure(
             them clean.
         first_draw: where to begin: measuring 5 draws and then 5 from `first_draw=5`
             gives the networks of measuring 10.
+        probes: what else to measure on every trained network (`ntk_corrupt.probes`).
         progress: called after every epoch with (epochs done, of how many, mean loss);
             both counts add up blocks.
         member_block: members trained at once over all devices; by memory if None.
@@ -189,7 +208,8 @@ def measure(
     Returns:
         `Draws` with outputs (draws, inits, n_test, c), float32, and diagnostics of
         shape (draws, inits): `train_loss` on the whole corrupted training set (the last
-        epoch's in the "fresh" regime), `epochs` trained, `reached` the `stop_loss`.
+        epoch's in the "fresh" regime), `epochs` trained, `reached` the `stop_loss`; and
+        what the probes found, (draws, inits, ...).
 
     Raises:
         InputError: for arguments that make no sense.
@@ -274,13 +294,17 @@ def measure(
         asked_now = asked(draws_held)
         outputs, losses = _finish(model, config, state, held, x, labels, asked_now)
         _check_finite(np.asarray(losses), members, config)
-        result = (outputs, losses, state.epochs, ~state.active)
+        found = {}
+        if probes:
+            asked_of = model, config, tuple(probes), state, shared_key
+            found = _probed(*asked_of, members_split, split=split)
+        result = (outputs, losses, state.epochs, ~state.active, found)
         return jax.tree.map(lambda part: part[:new], jax.device_get(result))
 
     results = [
         train(grid[numbers], new, done) for done, (numbers, new) in enumerate(blocks)
     ]
-    outputs, losses, epochs, reached = zip(*results, strict=True)
+    outputs, losses, epochs, reached, found = zip(*results, strict=True)
     shaped = lambda parts: jnp.asarray(
         np.concatenate(parts).reshape(draws, inits, *parts[0].shape[1:])
     )
@@ -296,5 +320,6 @@ def measure(
             "train_loss": shaped(losses),
             "epochs": shaped(epochs),
             "reached": shaped(reached),
+            **{name: shaped([part[name] for part in found]) for name in found[0]},
         },
     )

@@ -8,18 +8,20 @@ promotes to the dtype of its input.
 
 import math
 import zlib
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 import theory.activations
 from theory.errors import InputError, unknown
 from theory.problem import Architecture
 
 PARAMETRISATIONS = ("standard", "ntk")
+Name = tuple[str, ...]  # of a module inside a network
 
 
 def _scaled_normal(std: float):
@@ -162,3 +164,47 @@ def mlp(
         parametrisation=parametrisation,
         biases=biases,
     )
+
+
+class Tap(NamedTuple):
+    """A layer of a network, as it was applied.
+
+    Attributes:
+        name: where it is in the network.
+        layer: its settings.
+        inputs: what it was applied to.
+    """
+
+    name: Name
+    layer: Layer
+    inputs: Array
+
+
+def tapped(
+    model: nn.Module,
+    params: PyTree,
+    x: Float[Array, "n d"],
+    added: dict[Name, Array] | None = None,
+) -> tuple[Float[Array, "n c"], list[Tap]]:
+    """Returns the outputs of a network, and its layers as they were applied.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        x: inputs.
+        added: by the name of a layer, what is added to its outputs.
+    """
+    taps: list[Tap] = []
+
+    def intercept(call, args, kwargs, context):
+        module = context.module
+        if not (isinstance(module, Layer) and context.method_name == "__call__"):
+            return call(*args, **kwargs)
+        # a copy bound to no network: its settings
+        taps.append(Tap(module.path, module.copy(parent=None), args[0]))
+        y = call(*args, **kwargs)
+        return y + added[module.path] if added and module.path in added else y
+
+    with nn.intercept_methods(intercept):
+        outputs: Any = model.apply(params, x)
+    return outputs, taps

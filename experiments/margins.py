@@ -1,0 +1,226 @@
+"""Does a linear argument around an image say when corruption flips its decision?
+
+Networks trained on corrupted images meet fresh corruptions of test images at the same
+level. For every image three scores, margin over standard deviation to first order, are
+computed without corrupting anything (`ntk_corrupt.margins`); then whether the image
+fails. Area under the ROC curve of each score, predicted and actual failures, and the
+level where the median score falls to one.
+
+    python -m experiments.margins --workdir=results/margins
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+from sklearn import metrics
+
+from experiments import _networks, _runner
+from experiments._runner import setting
+from ntk_corrupt import margins, plots
+from ntk_corrupt.results import Cell, Row, RunDirectory
+from theory.errors import InputError
+
+_NAMES = (*margins.SCORES, "margin")
+_BINS = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MarginSettings(_networks.Networks):
+    """Settings of the experiment."""
+
+    p: tuple[float, ...] = setting((0.2, 0.4, 0.6, 0.8, 0.9), "corruption levels")
+    images: int = setting(3000, "test images, the most, that corruption is tried on")
+    corruptions: int = setting(1, "fresh corruptions of each test image")
+    curvature: int = setting(0, "random directions for the curvature of the margin")
+
+
+PRESETS = {
+    "smoke": {
+        "n_train": 100,
+        "n_test": 100,
+        "p": (0.2, 0.8),
+        "repeats": 2,
+        "width": 16,
+        "epochs": 3,
+    },
+    "cpu": {},
+    "paper": {"dataset": "mnist", "n_train": 54_120, "images": 10_000, "repeats": 5},
+}
+
+
+def check(config: MarginSettings) -> None:
+    """Raises `InputError` on bad settings."""
+    for name, least in (("images", _BINS), ("corruptions", 1), ("curvature", 0)):
+        if getattr(config, name) < least:
+            raise InputError(
+                f"`--{name}` must be at least {least}, got {getattr(config, name)}."
+            )
+    if config.stderr is not None:
+        raise InputError("`--stderr` must be left out here: give --repeats.")
+    _networks.check(config)
+
+
+def cells(config: MarginSettings) -> list[Cell]:
+    """One cell per level."""
+    own = ("images", "corruptions", "curvature")
+    settings = {name: getattr(config, name) for name in own}
+    return [Cell({**_networks.cell(config, p).settings, **settings}) for p in config.p]
+
+
+def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
+    """Computes one cell: what is measured, (repeats, images)."""
+    config, p = _settled(config, cell), cell.settings["p"]
+
+    def probes_of(problem, noise, key):
+        return (
+            margins.Margins(
+                noise=noise,
+                x=problem.x_test[: config.images],
+                labels=problem.labels_test[: config.images],
+                repeats=config.corruptions,
+                curvature_probes=config.curvature,
+            ),
+        )
+
+    found, verdicts = [], []
+    for repeat in range(config.repeats):
+        _, nets = _networks.train(config, p, repeat, probes_of)
+        found.append(margins.measured(_networks.said(nets)))
+        verdicts.append(margins.judge(found[-1]))
+    row: Row = {
+        name: [verdict[name]._asdict() for verdict in verdicts] for name in verdicts[0]
+    }
+    names = [name for name in margins.Measured._fields if name in _known(found[0])]
+    return row, {
+        name: np.stack([getattr(each, name) for each in found]) for name in names
+    }
+
+
+def _settled(config: MarginSettings, cell: Cell) -> MarginSettings:
+    settled = _networks.settled(config, cell)
+    assert isinstance(settled, MarginSettings)
+    return settled
+
+
+def _known(found: margins.Measured) -> dict[str, np.ndarray]:
+    return {k: v for k, v in found._asdict().items() if v is not None}
+
+
+def _of(row: Row, score: str, number: str) -> np.ndarray:
+    """A number of a score, over repeats."""
+    return np.array([verdict[number] for verdict in row[score]], float)
+
+
+def _mean(values: np.ndarray) -> str:
+    if len(values) < 2:
+        return f"{values.mean():>7.3f}       "
+    return f"{values.mean():>7.3f} ±{values.std(ddof=1) / len(values) ** 0.5:.3f}"
+
+
+def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
+    """Areas under the curve, failures, medians and where they cross one."""
+    rows = sorted(rows, key=lambda row: row["p"])
+    names = [name for name in (*_NAMES, "curved") if name in rows[0]]
+    lines = [
+        "",
+        "area under the ROC curve of -z for failure, of images right when clean",
+    ]
+    lines.append(f"{'p':>6}" + "".join(f"{name:>15}" for name in names))
+    for row in rows:
+        lines.append(
+            f"{row['p']:>6g}" + "".join(f" {_mean(_of(row, n, 'auc'))}" for n in names)
+        )
+    scores = [name for name in names if name != "margin"]
+    lines += ["", "share of images that fail, and as predicted by each score"]
+    lines.append(f"{'p':>6}{'fails':>15}" + "".join(f"{name:>15}" for name in scores))
+    for row in rows:
+        lines.append(
+            f"{row['p']:>6g} {_mean(_of(row, 'mid', 'failed'))}"
+            + "".join(f" {_mean(_of(row, n, 'predicted'))}" for n in scores)
+        )
+    lines += ["", "median score of the images right when clean; images without score"]
+    lines.append(f"{'p':>6}" + "".join(f"{name:>15}" for name in scores))
+    for row in rows:
+        lines.append(
+            f"{row['p']:>6g}"
+            + "".join(f" {_mean(_of(row, n, 'median'))}" for n in scores)
+            + f"  {int(_of(row, 'mid', 'dropped').sum())}"
+        )
+    return "\n".join([*lines, "", _crossovers(rows, scores), ""])
+
+
+def _crossovers(rows: Sequence[Row], scores: Sequence[str]) -> str:
+    p = np.array([row["p"] for row in rows])
+    found = {}
+    for name in scores:
+        medians = np.array([_of(row, name, "median") for row in rows])
+        found[name] = [margins.crossover(p, each) for each in medians.T]
+    return "median score falls to 1 at p = " + "; ".join(
+        f"{name} " + ", ".join(f"{value:.3f}" for value in values)
+        for name, values in found.items()
+    )
+
+
+def figure(directory: RunDirectory, rows: Sequence[Row]):
+    """ROC of the score "mid", its reliability, and areas over the level."""
+    from matplotlib.figure import Figure
+
+    rows = sorted(rows, key=lambda row: row["p"])
+    fig = Figure(figsize=(11.5, 3.8), layout="constrained")
+    roc, reliability, areas = fig.subplots(1, 3)
+    for row, colour in zip(rows, plots.PALETTE * 3, strict=False):
+        arrays = directory.arrays(row)
+        found = margins.Measured(**{k: v.ravel() for k, v in arrays.items()})
+        z = found.scores()["mid"]
+        right = (found.margin > 0) & np.isfinite(z)
+        failed = found.failure > 0.5
+        label = f"p = {row['p']:g}"
+        if failed[right].any() and not failed[right].all():
+            false, true, _ = metrics.roc_curve(failed[right], -z[right])
+            roc.plot(false, true, color=colour, label=label)
+        centre, share, error = margins.reliability(z, found.failure, _BINS)
+        reliability.errorbar(
+            centre, share, yerr=error, fmt="o", color=colour, label=label
+        )
+    grid = np.linspace(*reliability.get_xlim(), 200)
+    reliability.plot(grid, special.ndtr(-grid), color="0.4", label="$\\Phi(-z)$")
+    reliability.set(xlabel="score z, mid", ylabel="share that fails")
+    reliability.legend(fontsize="small")
+    roc.plot([0, 1], [0, 1], ":", color="0.5")
+    roc.set(xlabel="false alarms", ylabel="failures found", title="score mid")
+    for name in (*_NAMES, "curved"):
+        if name in rows[0]:
+            values = np.array([_of(row, name, "auc") for row in rows])
+            areas.plot(
+                [row["p"] for row in rows], values.mean(axis=1), "o-", label=name
+            )
+    areas.axhline(0.5, linestyle=":", color="0.5")
+    areas.set(xlabel="corruption level", ylabel="area under the ROC curve")
+    areas.legend(fontsize="small")
+    row = rows[0]
+    fig.suptitle(
+        f"{row['dataset']}, {row['n_train']} images ({row['normalise']}), "
+        f"{row['noise_regime']} {row['corruption']}; {row['activation']}, depth "
+        f"{row['depth']}, width {row['width']}",
+        fontsize="medium",
+    )
+    return fig
+
+
+EXPERIMENT = _runner.Experiment(
+    name="margins",
+    config=MarginSettings,
+    presets=PRESETS,
+    check=check,
+    cells=cells,
+    compute=compute,
+    table=table,
+    figure=figure,
+    estimate=_networks.estimate,
+)
+
+
+if __name__ == "__main__":
+    _runner.main(EXPERIMENT)

@@ -1,0 +1,202 @@
+"""Margins, their scores, and probes of trained ensembles."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import prototypes, raises
+from scipy import special
+
+import theory
+from ntk_corrupt import ensembles, margins, models, probes
+from ntk_corrupt.training import TrainConfig
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+KEY = jax.random.key(3)
+NOISE = theory.Replacement(p=0.4, noise=theory.Uniform(0.0, 1.0))
+PROBLEM = prototypes((8, 8, 8), n_test=40, d=30, kind="unit")
+X, LABELS = PROBLEM.x_test, PROBLEM.labels_test
+FIELDS: dict = {"noise": NOISE, "x": X, "labels": LABELS}
+
+
+def network(activation="erf", depth=2, width=16):
+    arch = theory.Architecture(depth=depth, activation=activation, b_var=0.1)
+    model = models.mlp(arch, width, 3)
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float64), model.init(KEY, X)
+    )
+    return model, params
+
+
+def measured(model, params, **settings):
+    probe = margins.Margins(**FIELDS, **settings)
+    found = {name: np.asarray(part) for name, part in probe(model, params, KEY).items()}
+    return margins.Measured(**found)
+
+
+def test_margin():
+    outputs = jnp.array([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0], [2.0, 2.0, 0.0]])
+    found = margins.margin(outputs, jnp.array([1, 0, 1]))
+    np.testing.assert_array_equal(found, [1.0, -2.0, 0.0])
+
+
+def test_of_a_linear_network_everything_is_exact():
+    # the margin between two classes is linear in the pixels: moments by hand
+    arch = theory.Architecture(depth=1, activation="erf", b_var=0.1)
+    model = models.mlp(arch, None, 2)
+    params = model.init(KEY, X)
+    labels = jnp.zeros(len(X), int)
+    probe = margins.Margins(noise=NOISE, x=X, labels=labels, repeats=4000)
+    found = margins.Measured(
+        **{name: np.asarray(part) for name, part in probe(model, params, KEY).items()}
+    )
+    w = np.asarray(params["params"]["layer_1"]["kernel"])
+    slope = w[0] - w[1]
+    x, p = np.asarray(X), 0.4
+    mean = (1 - p) * x + p / 2
+    var = p * (1 - p) * (x - 0.5) ** 2 + p / 12
+    np.testing.assert_allclose(found.var, var @ slope**2, rtol=1e-5)
+    np.testing.assert_allclose(found.mid_var, found.var, rtol=1e-5)
+    np.testing.assert_allclose(found.shift, (mean - x) @ slope, atol=1e-5)
+    np.testing.assert_allclose(found.mid_margin, found.margin + found.shift, atol=1e-5)
+    # sums of 30 pixels are Gaussian to about .02 in probability
+    predicted = special.ndtr(-found.scores()["mid"])
+    error = 4 * 0.5 / 4000**0.5 + 0.02
+    np.testing.assert_allclose(found.failure, predicted, rtol=0, atol=error)
+
+
+def test_gradients_against_differences():
+    model, params = network()
+    found, step = measured(model, params), 1e-6
+    slopes = np.stack(
+        [
+            (
+                margins.margin(model.apply(params, X.at[:, i].add(step)), LABELS)
+                - margins.margin(model.apply(params, X.at[:, i].add(-step)), LABELS)
+            )
+            / (2 * step)
+            for i in range(X.shape[1])
+        ],
+        axis=1,
+    )
+    moments = NOISE.moments(X)
+    np.testing.assert_allclose(found.var, (slopes**2 * moments.var).sum(1), rtol=1e-6)
+    np.testing.assert_allclose(
+        found.shift, (slopes * (moments.mean - X)).sum(1), atol=1e-8
+    )
+
+
+def test_curvature_is_the_trace_of_the_hessian():
+    model, params = network()
+    found = measured(model, params, curvature_probes=3000)
+    moments = NOISE.moments(X)
+
+    def own(x, label):
+        return margins.margin(model.apply(params, x[None]), label[None])[0]
+
+    hessians = np.asarray(jax.vmap(jax.hessian(own))(moments.mean, LABELS))
+    var = np.asarray(moments.var)
+    exact = np.einsum("nii,ni->n", hessians, var) / 2
+    sd = np.sqrt(var)
+    scaled = hessians * sd[:, :, None] * sd[:, None, :] / 2
+    off = (scaled**2).sum((1, 2)) - np.einsum("nii->ni", scaled**2).sum(1)
+    # Rademacher directions: variance twice the squares off the diagonal
+    error = np.sqrt(2 * off / 3000)
+    assert (np.abs(found.mid_curvature - exact) < 4.5 * error).all()
+    relu = measured(*network("relu"), curvature_probes=2)
+    np.testing.assert_array_equal(relu.mid_curvature, 0)
+
+
+def test_verdicts():
+    rng = np.random.default_rng(0)
+    n = 4000
+    z = rng.standard_normal(n) + 1.0
+    failed = (rng.standard_normal(n) > z).astype(float)
+    found = margins.Measured(
+        margin=np.where(np.arange(n) % 2, 1.0, 2.0),
+        shift=np.zeros(n),
+        var=np.ones(n),
+        mid_margin=z,
+        mid_var=np.ones(n),
+        failure=failed,
+    )
+    verdicts = margins.judge(found)
+    assert set(verdicts) == {*margins.SCORES, "margin"}
+    assert abs(verdicts["mid"].predicted - failed.mean()) < 4 * 0.5 / n**0.5
+    assert verdicts["mid"].auc > 0.8 > 0.6 > verdicts["seed"].auc
+    assert abs(verdicts["seed"].auc - 0.5) < 4 * 0.5 / n**0.5
+    assert verdicts["mid"].median == pytest.approx(np.median(z))
+    # ties are averaged, a dead image has no score and is counted
+    dead = found._replace(mid_var=np.where(np.arange(n) < 7, 0.0, 1.0))
+    assert margins.judge(dead)["mid"].dropped == 7
+    flat = found._replace(mid_margin=np.ones(n))
+    assert margins.judge(flat)["mid"].auc == pytest.approx(0.5)
+    centre, share, error = margins.reliability(z, failed)
+    gap = (share - special.ndtr(-centre)) / np.maximum(error, 1e-3)
+    # ten bins, whose mean score hides a little curvature
+    assert np.abs(gap).max() < 5
+    with raises("`bins` must be at most 4000"):
+        margins.reliability(z, failed, 5000)
+
+
+def test_crossover():
+    strengths = np.array([0.2, 0.4, 0.6, 0.8])
+    assert margins.crossover(strengths, np.array([3, 2, 0.5, 0.1])) == pytest.approx(
+        0.4 + 2 / 15
+    )
+    assert np.isnan(margins.crossover(strengths, np.array([3, 2, 1.5, 1.1])))
+    assert np.isnan(margins.crossover(strengths, np.array([0.5, 0.4, 0.3, 0.2])))
+
+
+CONFIG = TrainConfig(epochs=4, learning_rate=1e-2, batch_size=12)
+
+
+def trained(**settings):
+    arch = theory.Architecture(depth=3, activation="relu")
+    return ensembles.measure(
+        arch, NOISE, PROBLEM, width=16, draws=2, inits=2, key=KEY, config=CONFIG,
+        **settings,
+    )  # fmt: skip
+
+
+def test_probes_of_an_ensemble():
+    x = X.astype(jnp.float32)
+    levels = jnp.array([0.0, 0.4, 1.0], jnp.float32)
+    asked = (
+        probes.Accuracies(
+            noise=jax.vmap(lambda p: dataclasses.replace(NOISE, p=p))(levels),
+            x=x,
+            labels=LABELS,
+        ),
+        probes.AliveUnits(x=x),
+        probes.Kernel(x=x[:5], labels=LABELS[:5]),
+        margins.Margins(noise=NOISE, x=x, labels=LABELS, repeats=2),
+    )
+    plain, found = trained(), trained(probes=asked)
+    np.testing.assert_array_equal(plain.outputs, found.outputs)
+    said = found.diagnostics
+    assert said["accuracy_corrupted"].shape == (2, 2, 3)
+    clean = np.asarray(found.accuracies(LABELS, inits=1))
+    np.testing.assert_allclose(
+        said["accuracy_corrupted"][..., 0].mean(1), clean, atol=1e-6
+    )
+    assert said["alive"].shape == (2, 2, 2)
+    assert ((said["alive"] > 0) & (said["alive"] <= 1)).all()
+    assert said["ntk_trace"].shape == said["ntk_true"].shape == (2, 2, 5, 5)
+    own = margins.margin(found.outputs.reshape(-1, 3), jnp.tile(LABELS, 4))
+    np.testing.assert_allclose(said["margin"].ravel(), own, atol=1e-5)
+    # members of blocks of another size are the same
+    again = trained(probes=asked, member_block=3).diagnostics
+    for name, part in said.items():
+        np.testing.assert_allclose(again[name], part, rtol=1e-4, atol=1e-5)
+
+
+def test_dead_units_are_counted():
+    model, params = network("relu", width=4)
+    layer = params["params"]["layer_1"]
+    layer["bias"] = jnp.array([[0.0, -1e3, 0.0, -1e3]])
+    alive = probes.AliveUnits(x=X)(model, params, KEY)["alive"]
+    np.testing.assert_allclose(alive, [0.5])
