@@ -68,7 +68,7 @@ def check(config: Networks) -> None:
             raise InputError(
                 f"`--{name}` must be at least 1, got {getattr(config, name)}."
             )
-    if config.most_repeats < config.repeats:
+    if config.stderr is not None and config.most_repeats < config.repeats:
         raise InputError(
             f"`--most_repeats` must be at least --repeats, {config.repeats}, got "
             f"{config.most_repeats}."

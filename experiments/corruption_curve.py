@@ -63,7 +63,6 @@ PRESETS = {
         "p": tuple(round(0.1 * k, 1) for k in range(11)),
         "depth": 4,
         "repeats": 100,
-        "most_repeats": 100,
     },
 }
 
@@ -275,6 +274,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
                 list(sizes), value, yerr=bars, marker=marker, capsize=2.0, label=test
             )
         ax.set_xscale("log")
+        ax.set_xticks(list(sizes), labels=[str(size) for size in sizes])
+        ax.minorticks_off()
         ax.set(title=name, xlabel=sweep)
     axes[1, 0].legend(fontsize="small")
     row = rows[0]

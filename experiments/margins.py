@@ -31,6 +31,12 @@ class MarginSettings(_networks.Networks):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting((0.2, 0.4, 0.6, 0.8, 0.9), "corruption levels")
+    normalise: str = setting(
+        "unit", "pixel scale; on centred pixels corruption shrinks the mean image only"
+    )
+    noise: str = setting(
+        "uniform(0,1)", "law of a noise pixel, e.g. uniform(0,1), normal"
+    )
     images: int = setting(3000, "test images, the most, that corruption is tried on")
     corruptions: int = setting(1, "fresh corruptions of each test image")
     curvature: int = setting(0, "random directions for the curvature of the margin")
@@ -90,7 +96,10 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
         found.append(margins.measured(_networks.said(nets)))
         verdicts.append(margins.judge(found[-1]))
     row: Row = {
-        name: [verdict[name]._asdict() for verdict in verdicts] for name in verdicts[0]
+        "scores": {
+            name: [verdict[name]._asdict() for verdict in verdicts]
+            for name in verdicts[0]
+        }
     }
     names = [name for name in margins.Measured._fields if name in _known(found[0])]
     return row, {
@@ -110,7 +119,7 @@ def _known(found: margins.Measured) -> dict[str, np.ndarray]:
 
 def _of(row: Row, score: str, number: str) -> np.ndarray:
     """A number of a score, over repeats."""
-    return np.array([verdict[number] for verdict in row[score]], float)
+    return np.array([verdict[number] for verdict in row["scores"][score]], float)
 
 
 def _mean(values: np.ndarray) -> str:
@@ -122,7 +131,7 @@ def _mean(values: np.ndarray) -> str:
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     """Areas under the curve, failures, medians and where they cross one."""
     rows = sorted(rows, key=lambda row: row["p"])
-    names = [name for name in (*_NAMES, "curved") if name in rows[0]]
+    names = [name for name in (*_NAMES, "curved") if name in rows[0]["scores"]]
     lines = [
         "",
         "area under the ROC curve of -z for failure, of images right when clean",
@@ -191,7 +200,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     roc.plot([0, 1], [0, 1], ":", color="0.5")
     roc.set(xlabel="false alarms", ylabel="failures found", title="score mid")
     for name in (*_NAMES, "curved"):
-        if name in rows[0]:
+        if name in rows[0]["scores"]:
             values = np.array([_of(row, name, "auc") for row in rows])
             areas.plot(
                 [row["p"] for row in rows], values.mean(axis=1), "o-", label=name

@@ -13,6 +13,7 @@ are held once per draw, not once per member.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -268,8 +269,8 @@ def measure(
         numbers = np.resize(draws_held, room)
         return _corrupted_test(test_corruption, shared_key, numbers, x_test)
 
-    def train(members: np.ndarray, new: int, done: int) -> tuple[np.ndarray, ...]:
-        """Trains one block: (outputs, loss, epochs, reached) of its `new` members."""
+    def train(members: np.ndarray, new: int, done: int) -> tuple[Any, ...]:
+        """Trains one block: outputs, loss, epochs, reached, found by probes; `new`."""
         draws_held, held = np.unique(members[:, 0], return_inverse=True)
         draws_held = tuple(draws_held.tolist())
         held = jax.device_put(held.reshape(-1).astype(np.int32), split)

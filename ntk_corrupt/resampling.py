@@ -94,8 +94,8 @@ def bootstrap(
     """
     samples = np.asarray(samples, float)
     means = resampled_means(samples, rng=rng, resamples=resamples, level=level)
-    return percentiles(
-        float(statistic(samples.mean(axis=0))),
-        [float(statistic(mean)) for mean in means],
-        level,
-    )
+    # few repeats make few different resamples: ten of three
+    different, which = np.unique(means, axis=0, return_inverse=True)
+    found = np.array([float(statistic(mean)) for mean in different])
+    value = float(statistic(samples.mean(axis=0)))
+    return percentiles(value, found[which.ravel()], level)

@@ -375,7 +375,10 @@ def bootstrap_collapse(
     samples = np.asarray(samples, float)
     means = resampled_means(samples, rng=rng, resamples=resamples, level=level)
     centre = collapse(p, samples.mean(axis=0), sizes, **options)
-    found = [collapse(p, mean, sizes, **options) for mean in means]
+    # few repeats make few different resamples
+    different, which = np.unique(means, axis=0, return_inverse=True)
+    ends = [collapse(p, mean, sizes, **options) for mean in different]
+    found = [ends[k] for k in which.ravel()]
     names = tuple(centre.profiles)
     intervals = {
         name: percentiles(

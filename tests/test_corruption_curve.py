@@ -1,0 +1,138 @@
+"""Networks over corruption and size: curves and margins, from end to end."""
+
+import numpy as np
+import pytest
+from problems import raises
+
+from experiments import _networks, _runner, corruption_curve, margins
+from ntk_corrupt.results import RunDirectory
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+TINY: dict = {"n_test": 60, "width": 12, "epochs": 4, "learning_rate": 0.01}
+
+
+def curve(**settings):
+    return corruption_curve.EXPERIMENT.configure("smoke", **{**TINY, **settings})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("curve")
+    rows = _runner.execute(corruption_curve.EXPERIMENT, curve(), workdir=workdir)
+    return workdir, rows
+
+
+def test_every_size_and_level_is_run(run):
+    _, rows = run
+    asked = {(n, p) for n in (60, 120) for p in (0.2, 0.6, 0.9, 1.0)}
+    assert {(row["n_train"], row["p"]) for row in rows} == asked
+    for row in rows:
+        for name in ("clean", "same", "train_loss", "alive", "z"):
+            assert len(row[name]) == 2
+        assert row["clean"][0] != row["clean"][1] or row["z"][0] != row["z"][1]
+    by = {(row["n_train"], row["p"]): row for row in rows}
+    # pure noise: networks of one repeat differ in the images alone
+    assert np.mean(by[120, 0.2]["clean"]) > np.mean(by[120, 1.0]["clean"])
+
+
+def test_table_and_figure(run):
+    workdir, rows = run
+    text = corruption_curve.table(RunDirectory(workdir), rows)
+    for part in ("clean test images", "same test images", "p*, slope", "alive"):
+        assert part in text
+    assert "largest less smallest: p*" in text
+    for name in corruption_curve.proxies([row for row in rows if row["p"] < 1]):
+        assert name in text
+    assert (workdir / "figures" / "corruption_curve.png").stat().st_size > 10_000
+
+
+def test_the_same_images_are_seen_at_every_size():
+    config = curve(samples=960)
+    of = {n: _networks.epochs(each) for n, each in zip(
+        config.sizes, corruption_curve._each(config), strict=True
+    )}  # fmt: skip
+    assert of == {60: 16, 120: 8}
+    assert _networks.epochs(curve(samples=1)) == 1
+    cells = corruption_curve.cells(config)
+    assert all("epochs" not in cell.settings for cell in cells)
+    assert {cell.settings["samples"] for cell in cells} == {960}
+
+
+def test_repeats_until_sure(tmp_path):
+    settings = {"sizes": (60,), "p": (0.2, 0.6, 0.8, 0.9), "most_repeats": 4}
+    rows = _runner.execute(
+        corruption_curve.EXPERIMENT,
+        curve(**settings, stderr=1e-9),
+        workdir=tmp_path / "never",
+    )
+    assert {len(row["clean"]) for row in rows} == {4}
+    rows = _runner.execute(
+        corruption_curve.EXPERIMENT,
+        curve(**settings, stderr=0.9),
+        workdir=tmp_path / "at once",
+    )
+    assert {len(row["clean"]) for row in rows} == {2}
+    uneven = [{**rows[0], "clean": [0.1, 0.2, 0.3]}, rows[1]]
+    assert _networks.repeats(uneven, "clean").shape == (2, 2)
+
+
+@pytest.mark.parametrize("sweep", ["width", "depth", "batch_size"])
+def test_other_sweeps_reach_the_cells(sweep):
+    config = curve(sweep=sweep, sizes=(2, 3), n_train=60)
+    cells = corruption_curve.cells(config)
+    assert [cell.settings[sweep] for cell in cells[::4]] == [2, 3]
+    assert {cell.settings["n_train"] for cell in cells} == {60}
+    for preset in corruption_curve.PRESETS:
+        if preset != "paper":  # data of another folder
+            corruption_curve.check(corruption_curve.EXPERIMENT.configure(preset))
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"sweep": "lr"}, "unknown --sweep 'lr'"),
+        ({"sizes": (120, 60)}, "`--sizes` must be rising"),
+        ({"p": (0.1, 0.2)}, "`--p` must be at least 4 levels"),
+        ({"p": (0.1, 0.1, 0.2, 0.3)}, "`--p` must be different levels"),
+        ({"repeats": 0}, "`--repeats` must be at least 1"),
+        (
+            {"most_repeats": 1, "stderr": 0.1},
+            "`--most_repeats` must be at least --repeats, 2",
+        ),
+        ({"stderr": 0.0}, "`--stderr` must be positive"),
+        ({"stderr": 0.1, "repeats": 1}, "`--stderr` needs at least 2 --repeats"),
+        ({"samples": 0}, "`--samples` must be at least 1"),
+    ],
+)
+def test_bad_settings(settings, text):
+    with raises(text):
+        corruption_curve.check(curve(**settings))
+
+
+def test_margins(tmp_path):
+    config = margins.EXPERIMENT.configure(
+        "smoke", **{**TINY, "curvature": 1, "corruptions": 2}
+    )
+    rows = _runner.execute(margins.EXPERIMENT, config, workdir=tmp_path)
+    assert [row["p"] for row in rows] == [0.2, 0.8]
+    directory = RunDirectory(tmp_path)
+    for row in rows:
+        arrays = directory.arrays(row)
+        assert arrays["margin"].shape == (2, 60)
+        assert set(np.unique(arrays["failure"])) <= {0.0, 0.5, 1.0}
+        failed = [verdict["failed"] for verdict in row["scores"]["mid"]]
+        np.testing.assert_allclose(failed, arrays["failure"].mean(axis=1))
+        assert set(row["scores"]) == {"seed", "shift", "mid", "margin", "curved"}
+    least, most = (row["scores"]["mid"][0]["failed"] for row in rows)
+    assert most > least
+    text = margins.table(directory, rows)
+    assert "falls to 1 at p" in text
+    assert (tmp_path / "figures" / "margins.png").stat().st_size > 10_000
+    for settings, said in (
+        ({"images": 3}, "`--images` must be at least 10"),
+        ({"corruptions": 0}, "`--corruptions` must be at least 1"),
+        ({"stderr": 0.1}, "`--stderr` must be left out here"),
+    ):
+        with raises(said):
+            margins.check(margins.EXPERIMENT.configure("smoke", **settings))
