@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 import theory
 from experiments import _settings
@@ -136,13 +137,24 @@ def said(nets: theory.Draws) -> dict[str, np.ndarray]:
     return {name: np.asarray(part[0, 0]) for name, part in nets.diagnostics.items()}
 
 
+def some(problem: theory.Problem, count: int) -> tuple[Array, Array]:
+    """Test images and labels, `count` at most, always the same ones.
+
+    Not the first ones: the head of MNIST's test set is harder than its tail.
+    """
+    n = len(problem.labels_test)
+    chosen = np.sort(np.random.default_rng(0).permutation(n)[:count])
+    return problem.x_test[chosen], problem.labels_test[chosen]
+
+
 def _probes(problem: theory.Problem, noise: theory.Corruption, key):
-    x, labels = problem.x_test, problem.labels_test
-    few = theory.corrupt(noise, key, 0, x[:_PROBED])
+    x, labels = some(problem, _PROBED)
     return (
-        probes.Accuracies(noise=noise, x=x, labels=labels, name="same"),
-        probes.AliveUnits(x=few),
-        margins.Margins(noise=noise, x=x[:_PROBED], labels=labels[:_PROBED]),
+        probes.Accuracies(
+            noise=noise, x=problem.x_test, labels=problem.labels_test, name="same"
+        ),
+        probes.AliveUnits(x=theory.corrupt(noise, key, 0, x)),
+        margins.Margins(noise=noise, x=x, labels=labels),
     )
 
 

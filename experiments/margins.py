@@ -80,11 +80,12 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
     config, p = _settled(config, cell), cell.settings["p"]
 
     def probes_of(problem, noise, key):
+        x, labels = _networks.some(problem, config.images)
         return (
             margins.Margins(
                 noise=noise,
-                x=problem.x_test[: config.images],
-                labels=problem.labels_test[: config.images],
+                x=x,
+                labels=labels,
                 repeats=config.corruptions,
                 curvature_probes=config.curvature,
             ),

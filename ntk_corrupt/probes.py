@@ -70,7 +70,7 @@ class AliveUnits:
         # what goes into a layer is what the units of the one before send
         hidden = [tap.inputs for tap in taps[1:]]
         responds = lambda units: (units.max(axis=0) > units.min(axis=0)).mean()
-        return {"alive": jnp.stack([responds(units) for units in hidden])}
+        return {"alive": jnp.asarray([responds(units) for units in hidden])}
 
 
 @record(kw_only=True)

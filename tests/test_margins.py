@@ -200,3 +200,6 @@ def test_dead_units_are_counted():
     layer["bias"] = jnp.array([[0.0, -1e3, 0.0, -1e3]])
     alive = probes.AliveUnits(x=X)(model, params, KEY)["alive"]
     np.testing.assert_allclose(alive, [0.5])
+    # no hidden layer
+    linear, params = network(depth=1)
+    assert probes.AliveUnits(x=X)(linear, params, KEY)["alive"].shape == (0,)

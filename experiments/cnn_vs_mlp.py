@@ -1,0 +1,502 @@
+"""Do convolutional networks tolerate more corruption than multilayer perceptrons?
+
+Both are trained on the same images with the same noise, repeat by repeat, and tested on
+clean images and on images as corrupted as the training images. Midpoints p* of sigmoids
+and their difference, with intervals over repeats; differences of accuracy level by
+level. The same question for kernels of infinitely wide networks (`--preset=kernel`):
+convolutions with and without pooling against the multilayer perceptron.
+
+    python -m experiments.cnn_vs_mlp --workdir=results/cnn_vs_mlp
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array
+
+import theory
+from experiments import _networks, _runner, _settings
+from experiments._runner import setting
+from ntk_corrupt import cnn, curves, ensembles, neural_tangents, plots, resampling
+from ntk_corrupt.results import Cell, Row, RunDirectory
+from theory import solve
+from theory.corrupted import corrupt_problem, stream
+from theory.errors import InputError, unknown
+
+NETWORKS = ("cnn", "mlp")
+KERNELS = ("cnn_kernel", "flat_kernel", "mlp_kernel")
+_PAIRS = (("cnn", "mlp"), ("cnn_kernel", "mlp_kernel"), ("flat_kernel", "mlp_kernel"))
+_KERNEL_IMAGES = 500
+_BLOCK = 20  # images; a pair of 8 x 8 ones has 4096 covariances in the first layer
+_RESAMPLES = 300
+# Accuracy on test images as corrupted as the training images: the least lead of the
+# convolutional network that is expected up to this level.
+_LEAD, _UP_TO = 0.02, 0.4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CnnVsMlp(_networks.Networks):
+    """Settings of the experiment; width and depth are the perceptron's."""
+
+    models: tuple[str, ...] = setting(
+        NETWORKS, f"what is compared: {', '.join((*NETWORKS, *KERNELS))}"
+    )
+    channels: tuple[int, ...] = setting((8, 16), "of each convolution")
+    dense: int = setting(64, "units of the hidden layer after the convolutions")
+    p: tuple[float, ...] = setting(
+        (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0), "corruption levels"
+    )
+    size: int | None = setting(
+        14, "side in pixels to resize the images to, bilinearly; none keeps them"
+    )
+    epochs: int = setting(100, "epochs to train")
+
+
+PRESETS = {
+    "smoke": {
+        "n_train": 100,
+        "n_test": 60,
+        "p": (0.0, 0.4, 0.8, 1.0),
+        "repeats": 2,
+        "width": 16,
+        "channels": (2, 4),
+        "dense": 8,
+        "size": None,
+        "epochs": 2,
+    },
+    "cpu": {},
+    # Kernels learn one corrupted copy, and so do the networks beside them here.
+    "kernel": {
+        "models": ("cnn_kernel", "flat_kernel", "mlp_kernel", *NETWORKS),
+        "n_train": 100,
+        "n_test": 100,
+        "p": (0.0, 0.4, 0.6, 0.8),
+        "size": None,
+        "noise_regime": "frozen",
+    },
+    "mnist": {"dataset": "mnist", "n_train": 2000, "size": None, "epochs": 30},
+    # code of github.com/AsadullahBhuiyan/noisy_neural_networks
+    "paper": {
+        "dataset": "mnist",
+        "n_train": 54_120,
+        "size": None,
+        "normalise": "unit",
+        "noise": "uniform(0,1)",
+        "depth": 3,
+        "width": 256,
+        "channels": (32, 64),
+        "dense": 128,
+        "epochs": 20,
+        "p": tuple(round(0.1 * k, 1) for k in range(11)),
+    },
+}
+
+
+def network(config: CnnVsMlp, model: str, problem: theory.Problem) -> nn.Module:
+    """Returns the network that is trained."""
+    if model == "mlp":
+        return _settings.network(config, problem.num_classes)
+    return cnn.cnn(
+        math.isqrt(problem.x_train.shape[1]),
+        problem.num_classes,
+        channels=tuple(config.channels),
+        dense=config.dense,
+        activation=config.activation,
+        w_var=config.w_var,
+        b_var=config.b_var,
+        parametrisation=config.parametrisation,
+    )
+
+
+def check(config: CnnVsMlp) -> None:
+    """Raises `InputError` on bad settings."""
+    for model in config.models:
+        if model not in (*NETWORKS, *KERNELS):
+            raise unknown("--models", model, (*NETWORKS, *KERNELS))
+    if not config.models or len(set(config.models)) < len(config.models):
+        raise InputError(f"`--models` must be different ones, got {config.models}.")
+    if len(config.p) < 4:
+        raise InputError(
+            f"`--p` must be at least 4 levels to fit a fall, got {config.p}."
+        )
+    if config.stderr is not None:
+        raise InputError("`--stderr` must be left out here: give --repeats.")
+    if not config.biases:
+        raise InputError("`--biases` must be left on: convolutions have biases.")
+    kernels = [model for model in config.models if model in KERNELS]
+    if kernels and config.n_train > _KERNEL_IMAGES:
+        raise InputError(
+            f"`--n_train` must be at most {_KERNEL_IMAGES} with {kernels[0]}, got "
+            f"{config.n_train}."
+        )
+    if kernels and config.rates != "ntk":
+        raise InputError(f"`--rates` must be ntk with {kernels[0]}.")
+    if kernels and config.activation not in _activations():
+        raise unknown("--activation", config.activation, _activations())
+    _networks.check(config)
+    problem = _settings.problem(config, 0)
+    pixels = problem.x_train.shape[1]
+    if math.isqrt(pixels) ** 2 != pixels:
+        raise InputError(
+            "`--dataset` must hold square images of one channel, got "
+            f"{config.dataset} of {pixels} pixels."
+        )
+    network(config, "cnn", problem)
+
+
+def _activations() -> dict[str, Callable]:
+    stax = neural_tangents.load().stax
+    return {"relu": stax.Relu, "erf": stax.Erf}
+
+
+def cells(config: CnnVsMlp) -> list[Cell]:
+    """One cell per model and level."""
+    return [_cell(config, model, p) for model in config.models for p in config.p]
+
+
+def _cell(config: CnnVsMlp, model: str, p: float) -> Cell:
+    settings = dict(_networks.cell(config, p).settings)
+    if model in KERNELS:
+        kept = ("p", "repeats", *_settings.of_kernel(config))
+        settings = {name: settings[name] for name in kept if name != "rates"}
+    if not model.startswith("mlp"):
+        for name in ("depth", "width", "biases"):
+            settings.pop(name, None)
+        settings["channels"] = list(config.channels)
+        settings["dense"] = config.dense
+    if model in ("cnn_kernel", "flat_kernel"):  # of infinitely many units
+        settings["convolutions"] = len(settings.pop("channels"))
+        del settings["dense"]
+    return Cell({"model": model, **settings})
+
+
+def compute(config: CnnVsMlp, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
+    """Computes one cell: accuracies over repeats."""
+    settled = _networks.settled(config, cell)
+    assert isinstance(settled, CnnVsMlp)
+    found = [
+        _of_repeat(settled, cell.settings, repeat) for repeat in range(settled.repeats)
+    ]
+    lists = {name: [each[name] for each in found] for name in found[0]}
+    classes = _settings.problem(settled, 0).num_classes
+    arrays = {name: np.asarray(values) for name, values in lists.items()}
+    return {**lists, "classes": classes}, arrays
+
+
+def _of_repeat(
+    config: CnnVsMlp, settings: Mapping[str, Any], repeat: int
+) -> dict[str, float]:
+    problem, model = _settings.problem(config, repeat), settings["model"]
+    noise = _settings.corruption(config, settings["p"])
+    key, said = _settings.corruption_key(config, repeat), {}
+    # the clean test images, then the same ones corrupted, alike for all models
+    same = theory.corrupt(noise, stream(key, "test"), 0, problem.x_test)
+    asked = dataclasses.replace(
+        problem,
+        x_test=jnp.concatenate([problem.x_test, same]),
+        labels_test=jnp.tile(problem.labels_test, 2),
+    )
+    if model in NETWORKS:
+        training = _settings.training(config)
+        nets = ensembles.measure(
+            network(config, model, problem),
+            noise,
+            asked,
+            draws=1,
+            inits=1,
+            key=key,
+            config=dataclasses.replace(training, epochs=_networks.epochs(config)),
+        )
+        outputs = nets.outputs[0, 0]
+        said["train_loss"] = float(nets.diagnostics["train_loss"][0, 0])
+    elif model == "mlp_kernel":
+        arch = _settings.architecture(config)
+        limit = theory.exact(arch, noise, asked, draws=1, key=key, with_init_var=False)
+        outputs = limit.outputs[0, 0]
+    else:
+        kernel = convolutional_kernel(
+            settings["convolutions"],
+            pooled=model == "cnn_kernel",
+            activation=config.activation,
+            w_var=config.w_var,
+            b_var=config.b_var,
+        )
+        outputs = _regression(kernel, corrupt_problem(noise, asked, key, 0))
+    right = np.asarray(outputs.argmax(axis=-1) == asked.labels_test, float)
+    clean, same = right.reshape(2, -1).mean(axis=1).tolist()
+    return {"clean": clean, "same": same, **said}
+
+
+@functools.lru_cache(maxsize=2)
+def convolutional_kernel(
+    convolutions: int, *, pooled: bool, activation: str, w_var: float, b_var: float
+) -> Callable:
+    """Returns the NTK of infinite width, of square images (n1, d) and (n2, d).
+
+    3 x 3 convolutions, each followed by 2 x 2 pooling of averages (of maxima there is
+    no kernel in closed form) or by none, one hidden layer and the output, as in
+    `ntk_corrupt.cnn`. Pooled, O(n1 n2 d^2); otherwise O(n1 n2 d).
+    """
+    stax = neural_tangents.load().stax
+    std = {"W_std": math.sqrt(w_var), "b_std": math.sqrt(b_var)}
+    layers = []
+    for _ in range(convolutions):
+        layers.append(stax.Conv(1, (3, 3), padding="SAME", **std))
+        layers.append(_activations()[activation]())
+        if pooled:
+            layers.append(stax.AvgPool((2, 2), strides=(2, 2)))
+    layers += [stax.Flatten(), stax.Dense(1, **std), _activations()[activation]()]
+    _, _, of_images = stax.serial(*layers, stax.Dense(1, **std))
+
+    @jax.jit
+    def of_block(x1, x2):
+        side = math.isqrt(x1.shape[1])
+        x1, x2 = (x.reshape(-1, side, side, 1) for x in (x1, x2))
+        return of_images(x1, x2, "ntk")
+
+    def kernel(x1, x2):
+        # blocks of one size, so that one program does; the last one is filled up
+        rows, columns = (
+            jnp.pad(x, ((0, -len(x) % _BLOCK), (0, 0)), mode="edge").reshape(
+                -1, _BLOCK, x.shape[1]
+            )
+            for x in (x1, x2)
+        )
+        found = jnp.block([[of_block(a, b) for b in columns] for a in rows])
+        return found[: len(x1), : len(x2)]
+
+    return kernel
+
+
+def _regression(kernel: Callable, seen: theory.Problem) -> Array:
+    """Mean outputs (n_test, c) of infinitely wide networks trained to the end."""
+    smoother = solve.inverse(kernel(seen.x_train, seen.x_train), 0.0)
+    solve.check(float(smoother.margin), seen.x_train, flow=False, ridge=0.0)
+    return kernel(seen.x_test, seen.x_train) @ smoother.apply(seen.y)
+
+
+def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each model, by rising level."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["model"], []).append(row)
+    return {
+        model: sorted(group, key=lambda row: row["p"]) for model, group in found.items()
+    }
+
+
+def _levels(rows: Sequence[Row]) -> np.ndarray:
+    return np.array([row["p"] for row in rows])
+
+
+def _pairs(models: dict[str, list[Row]]) -> list[tuple[str, str]]:
+    """Pairs that are compared: both there, at the same levels."""
+    there = [pair for pair in _PAIRS if set(pair) <= set(models)]
+    levels = {model: _levels(group).tolist() for model, group in models.items()}
+    return [(one, other) for one, other in there if levels[one] == levels[other]]
+
+
+def difference(
+    models: dict[str, list[Row]], pair: tuple[str, str], test: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean difference of accuracy at every level, and its standard error.
+
+    Both models of a repeat see the same images and noise: the error is that of the
+    difference.
+    """
+    one, other = (_networks.repeats(models[model], test) for model in pair)
+    return _mean_error(one - other)
+
+
+def _mean_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Over repeats, the first axis; the error of one repeat is NaN."""
+    if len(samples) < 2:
+        return samples.mean(axis=0), np.full(samples.shape[1:], np.nan)
+    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
+
+
+def midpoint_shift(
+    models: dict[str, list[Row]], pair: tuple[str, str], test: str
+) -> resampling.Interval:
+    """Midpoint of the first model less that of the second; repeats drawn in pairs."""
+    of = _midpoint(models[pair[0]])
+    both = [_networks.repeats(models[model], test) for model in pair]
+    return _interval(lambda two: of(two[0]) - of(two[1]), np.stack(both, axis=1))
+
+
+def _midpoint(rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
+    p, chance = _levels(rows), 1 / rows[0]["classes"]
+    return lambda curve: curves.fit_sigmoid(p, curve, chance=chance).trusted("midpoint")
+
+
+def _interval(statistic: Callable, samples: np.ndarray) -> resampling.Interval:
+    rng = np.random.default_rng(0)
+    if len(samples) < 2:
+        value = float(statistic(samples.mean(axis=0)))
+        return resampling.percentiles(value, [np.nan], 0.95)
+    return resampling.bootstrap(statistic, samples, rng=rng, resamples=_RESAMPLES)
+
+
+def _text(found: resampling.Interval) -> str:
+    failed = (
+        "" if _sure(found) else f" ({found.failed} of {found.resamples} fits failed)"
+    )
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{failed}"
+
+
+def _sure(found: resampling.Interval) -> bool:
+    return found.failed <= 0.02 * found.resamples
+
+
+def _sign(found: resampling.Interval) -> str:
+    """Not told where many resamples have no fit: the interval is too narrow then."""
+    if not np.isfinite(found.value) or found.failed > 0.2 * found.resamples:
+        return "sign not told"
+    if found.low > 0:
+        return "positive"
+    return "negative" if found.high < 0 else "sign not told"
+
+
+def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
+    """Accuracies, differences, midpoints, their shifts, and what was expected."""
+    models, lines = _by_model(rows), []
+    for test in _networks.TESTS:
+        p = _levels(next(iter(models.values())))
+        lines += ["", f"accuracy, {test} test images; mean and standard error"]
+        lines.append(f"{'p':>24}" + "".join(f"{level:>15g}" for level in p))
+        for model, group in models.items():
+            entries = _entries(*_mean_error(_networks.repeats(group, test)))
+            lines.append(f"{model:>24}{entries}")
+        for pair in _pairs(models):
+            name = " - ".join(pair)
+            lines.append(f"{name:>24}{_entries(*difference(models, pair, test), '+')}")
+        lines.append(f"{'':>24}  p* [95 % over repeats]")
+        for model, group in models.items():
+            found = _interval(_midpoint(group), _networks.repeats(group, test))
+            lines.append(f"{model:>24}  {_text(found)}")
+        for pair in _pairs(models):
+            found = midpoint_shift(models, pair, test)
+            name = " - ".join(pair)
+            lines.append(f"{name:>24}  {_text(found)}, {_sign(found)}")
+    if ("cnn", "mlp") in _pairs(models):
+        lines += ["", *_expected(models)]
+    return "\n".join([*lines, ""])
+
+
+def _entries(mean: np.ndarray, error: np.ndarray, sign: str = "") -> str:
+    return "".join(
+        f"{m:>{sign}8.3f} ±{e:.3f}" for m, e in zip(mean, error, strict=True)
+    )
+
+
+def _expected(models: dict[str, list[Row]]) -> list[str]:
+    """The lead that is expected at weak corruption, and where it ends."""
+    p, lines = _levels(models["cnn"]), []
+    gap, error = difference(models, ("cnn", "mlp"), "same")
+    weak = np.flatnonzero(p <= _UP_TO)
+    if weak.size:
+        least = weak[gap[weak].argmin()]
+        verdict = "met" if gap[least] >= _LEAD else "MISSED"
+        lines.append(
+            f"least cnn - mlp up to p = {_UP_TO:g}, same test images: "
+            f"{gap[least]:+.3f} ±{error[least]:.3f} at p = {p[least]:g} (expected at "
+            f"least {_LEAD:+g}): {verdict}"
+        )
+    for test in _networks.TESTS:
+        gap, _ = difference(models, ("cnn", "mlp"), test)
+        end = float(curves.first_crossing(p, gap, 0.0))
+        said = "ends at no level here" if gap[0] > 0 else "is none at the lowest level"
+        if np.isfinite(end):
+            said = f"ends at p = {end:.3f}"
+        lines.append(f"the lead on {test} test images {said}")
+    return lines
+
+
+def figure(directory: RunDirectory, rows: Sequence[Row]):
+    """Both accuracies with their sigmoids, and the differences."""
+    from matplotlib.figure import Figure
+
+    models = _by_model(rows)
+    fig = Figure(figsize=(11.5, 3.8), layout="constrained")
+    *axes, gaps = fig.subplots(1, 3)
+    for ax, test in zip(axes, _networks.TESTS, strict=True):
+        for (model, group), colour in zip(models.items(), plots.PALETTE, strict=False):
+            p = _levels(group)
+            mean, error = _mean_error(_networks.repeats(group, test))
+            plots.accuracy_curves(
+                ax, p, mean, np.nan_to_num(error), label=model, color=colour,
+                linestyle="",
+            )  # fmt: skip
+            fit = curves.fit_sigmoid(p, mean, chance=1 / group[0]["classes"])
+            if fit.ok:
+                grid = np.linspace(p.min(), p.max(), 200)
+                ax.plot(grid, fit.at(grid), color=colour)
+                ax.axvline(fit.midpoint, color=colour, linewidth=0.7, linestyle="--")
+        plots.chance_line(ax, rows[0]["classes"])
+        ax.set(title=f"{test} test images", xlabel="corruption level", ylim=(0, 1.02))
+    axes[0].legend(fontsize="small")
+    for pair, colour in zip(_pairs(models), plots.PALETTE, strict=False):
+        for test, line in zip(_networks.TESTS, ("-", "--"), strict=True):
+            gap, error = difference(models, pair, test)
+            gaps.errorbar(
+                _levels(models[pair[0]]), gap, yerr=np.nan_to_num(error), fmt="o",
+                linestyle=line, capsize=2.0, color=colour,
+                label=f"{pair[0]} - {pair[1]}, {test}",
+            )  # fmt: skip
+    gaps.axhline(0, color="0.5", linestyle=":")
+    gaps.set(title="difference of accuracy", xlabel="corruption level")
+    if _pairs(models):
+        gaps.legend(fontsize="x-small", handlelength=4)
+    row = rows[0]
+    size = f" at {row['size']} x {row['size']}" if row["size"] else ""
+    fig.suptitle(
+        f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} images, "
+        f"{row['corruption']}; {row['activation']}",
+        fontsize="medium",
+    )
+    return fig
+
+
+def estimate(config: CnnVsMlp, cell: Cell) -> float:
+    """Returns a rough number of seconds on two cores."""
+    settled = _networks.settled(config, cell)
+    assert isinstance(settled, CnnVsMlp)
+    problem, repeats = _settings.problem(settled, 0), settled.repeats
+    side = math.isqrt(problem.x_train.shape[1])
+    if cell.settings["model"] == "mlp":
+        return _networks.estimate(config, cell)
+    if cell.settings["model"] in KERNELS:
+        tests = 2 * len(problem.labels_test)
+        pairs = settled.n_train * (settled.n_train + tests)
+        covariances = {"cnn_kernel": side**4, "flat_kernel": side**2}
+        return repeats * pairs * covariances.get(cell.settings["model"], 1) * 1e-7
+    multiply_adds, before = 0, 1
+    for number, channels in enumerate(settled.channels):
+        multiply_adds += (side // 2**number) ** 2 * 9 * before * channels
+        before = channels
+    images = _networks.epochs(settled) * settled.n_train
+    return repeats * (2 + images * 6 * multiply_adds * 1.5e-10)
+
+
+EXPERIMENT = _runner.Experiment(
+    name="cnn_vs_mlp",
+    config=CnnVsMlp,
+    presets=PRESETS,
+    check=check,
+    cells=cells,
+    compute=compute,
+    table=table,
+    figure=figure,
+    estimate=estimate,
+)
+
+
+if __name__ == "__main__":
+    _runner.main(EXPERIMENT)
