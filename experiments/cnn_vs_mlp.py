@@ -12,7 +12,7 @@ convolutions with and without pooling against the multilayer perceptron.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -23,22 +23,18 @@ from jaxtyping import Array
 
 import theory
 from experiments import _networks, _runner, _settings
+from experiments._cnn_report import figure, table
 from experiments._runner import setting
-from ntk_corrupt import cnn, curves, ensembles, neural_tangents, plots, resampling
-from ntk_corrupt.results import Cell, Row, RunDirectory
+from ntk_corrupt import cnn, ensembles, neural_tangents
+from ntk_corrupt.results import Cell, Row
 from theory import solve
 from theory.corrupted import corrupt_problem, stream
 from theory.errors import InputError, unknown
 
 NETWORKS = ("cnn", "mlp")
 KERNELS = ("cnn_kernel", "flat_kernel", "mlp_kernel")
-_PAIRS = (("cnn", "mlp"), ("cnn_kernel", "mlp_kernel"), ("flat_kernel", "mlp_kernel"))
 _KERNEL_IMAGES = 500
 _BLOCK = 20  # images; a pair of 8 x 8 ones has 4096 covariances in the first layer
-_RESAMPLES = 300
-# Accuracy on test images as corrupted as the training images: the least lead of the
-# convolutional network that is expected up to this level.
-_LEAD, _UP_TO = 0.02, 0.4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -280,188 +276,6 @@ def _regression(kernel: Callable, seen: theory.Problem) -> Array:
     smoother = solve.inverse(kernel(seen.x_train, seen.x_train), 0.0)
     solve.check(float(smoother.margin), seen.x_train, flow=False, ridge=0.0)
     return kernel(seen.x_test, seen.x_train) @ smoother.apply(seen.y)
-
-
-def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each model, by rising level."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row["model"], []).append(row)
-    return {
-        model: sorted(group, key=lambda row: row["p"]) for model, group in found.items()
-    }
-
-
-def _levels(rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row["p"] for row in rows])
-
-
-def _pairs(models: dict[str, list[Row]]) -> list[tuple[str, str]]:
-    """Pairs that are compared: both there, at the same levels."""
-    there = [pair for pair in _PAIRS if set(pair) <= set(models)]
-    levels = {model: _levels(group).tolist() for model, group in models.items()}
-    return [(one, other) for one, other in there if levels[one] == levels[other]]
-
-
-def difference(
-    models: dict[str, list[Row]], pair: tuple[str, str], test: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean difference of accuracy at every level, and its standard error.
-
-    Both models of a repeat see the same images and noise: the error is that of the
-    difference.
-    """
-    one, other = (_networks.repeats(models[model], test) for model in pair)
-    return _mean_error(one - other)
-
-
-def _mean_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over repeats, the first axis; the error of one repeat is NaN."""
-    if len(samples) < 2:
-        return samples.mean(axis=0), np.full(samples.shape[1:], np.nan)
-    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
-
-
-def midpoint_shift(
-    models: dict[str, list[Row]], pair: tuple[str, str], test: str
-) -> resampling.Interval:
-    """Midpoint of the first model less that of the second; repeats drawn in pairs."""
-    of = _midpoint(models[pair[0]])
-    both = [_networks.repeats(models[model], test) for model in pair]
-    return _interval(lambda two: of(two[0]) - of(two[1]), np.stack(both, axis=1))
-
-
-def _midpoint(rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
-    p, chance = _levels(rows), 1 / rows[0]["classes"]
-    return lambda curve: curves.fit_sigmoid(p, curve, chance=chance).trusted("midpoint")
-
-
-def _interval(statistic: Callable, samples: np.ndarray) -> resampling.Interval:
-    rng = np.random.default_rng(0)
-    if len(samples) < 2:
-        value = float(statistic(samples.mean(axis=0)))
-        return resampling.percentiles(value, [np.nan], 0.95)
-    return resampling.bootstrap(statistic, samples, rng=rng, resamples=_RESAMPLES)
-
-
-def _text(found: resampling.Interval) -> str:
-    failed = (
-        "" if _sure(found) else f" ({found.failed} of {found.resamples} fits failed)"
-    )
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{failed}"
-
-
-def _sure(found: resampling.Interval) -> bool:
-    return found.failed <= 0.02 * found.resamples
-
-
-def _sign(found: resampling.Interval) -> str:
-    """Not told where many resamples have no fit: the interval is too narrow then."""
-    if not np.isfinite(found.value) or found.failed > 0.2 * found.resamples:
-        return "sign not told"
-    if found.low > 0:
-        return "positive"
-    return "negative" if found.high < 0 else "sign not told"
-
-
-def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
-    """Accuracies, differences, midpoints, their shifts, and what was expected."""
-    models, lines = _by_model(rows), []
-    for test in _networks.TESTS:
-        p = _levels(next(iter(models.values())))
-        lines += ["", f"accuracy, {test} test images; mean and standard error"]
-        lines.append(f"{'p':>24}" + "".join(f"{level:>15g}" for level in p))
-        for model, group in models.items():
-            entries = _entries(*_mean_error(_networks.repeats(group, test)))
-            lines.append(f"{model:>24}{entries}")
-        for pair in _pairs(models):
-            name = " - ".join(pair)
-            lines.append(f"{name:>24}{_entries(*difference(models, pair, test), '+')}")
-        lines.append(f"{'':>24}  p* [95 % over repeats]")
-        for model, group in models.items():
-            found = _interval(_midpoint(group), _networks.repeats(group, test))
-            lines.append(f"{model:>24}  {_text(found)}")
-        for pair in _pairs(models):
-            found = midpoint_shift(models, pair, test)
-            name = " - ".join(pair)
-            lines.append(f"{name:>24}  {_text(found)}, {_sign(found)}")
-    if ("cnn", "mlp") in _pairs(models):
-        lines += ["", *_expected(models)]
-    return "\n".join([*lines, ""])
-
-
-def _entries(mean: np.ndarray, error: np.ndarray, sign: str = "") -> str:
-    return "".join(
-        f"{m:>{sign}8.3f} ±{e:.3f}" for m, e in zip(mean, error, strict=True)
-    )
-
-
-def _expected(models: dict[str, list[Row]]) -> list[str]:
-    """The lead that is expected at weak corruption, and where it ends."""
-    p, lines = _levels(models["cnn"]), []
-    gap, error = difference(models, ("cnn", "mlp"), "same")
-    weak = np.flatnonzero(p <= _UP_TO)
-    if weak.size:
-        least = weak[gap[weak].argmin()]
-        verdict = "met" if gap[least] >= _LEAD else "MISSED"
-        lines.append(
-            f"least cnn - mlp up to p = {_UP_TO:g}, same test images: "
-            f"{gap[least]:+.3f} ±{error[least]:.3f} at p = {p[least]:g} (expected at "
-            f"least {_LEAD:+g}): {verdict}"
-        )
-    for test in _networks.TESTS:
-        gap, _ = difference(models, ("cnn", "mlp"), test)
-        end = float(curves.first_crossing(p, gap, 0.0))
-        said = "ends at no level here" if gap[0] > 0 else "is none at the lowest level"
-        if np.isfinite(end):
-            said = f"ends at p = {end:.3f}"
-        lines.append(f"the lead on {test} test images {said}")
-    return lines
-
-
-def figure(directory: RunDirectory, rows: Sequence[Row]):
-    """Both accuracies with their sigmoids, and the differences."""
-    from matplotlib.figure import Figure
-
-    models = _by_model(rows)
-    fig = Figure(figsize=(11.5, 3.8), layout="constrained")
-    *axes, gaps = fig.subplots(1, 3)
-    for ax, test in zip(axes, _networks.TESTS, strict=True):
-        for (model, group), colour in zip(models.items(), plots.PALETTE, strict=False):
-            p = _levels(group)
-            mean, error = _mean_error(_networks.repeats(group, test))
-            plots.accuracy_curves(
-                ax, p, mean, np.nan_to_num(error), label=model, color=colour,
-                linestyle="",
-            )  # fmt: skip
-            fit = curves.fit_sigmoid(p, mean, chance=1 / group[0]["classes"])
-            if fit.ok:
-                grid = np.linspace(p.min(), p.max(), 200)
-                ax.plot(grid, fit.at(grid), color=colour)
-                ax.axvline(fit.midpoint, color=colour, linewidth=0.7, linestyle="--")
-        plots.chance_line(ax, rows[0]["classes"])
-        ax.set(title=f"{test} test images", xlabel="corruption level", ylim=(0, 1.02))
-    axes[0].legend(fontsize="small")
-    for pair, colour in zip(_pairs(models), plots.PALETTE, strict=False):
-        for test, line in zip(_networks.TESTS, ("-", "--"), strict=True):
-            gap, error = difference(models, pair, test)
-            gaps.errorbar(
-                _levels(models[pair[0]]), gap, yerr=np.nan_to_num(error), fmt="o",
-                linestyle=line, capsize=2.0, color=colour,
-                label=f"{pair[0]} - {pair[1]}, {test}",
-            )  # fmt: skip
-    gaps.axhline(0, color="0.5", linestyle=":")
-    gaps.set(title="difference of accuracy", xlabel="corruption level")
-    if _pairs(models):
-        gaps.legend(fontsize="x-small", handlelength=4)
-    row = rows[0]
-    size = f" at {row['size']} x {row['size']}" if row["size"] else ""
-    fig.suptitle(
-        f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} images, "
-        f"{row['corruption']}; {row['activation']}",
-        fontsize="medium",
-    )
-    return fig
 
 
 def estimate(config: CnnVsMlp, cell: Cell) -> float:

@@ -8,7 +8,7 @@ import pytest
 from problems import prototypes, raises
 
 import theory
-from experiments import _runner, _settings, cnn_vs_mlp
+from experiments import _cnn_report, _runner, _settings, cnn_vs_mlp
 from ntk_corrupt import cnn, ensembles, models
 from ntk_corrupt.results import RunDirectory
 
@@ -53,7 +53,7 @@ def test_every_model_and_level_is_run(run):
     for model in SOME[1:]:  # of ten classes
         assert np.mean(by[model, 0.0]["clean"]) > 0.3
         assert np.mean(by[model, 0.4]["clean"]) > np.mean(by[model, 0.8]["same"])
-    text = cnn_vs_mlp.table(RunDirectory(workdir), rows)
+    text = _cnn_report.table(RunDirectory(workdir), rows)
     for part in ("clean test images", "same test images", "cnn - mlp", "expected at"):
         assert part in text
     assert "flat_kernel - mlp_kernel" in text
@@ -176,36 +176,36 @@ def made_up(midpoints, *, lead=0.0, levels=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0)):
 def test_shift_of_the_midpoint():
     base = np.array([0.5, 0.45, 0.55, 0.6, 0.4])
     rows = made_up({"cnn": base + 0.1, "mlp": base})
-    by = cnn_vs_mlp._by_model(rows)
-    found = cnn_vs_mlp.midpoint_shift(by, ("cnn", "mlp"), "clean")
+    by = _cnn_report._by_model(rows)
+    found = _cnn_report.midpoint_shift(by, ("cnn", "mlp"), "clean")
     assert found.value == pytest.approx(0.1, abs=1e-2)
     # repeats are drawn in pairs: what they share does not widen the interval
     assert found.high - found.low < 0.02
-    assert cnn_vs_mlp._sign(found) == "positive"
-    other = cnn_vs_mlp.midpoint_shift(by, ("mlp", "cnn"), "clean")
-    assert cnn_vs_mlp._sign(other) == "negative"
+    assert _cnn_report._sign(found) == "positive"
+    other = _cnn_report.midpoint_shift(by, ("mlp", "cnn"), "clean")
+    assert _cnn_report._sign(other) == "negative"
     doubtful = dataclasses.replace(other, failed=other.resamples // 2)
-    assert cnn_vs_mlp._sign(doubtful) == "sign not told"
-    mean, error = cnn_vs_mlp.difference(by, ("cnn", "mlp"), "same")
+    assert _cnn_report._sign(doubtful) == "sign not told"
+    mean, error = _cnn_report.difference(by, ("cnn", "mlp"), "same")
     gaps = np.array([
         np.subtract(one["same"], two["same"])
         for one, two in zip(by["cnn"], by["mlp"], strict=True)
     ])  # fmt: skip
     np.testing.assert_allclose(mean, gaps.mean(axis=1))
     np.testing.assert_allclose(error, gaps.std(axis=1, ddof=1) / 5**0.5)
-    assert not cnn_vs_mlp._pairs(cnn_vs_mlp._by_model(rows[:-1]))
+    assert not _cnn_report._pairs(_cnn_report._by_model(rows[:-1]))
 
 
 @pytest.mark.parametrize(("lead", "verdict"), [(0.03, "met"), (0.01, "MISSED")])
 def test_what_is_expected_is_computed(lead, verdict):
     equal = [0.5, 0.5, 0.5]
-    by = cnn_vs_mlp._by_model(made_up({"cnn": equal, "mlp": equal}, lead=lead))
-    first, *ends = cnn_vs_mlp._expected(by)
+    by = _cnn_report._by_model(made_up({"cnn": equal, "mlp": equal}, lead=lead))
+    first, *ends = _cnn_report._expected(by)
     assert first.endswith(verdict)
     assert f"{lead:+.3f}" in first
     assert all("no level here" in end for end in ends)
     by["cnn"][4]["same"] = [value - 2 * lead for value in by["cnn"][4]["same"]]
-    assert "p = 0.7" in cnn_vs_mlp._expected(by)[2]
+    assert "p = 0.7" in _cnn_report._expected(by)[2]
 
 
 @pytest.mark.parametrize(

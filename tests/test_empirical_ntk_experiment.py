@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from problems import raises
 
-from experiments import _networks, _runner, _settings, empirical_ntk
+from experiments import _empirical_report, _networks, _runner, _settings, empirical_ntk
 from ntk_corrupt import empirical
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-MODES, INPUTS = empirical_ntk.MODES, empirical_ntk.INPUTS
+MODES, INPUTS = _empirical_report.MODES, _empirical_report.INPUTS
 KINDS = [f"{mode}_{inputs}" for mode in MODES for inputs in INPUTS]
 
 
@@ -45,7 +45,7 @@ def test_every_level_is_run(run):
     for row in rows:
         arrays = directory.arrays(row)
         for kind in KINDS:
-            for time in (*empirical_ntk.TIMES, "infinite"):
+            for time in (*_empirical_report.TIMES, "infinite"):
                 values = arrays[f"{kind}_{time}"]
                 assert values.shape == (2, 12)
                 assert (np.diff(values) >= 0).all()
@@ -80,7 +80,7 @@ def test_inputs_and_levels(run):
 def test_table_and_figure(run):
     workdir, rows = run
     directory = RunDirectory(workdir)
-    text = empirical_ntk.table(directory, rows)
+    text = _empirical_report.table(directory, rows)
     for part in ("width 8;", "true clean, infinite", "trace after / before"):
         assert part in text
     assert text.count("p = 0.9 over p = 0.2") == 2
@@ -90,12 +90,12 @@ def test_table_and_figure(run):
     # four times as wide, half as far
     name = "true_corrupted_before_from_infinite"
     wide = [{**row, "width": 32, name: [v / 2 for v in row[name]]} for row in rows]
-    text = empirical_ntk.table(directory, [*rows, *wide])
+    text = _empirical_report.table(directory, [*rows, *wide])
     (line,) = [
         at for at in text.splitlines() if at.startswith("before from infinite, t")
     ][:1]
     assert line.split()[-2:] == ["-0.50", "-0.50"]
-    assert len(empirical_ntk.figure(directory, [*rows, *wide]).axes) == 6
+    assert len(_empirical_report.figure(directory, [*rows, *wide]).axes) == 6
 
 
 def test_a_network_that_hardly_trains_keeps_its_kernel():
@@ -185,19 +185,19 @@ def test_what_is_expected_is_computed():
         row_of_ranks(p, [rank - 1, rank + 1])
         for p, rank in ((0.0, 24), (0.2, 27), (0.6, 25), (0.9, 20))
     ]
-    peak, fall = empirical_ntk.expected(rows, "true")
+    peak, fall = _empirical_report.expected(rows, "true")
     assert "largest at p = 0.2" in peak
     assert peak.endswith(" met")
     assert f"{20 / 27:.3f}" in fall
     assert fall.endswith(" met")
     rows[-1] = row_of_ranks(0.9, [27.5, 28.5])
-    peak, fall = empirical_ntk.expected(rows, "true")
+    peak, fall = _empirical_report.expected(rows, "true")
     assert "largest at p = 0.9" in peak
     assert peak.endswith("MISSED")
     assert fall.endswith("MISSED")
-    assert empirical_ntk.expected(rows[:1], "true") == []
+    assert _empirical_report.expected(rows[:1], "true") == []
     rows[0] = row_of_ranks(0.0, [None, 1.0])
-    assert "not known" in empirical_ntk.expected(rows, "true")[0]
+    assert "not known" in _empirical_report.expected(rows, "true")[0]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Kernels in tiles and conjugate gradients against dense algebra and `exact`."""
 
 import dataclasses
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -267,6 +268,21 @@ def test_noise_leaves_few_iterations():
     draws = exact_iterative(ARCH, noise, problem, **settings)
     x = np.asarray(problem.x_train)
     assert draws.diagnostics["iterations"][0] < 25 < len(x)
+
+
+@pytest.mark.parametrize("factor", [False, True])
+def test_draws_hold_one_kernel_at_a_time(monkeypatch, factor):
+    original, made = tiles.ntk, []
+
+    def spy(*args, **options):
+        assert all(kernel() is None for kernel in made)
+        kernel = original(*args, **options)
+        made.append(weakref.ref(kernel))
+        return kernel
+
+    monkeypatch.setattr(tiles, "ntk", spy)
+    exact_iterative(ARCH, NOISE, PROBLEM, draws=3, key=KEY, factor=factor)
+    assert len(made) == 3
 
 
 def test_progress_names_the_stages():
