@@ -9,7 +9,6 @@ from ntk_corrupt import curves, plots, resampling
 from ntk_corrupt.results import Row, RunDirectory
 
 _PAIRS = (("cnn", "mlp"), ("cnn_kernel", "mlp_kernel"), ("flat_kernel", "mlp_kernel"))
-_RESAMPLES = 300
 # Accuracy on test images as corrupted as the training images: the least lead of the
 # convolutional network that is expected up to this level.
 _LEAD, _UP_TO = 0.02, 0.4
@@ -25,14 +24,12 @@ def _by_model(rows: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-def _levels(rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row["p"] for row in rows])
-
-
 def _pairs(models: dict[str, list[Row]]) -> list[tuple[str, str]]:
     """Pairs that are compared: both there, at the same levels."""
     there = [pair for pair in _PAIRS if set(pair) <= set(models)]
-    levels = {model: _levels(group).tolist() for model, group in models.items()}
+    levels = {
+        model: _networks.levels(group).tolist() for model, group in models.items()
+    }
     return [(one, other) for one, other in there if levels[one] == levels[other]]
 
 
@@ -45,14 +42,7 @@ def difference(
     difference.
     """
     one, other = (_networks.repeats(models[model], test) for model in pair)
-    return _mean_error(one - other)
-
-
-def _mean_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over repeats, the first axis; the error of one repeat is NaN."""
-    if len(samples) < 2:
-        return samples.mean(axis=0), np.full(samples.shape[1:], np.nan)
-    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
+    return _networks.mean_error(one - other)
 
 
 def midpoint_shift(
@@ -61,31 +51,14 @@ def midpoint_shift(
     """Midpoint of the first model less that of the second; repeats drawn in pairs."""
     of = _midpoint(models[pair[0]])
     both = [_networks.repeats(models[model], test) for model in pair]
-    return _interval(lambda two: of(two[0]) - of(two[1]), np.stack(both, axis=1))
+    return _networks.interval(
+        lambda two: of(two[0]) - of(two[1]), np.stack(both, axis=1)
+    )
 
 
 def _midpoint(rows: Sequence[Row]) -> Callable[[np.ndarray], float]:
-    p, chance = _levels(rows), 1 / rows[0]["classes"]
+    p, chance = _networks.levels(rows), 1 / rows[0]["classes"]
     return lambda curve: curves.fit_sigmoid(p, curve, chance=chance).trusted("midpoint")
-
-
-def _interval(statistic: Callable, samples: np.ndarray) -> resampling.Interval:
-    rng = np.random.default_rng(0)
-    if len(samples) < 2:
-        value = float(statistic(samples.mean(axis=0)))
-        return resampling.percentiles(value, [np.nan], 0.95)
-    return resampling.bootstrap(statistic, samples, rng=rng, resamples=_RESAMPLES)
-
-
-def _text(found: resampling.Interval) -> str:
-    failed = (
-        "" if _sure(found) else f" ({found.failed} of {found.resamples} fits failed)"
-    )
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{failed}"
-
-
-def _sure(found: resampling.Interval) -> bool:
-    return found.failed <= 0.02 * found.resamples
 
 
 def _sign(found: resampling.Interval) -> str:
@@ -101,23 +74,25 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     """Accuracies, differences, midpoints, their shifts, and what was expected."""
     models, lines = _by_model(rows), []
     for test in _networks.TESTS:
-        p = _levels(next(iter(models.values())))
+        p = _networks.levels(next(iter(models.values())))
         lines += ["", f"accuracy, {test} test images; mean and standard error"]
         lines.append(f"{'p':>24}" + "".join(f"{level:>15g}" for level in p))
         for model, group in models.items():
-            entries = _entries(*_mean_error(_networks.repeats(group, test)))
+            entries = _entries(*_networks.mean_error(_networks.repeats(group, test)))
             lines.append(f"{model:>24}{entries}")
         for pair in _pairs(models):
             name = " - ".join(pair)
             lines.append(f"{name:>24}{_entries(*difference(models, pair, test), '+')}")
         lines.append(f"{'':>24}  p* [95 % over repeats]")
         for model, group in models.items():
-            found = _interval(_midpoint(group), _networks.repeats(group, test))
-            lines.append(f"{model:>24}  {_text(found)}")
+            found = _networks.interval(_midpoint(group), _networks.repeats(group, test))
+            lines.append(f"{model:>24}  {_networks.interval_text(found, '+')}")
         for pair in _pairs(models):
             found = midpoint_shift(models, pair, test)
             name = " - ".join(pair)
-            lines.append(f"{name:>24}  {_text(found)}, {_sign(found)}")
+            lines.append(
+                f"{name:>24}  {_networks.interval_text(found, '+')}, {_sign(found)}"
+            )
     if ("cnn", "mlp") in _pairs(models):
         lines += ["", *_expected(models)]
     return "\n".join([*lines, ""])
@@ -131,7 +106,7 @@ def _entries(mean: np.ndarray, error: np.ndarray, sign: str = "") -> str:
 
 def _expected(models: dict[str, list[Row]]) -> list[str]:
     """The lead that is expected at weak corruption, and where it ends."""
-    p, lines = _levels(models["cnn"]), []
+    p, lines = _networks.levels(models["cnn"]), []
     gap, error = difference(models, ("cnn", "mlp"), "same")
     weak = np.flatnonzero(p <= _UP_TO)
     if weak.size:
@@ -161,8 +136,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     *axes, gaps = fig.subplots(1, 3)
     for ax, test in zip(axes, _networks.TESTS, strict=True):
         for (model, group), colour in zip(models.items(), plots.PALETTE, strict=False):
-            p = _levels(group)
-            mean, error = _mean_error(_networks.repeats(group, test))
+            p = _networks.levels(group)
+            mean, error = _networks.mean_error(_networks.repeats(group, test))
             plots.accuracy_curves(
                 ax, p, mean, np.nan_to_num(error), label=model, color=colour,
                 linestyle="",
@@ -179,7 +154,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         for test, line in zip(_networks.TESTS, ("-", "--"), strict=True):
             gap, error = difference(models, pair, test)
             gaps.errorbar(
-                _levels(models[pair[0]]), gap, yerr=np.nan_to_num(error), fmt="o",
+                _networks.levels(models[pair[0]]), gap, yerr=np.nan_to_num(error),
+                fmt="o",
                 linestyle=line, capsize=2.0, color=colour,
                 label=f"{pair[0]} - {pair[1]}, {test}",
             )  # fmt: skip

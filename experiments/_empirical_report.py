@@ -23,19 +23,8 @@ def _by_width(rows: Sequence[Row]) -> dict[int, list[Row]]:
     return found
 
 
-def _levels(rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row["p"] for row in rows])
-
-
-def _mean_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Over repeats, the first axis; the error of one repeat is NaN."""
-    if len(samples) < 2:
-        return samples.mean(axis=0), np.full(samples.shape[1:], np.nan)
-    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
-
-
 def _line(text: str, samples: np.ndarray) -> str:
-    mean, error = _mean_error(samples)
+    mean, error = _networks.mean_error(samples)
     entries = [f"{m:>9.3g} ±{e:<7.2g}" for m, e in zip(mean, error, strict=True)]
     return f"{text:<41}" + "".join(entries)
 
@@ -46,7 +35,9 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     for width, group in _by_width(rows).items():
         at = lambda name, group=group: _networks.repeats(group, name)
         lines += ["", f"width {width}; mean and standard error over repeats"]
-        lines.append(f"{'p':<41}" + "".join(f"{p:>9g}{'':9}" for p in _levels(group)))
+        lines.append(
+            f"{'p':<41}" + "".join(f"{p:>9g}{'':9}" for p in _networks.levels(group))
+        )
         lines.append(_line("accuracy, clean test images", at("accuracy_after")))
         lines.append(_line("hidden units alive", at("alive_after")))
         for kind in kinds:
@@ -76,7 +67,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
 
 def expected(rows: Sequence[Row], mode: str) -> list[str]:
     """What the effective rank on corrupted images should do, and whether it does."""
-    p = _levels(rows)
+    p = _networks.levels(rows)
     ranks = _networks.repeats(rows, f"{mode}_corrupted_after_effective_rank")
     mean, name = ranks.mean(axis=0), f"effective rank after training, {mode} corrupted"
     if not np.isfinite(mean).all():
@@ -92,7 +83,7 @@ def expected(rows: Sequence[Row], mode: str) -> list[str]:
     if set(_FALL_AT) <= set(p.tolist()):
         low, high = (ranks[:, p == level][:, 0] for level in _FALL_AT)
         ratio = mean[p == _FALL_AT[1]][0] / mean[p == _FALL_AT[0]][0]
-        _, error = _mean_error(high / low)
+        _, error = _networks.mean_error(high / low)
         met = "met" if ratio <= _FALL else "MISSED"
         lines.append(
             f"{name}: p = {_FALL_AT[1]:g} over p = {_FALL_AT[0]:g} is {ratio:.3f} "
@@ -110,7 +101,7 @@ def _over_width(rows: Sequence[Row]) -> list[str]:
         "",
         "power of the width, fitted: 1/sqrt(width) is -0.5, 1/width is -1",
     ]
-    p = _levels(next(iter(widths.values())))
+    p = _networks.levels(next(iter(widths.values())))
     lines.append(f"{'p':<41}" + "".join(f"{level:>10g}" for level in p))
     for name in ("before_from_infinite", "moved"):
         for mode in MODES:
@@ -176,8 +167,10 @@ def _colours(number: int, kinds: Sequence[tuple[str, str]]) -> list[str]:
 
 
 def _bars(ax, rows: Sequence[Row], name: str, **options) -> None:
-    mean, error = _mean_error(_networks.repeats(rows, name))
-    ax.errorbar(_levels(rows), mean, yerr=np.nan_to_num(error), capsize=2.0, **options)
+    mean, error = _networks.mean_error(_networks.repeats(rows, name))
+    ax.errorbar(
+        _networks.levels(rows), mean, yerr=np.nan_to_num(error), capsize=2.0, **options
+    )
 
 
 def _histograms(ax, directory: RunDirectory, rows: Sequence[Row]) -> None:
@@ -225,7 +218,8 @@ def _distances(ax, widths: Sequence[Sequence[Row]]) -> None:
             name = f"{mode}_corrupted_before_from_infinite"
             at = [group[0]["width"] for group in widths]
             every = [_networks.repeats(group, name) for group in widths]
-            mean, error = map(np.array, zip(*map(_mean_error, every), strict=True))
+            both = zip(*map(_networks.mean_error, every), strict=True)
+            mean, error = map(np.array, both)
             for number, row in enumerate(widths[0]):
                 colour = plots.PALETTE[number % len(plots.PALETTE)]
                 ax.errorbar(

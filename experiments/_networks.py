@@ -16,13 +16,14 @@ from jaxtyping import Array
 import theory
 from experiments import _settings
 from experiments._runner import setting
-from ntk_corrupt import ensembles, margins, probes
+from ntk_corrupt import ensembles, margins, probes, resampling
 from ntk_corrupt.results import Cell, Row
 from theory.corrupted import stream
 from theory.errors import InputError
 
 # Test images that alive units and margins are looked at on.
 _PROBED = 500
+_RESAMPLES = 300
 TESTS = ("clean", "same")
 # (problem, corruption, key) -> probes
 ProbesOf = Callable[[theory.Problem, theory.Corruption, Any], Sequence[probes.Probe]]
@@ -192,6 +193,45 @@ def repeats(rows: Sequence[Row], name: str) -> np.ndarray:
     """
     least = min(len(row[name]) for row in rows)
     return np.array([row[name][:least] for row in rows], float).T
+
+
+def levels(rows: Sequence[Row]) -> np.ndarray:
+    """Returns the levels of rows."""
+    return np.array([row["p"] for row in rows])
+
+
+def mean_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error over repeats, the first axis; NaN of one repeat."""
+    if len(samples) < 2:
+        return samples.mean(axis=0), np.full(samples.shape[1:], np.nan)
+    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
+
+
+def interval(
+    statistic: Callable[[Any], float], samples: np.ndarray
+) -> resampling.Interval:
+    """Interval of a statistic of the mean over repeats; no ends of one repeat."""
+    if len(samples) < 2:
+        value = float(statistic(samples.mean(axis=0)))
+        return resampling.percentiles(value, [np.nan], 0.95)
+    rng = np.random.default_rng(0)
+    return resampling.bootstrap(statistic, samples, rng=rng, resamples=_RESAMPLES)
+
+
+def sure(found: resampling.Interval) -> bool:
+    """Whether few enough resamples have no fit."""
+    return found.failed <= 0.02 * found.resamples
+
+
+def interval_text(found: resampling.Interval, sign: str = "") -> str:
+    """A number with its interval, and how many fits failed if they are many."""
+    number = f"{sign}.3f"
+    failed = (
+        "" if sure(found) else f" ({found.failed} of {found.resamples} fits failed)"
+    )
+    return (
+        f"{found.value:{number}} [{found.low:{number}}, {found.high:{number}}]{failed}"
+    )
 
 
 def estimate(config: Networks, cell: Cell) -> float:

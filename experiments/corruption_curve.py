@@ -19,12 +19,11 @@ import numpy as np
 from experiments import _networks, _runner
 from experiments._networks import compute as compute
 from experiments._runner import setting
-from ntk_corrupt import curves, plots, resampling
+from ntk_corrupt import curves, plots
 from ntk_corrupt.results import Cell, Row, RunDirectory
 from theory.errors import InputError, unknown
 
 SWEEPS = ("n_train", "width", "depth", "batch_size")
-_RESAMPLES = 300
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -102,10 +101,6 @@ def _by_size(rows: Sequence[Row]) -> dict[int, list[Row]]:
     return found
 
 
-def _levels(rows: Sequence[Row]) -> np.ndarray:
-    return np.array([row["p"] for row in rows])
-
-
 def statistics(p: np.ndarray, chance: float) -> dict[str, Callable]:
     """Numbers of a mean curve at the levels p: NaN where there is none."""
     fitted = lambda curve, name: curves.fit_sigmoid(p, curve, chance=chance).trusted(
@@ -118,26 +113,13 @@ def statistics(p: np.ndarray, chance: float) -> dict[str, Callable]:
     }
 
 
-def _interval(statistic: Callable, samples: np.ndarray) -> resampling.Interval:
-    rng = np.random.default_rng(0)
-    if len(samples) < 2:
-        value = float(statistic(samples.mean(axis=0)))
-        return resampling.percentiles(value, [np.nan], 0.95)
-    return resampling.bootstrap(statistic, samples, rng=rng, resamples=_RESAMPLES)
-
-
-def _text(found: resampling.Interval) -> str:
-    failed = f" ({found.failed} fits failed)" if found.failed > 0.02 * 300 else ""
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]{failed}"
-
-
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     """Curves, fits, their change with size, and proxies."""
     sizes, sweep = _by_size(rows), rows[0]["sweep"]
     chance = 1 / rows[0]["classes"]
     lines = []
     for test in _networks.TESTS:
-        p = _levels(next(iter(sizes.values())))
+        p = _networks.levels(next(iter(sizes.values())))
         lines += ["", f"accuracy, {test} test images; mean and standard error"]
         lines.append(f"{sweep:>11}" + "".join(f"{level:>15g}" for level in p))
         for size, group in sizes.items():
@@ -154,8 +136,10 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         lines += [
             f"{size:>11}  "
             + "  ".join(
-                _text(_interval(statistic, _networks.repeats(group, test)))
-                for statistic in statistics(_levels(group), chance).values()
+                _networks.interval_text(
+                    _networks.interval(statistic, _networks.repeats(group, test))
+                )
+                for statistic in statistics(_networks.levels(group), chance).values()
             )
             for size, group in sizes.items()
         ]
@@ -176,20 +160,23 @@ def _change(sizes: dict[int, list[Row]], test: str, chance: float) -> list[str]:
     if len(sizes) < 2:
         return []
     first, last = (list(sizes.values())[i] for i in (0, -1))
-    if list(_levels(first)) != list(_levels(last)):
+    if list(_networks.levels(first)) != list(_networks.levels(last)):
         return []
     both = [_networks.repeats(group, test) for group in (first, last)]
     least = min(map(len, both))
     samples = np.stack([part[:least] for part in both], axis=1)
-    of = statistics(_levels(first), chance)
-    shift = _interval(lambda two: of["p*"](two[1]) - of["p*"](two[0]), samples)
-    ratio = _interval(lambda two: of["slope"](two[1]) / of["slope"](two[0]), samples)
-    return [f"largest less smallest: p* {_text(shift)}; ratio of slopes {_text(ratio)}"]
+    of = statistics(_networks.levels(first), chance)
+    shift = _networks.interval(lambda two: of["p*"](two[1]) - of["p*"](two[0]), samples)
+    ratio = _networks.interval(
+        lambda two: of["slope"](two[1]) / of["slope"](two[0]), samples
+    )
+    said = [_networks.interval_text(found) for found in (shift, ratio)]
+    return [f"largest less smallest: p* {said[0]}; ratio of slopes {said[1]}"]
 
 
 def proxies(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Functions of level and size that might put curves on one, falling with p."""
-    p = _levels(rows)
+    p = _networks.levels(rows)
     with np.errstate(divide="ignore"):
         signal = (1 - p) / np.sqrt(p)
     found = {
@@ -235,7 +222,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     axes = fig.subplots(2, 3)
     for ax, test in zip(axes[0], _networks.TESTS, strict=False):
         for (size, group), colour in zip(sizes.items(), itertools.cycle(plots.PALETTE)):
-            p, samples = _levels(group), _networks.repeats(group, test)
+            p, samples = _networks.levels(group), _networks.repeats(group, test)
             mean = samples.mean(axis=0)
             error = samples.std(axis=0, ddof=min(1, len(samples) - 1))
             label = f"{sweep} {size}"
@@ -261,8 +248,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     for ax, name in zip(axes[1], ("p*", "slope"), strict=False):
         for test, marker in zip(_networks.TESTS, ("o", "s"), strict=True):
             found = [
-                _interval(
-                    statistics(_levels(group), chance)[name],
+                _networks.interval(
+                    statistics(_networks.levels(group), chance)[name],
                     _networks.repeats(group, test),
                 )
                 for group in sizes.values()
