@@ -256,6 +256,7 @@ def test_the_script_ends_in_one_line_too(tmp_path, flags):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow  # kills at any moment: test_runner
 def test_three_kills_leave_the_rows_of_an_uninterrupted_run(finished, tmp_path):
     _, rows = finished
     workdir = tmp_path / "killed"

@@ -8,7 +8,7 @@ import pytest
 from problems import prototypes, raises
 
 import theory
-from experiments import _cnn_report, _runner, _settings, cnn_vs_mlp
+from experiments import _cnn_report, _networks, _runner, _settings, cnn_vs_mlp
 from ntk_corrupt import cnn, ensembles, models
 from ntk_corrupt.results import RunDirectory
 
@@ -29,7 +29,7 @@ def tiny(**settings):
 @pytest.fixture(scope="module", autouse=True)
 def few_resamples():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cnn_vs_mlp, "_RESAMPLES", 20)
+        patch.setattr(_networks, "_RESAMPLES", 20)
         yield
 
 

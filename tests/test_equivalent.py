@@ -142,7 +142,14 @@ def simulate(rows, g, w, key, *, draws, test_noise=0.0):
     return jax.lax.map(one, jax.random.split(key, draws))
 
 
-@pytest.mark.parametrize(("entry_noise", "test_noise"), [(0.0, 0.0), (6e-3, 0.3)])
+@pytest.mark.parametrize(
+    ("entry_noise", "test_noise"),
+    [
+        # the same with two terms less, hence weekly
+        pytest.param(0.0, 0.0, marks=pytest.mark.slow),
+        (6e-3, 0.3),
+    ],
+)
 def test_mean_and_covariance_of_simulated_kernels(entry_noise, test_noise):
     # 200 rows, 64 features: what is left out is of relative order 1/64
     rows, g, w = make(n=200, m=64, tests=6, seed=4, entry_noise=entry_noise)

@@ -374,6 +374,7 @@ def test_many_images_per_pixel(arch, noise, kind, counts, d):
     )
 
 
+@pytest.mark.slow
 def test_fewer_landmarks_come_close():
     problem = prototypes((50,) * 4, n_test=60, d=200, spread=1.5, seed=5)
     arch = Architecture(depth=3, activation="relu")
