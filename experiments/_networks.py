@@ -97,13 +97,6 @@ def cell(config: Networks, p: float) -> Cell:
     return Cell({"p": p, **{name: settings[name] for name in names}})
 
 
-def settled(config: Networks, cell: Cell) -> Networks:
-    """The config with the settings of the cell in place of its own."""
-    names = {field.name for field in dataclasses.fields(config)} - {"p"}
-    own = {name: value for name, value in cell.settings.items() if name in names}
-    return dataclasses.replace(config, **own)
-
-
 def epochs(config: Networks) -> int:
     """Epochs to train: as given, or those in which so many images are seen."""
     if config.samples is None:
@@ -112,14 +105,16 @@ def epochs(config: Networks) -> int:
 
 
 def train(
-    config: Networks, p: float, repeat: int, probes_of: ProbesOf
+    config: Networks, p: float | None, repeat: int, probes_of: ProbesOf
 ) -> tuple[theory.Problem, theory.Draws]:
-    """Trains the network of one repeat, and measures it with probes of its images."""
+    """Trains the network of one repeat, and measures it with probes of its images.
+
+    On clean images if p is None: not every corruption has a level that is none.
+    """
     problem = _settings.problem(config, repeat).astype(jnp.float32)
-    noise, key = (
-        _settings.corruption(config, p),
-        _settings.corruption_key(config, repeat),
-    )
+    key = _settings.corruption_key(config, repeat)
+    clean = theory.Replacement(p=0.0)
+    noise = clean if p is None else _settings.corruption(config, p)
     nets = ensembles.measure(
         _settings.network(config, problem.num_classes),
         noise,
@@ -161,7 +156,7 @@ def _probes(problem: theory.Problem, noise: theory.Corruption, key):
 
 def compute(config: Networks, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: lists over repeats."""
-    config, p, found = settled(config, cell), cell.settings["p"], []
+    config, p, found = _settings.settled(config, cell), cell.settings["p"], []
     most = config.repeats if config.stderr is None else config.most_repeats
     for repeat in range(most):
         problem, nets = train(config, p, repeat, _probes)
@@ -236,7 +231,7 @@ def interval_text(found: resampling.Interval, sign: str = "") -> str:
 
 def estimate(config: Networks, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
-    config = settled(config, cell)
+    config = _settings.settled(config, cell)
     weights = 784 * config.width + (config.depth - 2) * config.width**2
     images = epochs(config) * config.n_train
     return config.repeats * (0.5 + images * 6 * weights * 3e-11)

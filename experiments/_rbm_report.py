@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 import theory
-from ntk_corrupt import plots, rbm
+from ntk_corrupt import plots, rbm_classifiers
 from ntk_corrupt.results import Row, RunDirectory
 
-METHODS = (*rbm.METHODS, "mlp")
+METHODS = (*rbm_classifiers.METHODS, "mlp")
 REGIMES = {
     "train": "training images corrupted, test images clean",
     "test": "training images clean, test images corrupted",

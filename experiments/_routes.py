@@ -96,16 +96,9 @@ def cells(config: Routes) -> list[Cell]:
     ]
 
 
-def settled(config: Routes, cell: Cell) -> Routes:
-    """The config with the settings of the cell in place of its own."""
-    names = {field.name for field in dataclasses.fields(config)} - {"p"}
-    own = {name: value for name, value in cell.settings.items() if name in names}
-    return dataclasses.replace(config, **own)
-
-
 def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell."""
-    config = settled(config, cell)
+    config = _settings.settled(config, cell)
     route, p, subset = (cell.settings[name] for name in ("route", "p", "subset"))
     problem = _settings.problem(config, subset)
     arch, noise = _settings.architecture(config), _settings.corruption(config, p)
@@ -270,7 +263,7 @@ def text(pooled: tuple[float, float] | None) -> str:
 
 def estimate(config: Routes, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
-    config, route = settled(config, cell), cell.settings["route"]
+    config, route = _settings.settled(config, cell), cell.settings["route"]
     n, m = config.n_train, config.n_test or 10_000
     if route == "first_order":
         return 1.0

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import re
 import zlib
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 import theory
 from experiments._runner import Config, setting
 from ntk_corrupt import data, models
-from ntk_corrupt.results import Row
+from ntk_corrupt.results import Cell, Row
 from ntk_corrupt.training import PRECISIONS, TrainConfig
 from theory.errors import InputError, unknown
 
@@ -103,6 +104,8 @@ class Settings(Config):
     )
 
 
+S = TypeVar("S", bound=Settings)
+
 # The pixels and the noise that each corruption is made for.
 MADE_FOR = {
     "replacement": ("standardise", "uniform(-1.7320508,1.7320508)"),
@@ -178,6 +181,13 @@ def of_kernel(settings: Settings) -> tuple[str, ...]:
     """Returns the settings that decide a kernel and its data: parts of a cell's key."""
     rates = ("rates",) if settings.rates == "ntk" else ("rates", "width", "biases")
     return (*DATA, *ARCHITECTURE, *rates)
+
+
+def settled(config: S, cell: Cell) -> S:
+    """Returns the config with the settings of a cell in place of its own."""
+    names = {field.name for field in dataclasses.fields(config)} - {"p"}
+    own = {name: value for name, value in cell.settings.items() if name in names}
+    return dataclasses.replace(config, **own)
 
 
 def of_network(settings: Settings) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import _mixtures, _networks, _runner
+from experiments import _mixtures, _networks, _runner, _settings
 from experiments._runner import setting
 from ntk_corrupt import plots
 from ntk_corrupt.results import Cell, Row, RunDirectory
@@ -82,7 +82,7 @@ def cells(config: CleanFraction) -> list[Cell]:
 
 def compute(config: CleanFraction, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: accuracies of the repeats."""
-    config = _of(config, cell)
+    config = _settings.settled(config, cell)
     arm, fraction, p = (cell.settings[name] for name in ("arm", "fraction", "p"))
     found = []
     for repeat in range(config.repeats):
@@ -103,12 +103,6 @@ def compute(config: CleanFraction, cell: Cell) -> tuple[Row, dict[str, np.ndarra
             )
         )
     return {"accuracies": found}, {"accuracies": np.array(found)}
-
-
-def _of(config: CleanFraction, cell: Cell) -> CleanFraction:
-    settled = _networks.settled(config, cell)
-    assert isinstance(settled, CleanFraction)
-    return settled
 
 
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:

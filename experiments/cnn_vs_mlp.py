@@ -10,12 +10,10 @@ convolutions with and without pooling against the multilayer perceptron.
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -25,7 +23,7 @@ import theory
 from experiments import _networks, _runner, _settings
 from experiments._cnn_report import figure, table
 from experiments._runner import setting
-from ntk_corrupt import cnn, ensembles, neural_tangents
+from ntk_corrupt import cnn, cnn_kernel, ensembles
 from ntk_corrupt.results import Cell, Row
 from theory import solve
 from theory.corrupted import corrupt_problem, stream
@@ -34,7 +32,6 @@ from theory.errors import InputError, unknown
 NETWORKS = ("cnn", "mlp")
 KERNELS = ("cnn_kernel", "flat_kernel", "mlp_kernel")
 _KERNEL_IMAGES = 500
-_BLOCK = 20  # images; a pair of 8 x 8 ones has 4096 covariances in the first layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,8 +131,8 @@ def check(config: CnnVsMlp) -> None:
         )
     if kernels and config.rates != "ntk":
         raise InputError(f"`--rates` must be ntk with {kernels[0]}.")
-    if kernels and config.activation not in _activations():
-        raise unknown("--activation", config.activation, _activations())
+    if kernels and config.activation not in cnn_kernel.ACTIVATIONS:
+        raise unknown("--activation", config.activation, cnn_kernel.ACTIVATIONS)
     _networks.check(config)
     problem = _settings.problem(config, 0)
     pixels = problem.x_train.shape[1]
@@ -145,11 +142,6 @@ def check(config: CnnVsMlp) -> None:
             f"{config.dataset} of {pixels} pixels."
         )
     network(config, "cnn", problem)
-
-
-def _activations() -> dict[str, Callable]:
-    stax = neural_tangents.load().stax
-    return {"relu": stax.Relu, "erf": stax.Erf}
 
 
 def cells(config: CnnVsMlp) -> list[Cell]:
@@ -175,8 +167,7 @@ def _cell(config: CnnVsMlp, model: str, p: float) -> Cell:
 
 def compute(config: CnnVsMlp, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: accuracies over repeats."""
-    settled = _networks.settled(config, cell)
-    assert isinstance(settled, CnnVsMlp)
+    settled = _settings.settled(config, cell)
     found = [
         _of_repeat(settled, cell.settings, repeat) for repeat in range(settled.repeats)
     ]
@@ -217,7 +208,7 @@ def _of_repeat(
         limit = theory.exact(arch, noise, asked, draws=1, key=key, with_init_var=False)
         outputs = limit.outputs[0, 0]
     else:
-        kernel = convolutional_kernel(
+        kernel = cnn_kernel.ntk(
             settings["convolutions"],
             pooled=model == "cnn_kernel",
             activation=config.activation,
@@ -230,47 +221,6 @@ def _of_repeat(
     return {"clean": clean, "same": same, **said}
 
 
-@functools.lru_cache(maxsize=2)
-def convolutional_kernel(
-    convolutions: int, *, pooled: bool, activation: str, w_var: float, b_var: float
-) -> Callable:
-    """Returns the NTK of infinite width, of square images (n1, d) and (n2, d).
-
-    3 x 3 convolutions, each followed by 2 x 2 pooling of averages (of maxima there is
-    no kernel in closed form) or by none, one hidden layer and the output, as in
-    `ntk_corrupt.cnn`. Pooled, O(n1 n2 d^2); otherwise O(n1 n2 d).
-    """
-    stax = neural_tangents.load().stax
-    std = {"W_std": math.sqrt(w_var), "b_std": math.sqrt(b_var)}
-    layers = []
-    for _ in range(convolutions):
-        layers.append(stax.Conv(1, (3, 3), padding="SAME", **std))
-        layers.append(_activations()[activation]())
-        if pooled:
-            layers.append(stax.AvgPool((2, 2), strides=(2, 2)))
-    layers += [stax.Flatten(), stax.Dense(1, **std), _activations()[activation]()]
-    _, _, of_images = stax.serial(*layers, stax.Dense(1, **std))
-
-    @jax.jit
-    def of_block(x1, x2):
-        side = math.isqrt(x1.shape[1])
-        x1, x2 = (x.reshape(-1, side, side, 1) for x in (x1, x2))
-        return of_images(x1, x2, "ntk")
-
-    def kernel(x1, x2):
-        # blocks of one size, so that one program does; the last one is filled up
-        rows, columns = (
-            jnp.pad(x, ((0, -len(x) % _BLOCK), (0, 0)), mode="edge").reshape(
-                -1, _BLOCK, x.shape[1]
-            )
-            for x in (x1, x2)
-        )
-        found = jnp.block([[of_block(a, b) for b in columns] for a in rows])
-        return found[: len(x1), : len(x2)]
-
-    return kernel
-
-
 def _regression(kernel: Callable, seen: theory.Problem) -> Array:
     """Mean outputs (n_test, c) of infinitely wide networks trained to the end."""
     smoother = solve.inverse(kernel(seen.x_train, seen.x_train), 0.0)
@@ -280,8 +230,7 @@ def _regression(kernel: Callable, seen: theory.Problem) -> Array:
 
 def estimate(config: CnnVsMlp, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
-    settled = _networks.settled(config, cell)
-    assert isinstance(settled, CnnVsMlp)
+    settled = _settings.settled(config, cell)
     problem, repeats = _settings.problem(settled, 0), settled.repeats
     side = math.isqrt(problem.x_train.shape[1])
     if cell.settings["model"] == "mlp":

@@ -121,8 +121,7 @@ def cells(config: EmpiricalNtk) -> list[Cell]:
 
 def compute(config: EmpiricalNtk, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: numbers over repeats, and eigenvalues (repeats, points)."""
-    settled = _networks.settled(config, cell)
-    assert isinstance(settled, EmpiricalNtk)
+    settled = _settings.settled(config, cell)
     found, values = [], []
     for repeat in range(settled.repeats):
         numbers, spectra = _of_repeat(settled, cell.settings["p"], repeat)
@@ -203,8 +202,7 @@ def _of_repeat(
 
 def estimate(config: EmpiricalNtk, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
-    settled = _networks.settled(config, cell)
-    assert isinstance(settled, EmpiricalNtk)
+    settled = _settings.settled(config, cell)
     kernels = settled.repeats * settled.points**2 * settled.width * 1e-8
     return _networks.estimate(config, cell) + kernels
 

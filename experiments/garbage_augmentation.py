@@ -77,7 +77,7 @@ def cells(config: Garbage) -> list[Cell]:
 
 def compute(config: Garbage, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: accuracies of the repeats."""
-    settled = _networks.settled(config, cell)
+    settled = _settings.settled(config, cell)
     arm, ratio, p = (cell.settings[name] for name in ("arm", "ratio", "p"))
     found = []
     for repeat in range(settled.repeats):

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import special
 from sklearn import metrics
 
-from experiments import _networks, _runner
+from experiments import _networks, _runner, _settings
 from experiments._runner import setting
 from ntk_corrupt import margins, plots
 from ntk_corrupt.results import Cell, Row, RunDirectory
@@ -77,7 +77,7 @@ def cells(config: MarginSettings) -> list[Cell]:
 
 def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: what is measured, (repeats, images)."""
-    config, p = _settled(config, cell), cell.settings["p"]
+    config, p = _settings.settled(config, cell), cell.settings["p"]
 
     def probes_of(problem, noise, key):
         x, labels = _networks.some(problem, config.images)
@@ -102,20 +102,10 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
             for name in verdicts[0]
         }
     }
-    names = [name for name in margins.Measured._fields if name in _known(found[0])]
+    known = [name for name, part in found[0]._asdict().items() if part is not None]
     return row, {
-        name: np.stack([getattr(each, name) for each in found]) for name in names
+        name: np.stack([getattr(each, name) for each in found]) for name in known
     }
-
-
-def _settled(config: MarginSettings, cell: Cell) -> MarginSettings:
-    settled = _networks.settled(config, cell)
-    assert isinstance(settled, MarginSettings)
-    return settled
-
-
-def _known(found: margins.Measured) -> dict[str, np.ndarray]:
-    return {k: v for k, v in found._asdict().items() if v is not None}
 
 
 def _of(row: Row, score: str, number: str) -> np.ndarray:
@@ -124,9 +114,8 @@ def _of(row: Row, score: str, number: str) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> str:
-    if len(values) < 2:
-        return f"{values.mean():>7.3f}       "
-    return f"{values.mean():>7.3f} ±{values.std(ddof=1) / len(values) ** 0.5:.3f}"
+    mean, error = _networks.mean_error(values)
+    return f"{mean:>7.3f} ±{error:.3f}"
 
 
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:

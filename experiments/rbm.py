@@ -15,17 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
 
 import theory
 from experiments import _runner, _settings
 from experiments._rbm_report import MACHINES, METHODS, figure, table
 from experiments._runner import setting
-from ntk_corrupt import ensembles, rbm
+from ntk_corrupt import ensembles, probes, rbm, rbm_classifiers
 from ntk_corrupt.results import Cell, Row
 from theory.corrupted import stream
 from theory.errors import InputError, unknown
-from theory.records import record, static
 
 _OF_MACHINES = ("components", "rbm_rate", "rbm_batch", "rbm_epochs")
 
@@ -89,8 +87,8 @@ PRESETS = {
 }
 
 
-def _machine(config: RbmSettings) -> rbm.RbmConfig:
-    return rbm.RbmConfig(
+def _machine(config: RbmSettings) -> rbm_classifiers.RbmConfig:
+    return rbm_classifiers.RbmConfig(
         components=config.components,
         k=config.cd_steps,
         learning_rate=config.rbm_rate,
@@ -168,37 +166,6 @@ class Centred(nn.Module):
         return self.network(2 * x - 1)
 
 
-@record(kw_only=True)
-class Trials:
-    """A probe: accuracy on the test images that the other methods are asked about.
-
-    Attributes:
-        noise: the corruption; its leaves have a leading axis of levels.
-        key: of the test images.
-        x: clean test images.
-        labels: their classes.
-        count: corruptions of each image; static.
-    """
-
-    noise: theory.Corruption
-    key: Array
-    x: Float[Array, "n d"]
-    labels: Int[Array, " n"]
-    count: int = static()
-
-    def __call__(self, model, params, key):
-        """Returns `corrupted`, (levels, count)."""
-
-        def accuracy(noise, trial):
-            seen = theory.corrupt(noise, self.key, trial, self.x)
-            right = model.apply(params, seen).argmax(axis=-1) == self.labels
-            return right.mean(dtype=self.x.dtype)
-
-        trials = jnp.arange(self.count)
-        of = lambda noise: jax.lax.map(lambda trial: accuracy(noise, trial), trials)
-        return {"corrupted": jax.lax.map(of, self.noise)}
-
-
 _corrupt = jax.jit(theory.corrupt)
 
 
@@ -209,9 +176,7 @@ def compute(config: RbmSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarray]
     keeps none of earlier epochs.
     """
     asked = cell.settings
-    names = {field.name for field in dataclasses.fields(config)} - {"p"}
-    own = {name: value for name, value in asked.items() if name in names}
-    config = dataclasses.replace(config, **own)
+    config = _settings.settled(config, cell)
     problem = _settings.problem(config, asked["repeat"]).astype(jnp.float32)
     key = _settings.corruption_key(config, asked["repeat"])
     tests = [_settings.corruption(config, p) for p in asked["p_test"]]
@@ -230,7 +195,7 @@ def _classifier(config, asked, problem, key, tests):
     noise = _settings.corruption(config, asked["p"])
     images = np.asarray(_corrupt(noise, key, 0, problem.x_train))
     seed = jax.random.bits(stream(key, asked["method"]), (), jnp.uint32)
-    fitted = rbm.features_and_classifier(
+    fitted = rbm_classifiers.features_and_classifier(
         asked["method"],
         images,
         np.asarray(problem.labels_train),
@@ -250,18 +215,19 @@ def _classifier(config, asked, problem, key, tests):
     if asked["method"] == "rbm_cd":
         likelihood = fitted["rbm"].pseudo_likelihood_
     elif asked["method"] == "rbm_pcd":
-        machine = rbm.machine(fitted["rbm"])
+        machine = rbm_classifiers.machine(fitted["rbm"])
         likelihood = np.array([rbm.followed(machine, jnp.asarray(images))])
     return accuracy(problem.x_test), np.array(corrupted), likelihood
 
 
 def _network(config, asked, problem, key, tests):
-    probe = Trials(
+    probe = probes.Accuracies(
         noise=jax.tree.map(lambda *levels: jnp.stack(levels), *tests),
         key=stream(key, "test"),
         x=problem.x_test,
         labels=problem.labels_test,
-        count=config.trials,
+        trials=config.trials,
+        name="corrupted",
     )
     nets = ensembles.measure(
         Centred(_settings.network(config, problem.num_classes)),

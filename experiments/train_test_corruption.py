@@ -119,7 +119,7 @@ def compute(
     config: TrainTestCorruption, cell: Cell
 ) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes accuracies (kind of test corruption, its level, draw)."""
-    settled = _routes.settled(config, cell)
+    settled = _settings.settled(config, cell)
     p, subset = cell.settings["p"], cell.settings["subset"]
     problem, key = (
         _settings.problem(settled, subset),

@@ -22,13 +22,11 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from ntk_corrupt import member_blocks, models, training
+from ntk_corrupt import member_blocks, member_programs, models
 from ntk_corrupt.probes import Probe
-from ntk_corrupt.training import Member, TrainConfig
+from ntk_corrupt.training import TrainConfig
 from theory.corrupted import (
     check_options,
-    corrupt_copies,
-    corrupt_test,
     draw_key,
     stream,
 )
@@ -40,99 +38,6 @@ from theory.problem import Architecture, Problem
 Progress = Callable[[int, int, float], None]
 
 _DEFAULT = TrainConfig()
-
-
-def _spread(block, split: NamedSharding):
-    # Left to itself XLA keeps some arrays whole, others not, in every program anew, so
-    # that the second epoch on several devices would be compiled for its own layout.
-    return jax.lax.with_sharding_constraint(block, split)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "d", "split"))
-def _start(
-    model: nn.Module, config: TrainConfig, key, members, *, d: int, split: NamedSharding
-) -> Member:
-    """Initialises a block; `members` are its (draw, init), (m, 2)."""
-    streams = stream(key, "init"), stream(key, "shuffle")
-
-    def one(member):
-        init_key, shuffle_key = (
-            jax.random.fold_in(jax.random.fold_in(name, member[0]), member[1])
-            for name in streams
-        )
-        params = model.init(init_key, jnp.zeros((1, d), jnp.float32))
-        return training.start(config, params, shuffle_key)
-
-    return _spread(jax.vmap(one)(members), split)
-
-
-@functools.partial(jax.jit, static_argnames="copies")
-def _corrupted(noise: Corruption, key, draws, x, *, copies: int) -> Array:
-    """Returns the training images (draws, copies n, d) of several draws."""
-    # Not vmapped: random bits of other generators than threefry depend on the batch.
-    return jax.lax.map(lambda draw: corrupt_copies(noise, key, draw, x, copies), draws)
-
-
-@jax.jit
-def _corrupted_test(test_corruption: Corruption, key, draws, x) -> Array:
-    """Returns the test images (draws, n_test, d) of several draws."""
-    return jax.lax.map(lambda draw: corrupt_test(test_corruption, key, draw, x), draws)
-
-
-@functools.partial(
-    jax.jit, static_argnames=("model", "split"), donate_argnames=("member",)
-)
-def _epoch(
-    model: nn.Module,
-    config: TrainConfig,
-    member,
-    held,
-    x,
-    labels,
-    epoch,
-    *,
-    split: NamedSharding,
-):
-    def one(member, held):
-        return training.run_epoch(
-            model.apply, config, member, x, labels, epoch=epoch, copy=held
-        )
-
-    return _spread(jax.vmap(one)(member, held), split)
-
-
-@functools.partial(jax.jit, static_argnames=("model",))
-def _finish(model: nn.Module, config: TrainConfig, member, held, x, labels, x_test):
-    """Returns outputs (m, n_test, c) and training losses (m,)."""
-
-    def one(member, held):
-        asked = None if x_test.ndim == 2 else held
-        outputs = training.predict(
-            model.apply, config, member.params, x_test, copy=asked
-        )
-        if config.stop_loss is not None:
-            return outputs, member.train_loss
-        return outputs, training.train_loss(
-            model.apply, config, member.params, x, labels, copy=held
-        )
-
-    return jax.vmap(one)(member, held)
-
-
-@functools.partial(jax.jit, static_argnames=("model", "split"))
-def _probed(
-    model: nn.Module, config: TrainConfig, probes, state, key, members, *, split
-):
-    """What the probes say of the networks of a block, by name, (m, ...)."""
-    name = stream(key, "probe")
-
-    def one(params, member):
-        own = jax.random.fold_in(jax.random.fold_in(name, member[0]), member[1])
-        with config.matrix_products():
-            found = [probe(model, params, own) for probe in probes]
-        return {name: value for part in found for name, value in part.items()}
-
-    return _spread(jax.vmap(one)(state.params, members), split)
 
 
 def _check_finite(losses: np.ndarray, members: np.ndarray, config: TrainConfig) -> None:
@@ -259,7 +164,7 @@ def measure(
         if fresh:
             source = jax.random.fold_in(stream(shared_key, "fresh"), epoch)
         numbers = np.resize(draws_held, room)
-        return _corrupted(noise, source, numbers, x_train, copies=copies)
+        return member_programs.corrupted(noise, source, numbers, x_train, copies=copies)
 
     @functools.lru_cache(maxsize=1)
     def asked(draws_held: tuple[int, ...]) -> Array:
@@ -267,7 +172,9 @@ def measure(
         if test_corruption is None:
             return x_test
         numbers = np.resize(draws_held, room)
-        return _corrupted_test(test_corruption, shared_key, numbers, x_test)
+        return member_programs.corrupted_test(
+            test_corruption, shared_key, numbers, x_test
+        )
 
     def train(members: np.ndarray, new: int, done: int) -> tuple[Any, ...]:
         """Trains one block: outputs, loss, epochs, reached, found by probes; `new`."""
@@ -275,13 +182,13 @@ def measure(
         draws_held = tuple(draws_held.tolist())
         held = jax.device_put(held.reshape(-1).astype(np.int32), split)
         members_split = jax.device_put(members, split)
-        state = _start(
+        state = member_programs.start(
             model, config, shared_key, members_split, d=x_train.shape[1], split=split
         )
         x = corrupted(draws_held, 0)
         for epoch in range(config.epochs):
             x = corrupted(draws_held, epoch if fresh else 0)
-            state, losses = _epoch(
+            state, losses = member_programs.epoch(
                 model, config, state, held, x, labels, epoch, split=split
             )
             losses = np.asarray(losses)
@@ -293,12 +200,14 @@ def measure(
             if stop:
                 break
         asked_now = asked(draws_held)
-        outputs, losses = _finish(model, config, state, held, x, labels, asked_now)
+        outputs, losses = member_programs.finish(
+            model, config, state, held, x, labels, asked_now
+        )
         _check_finite(np.asarray(losses), members, config)
         found = {}
         if probes:
             asked_of = model, config, tuple(probes), state, shared_key
-            found = _probed(*asked_of, members_split, split=split)
+            found = member_programs.probed(*asked_of, members_split, split=split)
         result = (outputs, losses, state.epochs, ~state.active, found)
         return jax.tree.map(lambda part: part[:new], jax.device_get(result))
 

@@ -30,21 +30,33 @@ class Accuracies:
         noise: the corruption; its leaves may have a leading axis of levels.
         x: clean images.
         labels: their classes.
-        name: of the result, (levels,) or (); static.
+        key: of the corruption, the same for all networks; None takes each one's own.
+        trials: corruptions of each image; None is one, without an axis; static.
+        name: of the result, (levels, trials) of what there is of both; static.
     """
 
     noise: Corruption
     x: Float[Array, "n d"]
     labels: Int[Array, " n"]
+    key: Array | None = None
+    trials: int | None = static(default=None)
     name: str = static(default="accuracy_corrupted")
 
     def __call__(self, model, params, key):
         """Returns the accuracy, the same random numbers at every level."""
+        key = key if self.key is None else self.key
 
-        def at(noise):
-            seen = corrupt(noise, key, 0, self.x)
+        def accuracy(noise, trial):
+            seen = corrupt(noise, key, trial, self.x)
             right = model.apply(params, seen).argmax(axis=-1) == self.labels
             return right.mean(dtype=self.x.dtype)
+
+        def at(noise):
+            if self.trials is None:
+                return accuracy(noise, 0)
+            return jax.lax.map(
+                lambda trial: accuracy(noise, trial), jnp.arange(self.trials)
+            )
 
         several = any(jnp.ndim(leaf) for leaf in jax.tree.leaves(self.noise))
         found = jax.lax.map(at, self.noise) if several else at(self.noise)

@@ -1,4 +1,4 @@
-"""Bernoulli restricted Boltzmann machines, and classifiers on what they represent.
+"""Bernoulli restricted Boltzmann machines, trained by contrastive divergence.
 
 With d visible units v and h hidden ones, W of shape (h, d), an RBM is the law
 
@@ -12,30 +12,21 @@ References: Hinton 2002, Neural Computation 14:1771 (contrastive divergence, CD-
 Tieleman 2008, ICML (persistent chains).
 """
 
-import dataclasses
 import functools
 import math
-import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import NearestCentroid
-from sklearn.neural_network import BernoulliRBM
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 
-from theory.errors import InputError, NumericalError, unknown
+from theory.errors import InputError, NumericalError
 from theory.records import record
 
 # Training images, evenly spaced, whose pseudo-likelihood is followed.
 _FOLLOWED = 100
 _MOST_ENUMERATED = 12
-METHODS = ("rbm_cd", "rbm_pcd", "raw", "class_mean")
 
 
 @record(kw_only=True)
@@ -203,7 +194,8 @@ def check_pixels(x: Float[Array | np.ndarray, "n d"]) -> None:
         )
 
 
-def _check_finite(rbm: Rbm, learning_rate: float) -> None:
+def check_finite(rbm: Rbm, learning_rate: float) -> None:
+    """Raises `NumericalError` if training with this rate diverged. Host only."""
     if not all(bool(jnp.isfinite(part).all()) for part in jax.tree.leaves(rbm)):
         raise NumericalError(
             "training of the Boltzmann machine diverged: lower `learning_rate`, now "
@@ -266,109 +258,6 @@ def fit(
     for epoch in range(epochs):
         epoch_key = jax.random.fold_in(key, epoch)
         rbm, chain, value = _epoch(rbm, chain, x, epoch_key, learning_rate, **settings)
-        _check_finite(rbm, learning_rate)
+        check_finite(rbm, learning_rate)
         found.append(float(value))
     return rbm, np.array(found)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RbmConfig:
-    """How machines are trained; see `fit`. scikit-learn's has no `k`: one step."""
-
-    components: int = 64
-    k: int = 1
-    learning_rate: float = 0.05
-    batch_size: int = 20
-    epochs: int = 15
-
-
-class CdRbm(TransformerMixin, BaseEstimator):
-    """Our machine, as a step of a scikit-learn pipeline.
-
-    After `fit` it has `rbm_`, and `pseudo_likelihood_` of every epoch.
-    """
-
-    def __init__(self, config: RbmConfig | None = None, seed: int = 0):
-        """Takes the settings, and a seed of everything."""
-        self.config = config
-        self.seed = seed
-
-    def fit(self, x, y=None):
-        """Trains the machine on images (n, d) in [0, 1]."""
-        settings = dataclasses.asdict(self.config or RbmConfig())
-        found = fit(jax.random.key(self.seed), jnp.asarray(x), **settings)
-        self.rbm_, self.pseudo_likelihood_ = found
-        return self
-
-    def transform(self, x):
-        """Returns `hidden` (n, h)."""
-        return np.asarray(hidden(self.rbm_, jnp.asarray(x)))
-
-
-def machine(step: CdRbm | BernoulliRBM) -> Rbm:
-    """Returns the machine that a step of a pipeline has trained."""
-    if isinstance(step, CdRbm):
-        return step.rbm_
-    return Rbm(
-        weights=jnp.asarray(step.components_),
-        hidden_bias=jnp.asarray(step.intercept_hidden_),
-        visible_bias=jnp.asarray(step.intercept_visible_),
-    )
-
-
-def _with_checked_pixels(x):
-    check_pixels(x)
-    return x
-
-
-def features_and_classifier(
-    method: str,
-    x: Float[np.ndarray, "n d"],
-    labels: np.ndarray,
-    *,
-    config: RbmConfig,
-    seed: int = 0,
-) -> Pipeline:
-    """Fits a classifier, with or without a Boltzmann machine before it.
-
-    Args:
-        method: "rbm_cd", logistic regression on the hidden units of our machine;
-            "rbm_pcd", on those of scikit-learn's, trained with persistent chains;
-            "raw", on pixels; "class_mean", the nearest class mean of pixels.
-        x: training images in [0, 1].
-        labels: their classes.
-        config: of the machine, ignored without one.
-        seed: of the machine.
-
-    Returns:
-        A fitted pipeline with steps "pixels", "rbm" where there is one, "classifier".
-        It refuses pixels outside [0, 1], in `predict` too.
-
-    Raises:
-        InputError: for arguments that make no sense.
-        NumericalError: if a parameter of the machine is not finite.
-    """
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
-    steps: list = [("pixels", FunctionTransformer(_with_checked_pixels))]
-    if method == "rbm_cd":
-        steps.append(("rbm", CdRbm(config, seed)))
-    elif method == "rbm_pcd":
-        theirs = BernoulliRBM(
-            n_components=config.components,
-            learning_rate=config.learning_rate,
-            batch_size=min(config.batch_size, len(x)),
-            n_iter=config.epochs,
-            random_state=seed,
-        )
-        steps.append(("rbm", theirs))
-    classes = method == "class_mean"
-    last = NearestCentroid() if classes else LogisticRegression(max_iter=1000)
-    # In two parts: of a machine that diverged the classifier would say less.
-    features = Pipeline(steps).fit(x)
-    if "rbm" in features.named_steps:
-        _check_finite(machine(features["rbm"]), config.learning_rate)
-    with warnings.catch_warnings():  # pixels that are black in all images of a class
-        warnings.filterwarnings("ignore", ".*within_class_std_dev_")
-        last.fit(features.transform(x), labels)
-    return Pipeline([*steps, ("classifier", last)])

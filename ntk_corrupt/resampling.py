@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,16 @@ def resampled_means(
     return np.tensordot(counts / n, samples, axes=1)
 
 
+def evaluated(fn: Callable[[Any], T], means: np.ndarray) -> list[T]:
+    """Returns `fn` of every resample, called once for those that are alike.
+
+    Few repeats make few different ones: ten of three.
+    """
+    different, which = np.unique(means, axis=0, return_inverse=True)
+    found = [fn(mean) for mean in different]
+    return [found[k] for k in which.ravel()]
+
+
 def bootstrap(
     statistic: Callable[[Any], float],
     samples: ArrayLike,
@@ -94,8 +106,5 @@ def bootstrap(
     """
     samples = np.asarray(samples, float)
     means = resampled_means(samples, rng=rng, resamples=resamples, level=level)
-    # few repeats make few different resamples: ten of three
-    different, which = np.unique(means, axis=0, return_inverse=True)
-    found = np.array([float(statistic(mean)) for mean in different])
-    value = float(statistic(samples.mean(axis=0)))
-    return percentiles(value, found[which.ravel()], level)
+    found = evaluated(lambda mean: float(statistic(mean)), means)
+    return percentiles(float(statistic(samples.mean(axis=0))), found, level)

@@ -1,4 +1,4 @@
-"""Finite-size scaling of accuracy curves: where they fall, and whether they are one.
+"""Finite-size scaling of accuracy curves: whether those of all sizes are one.
 
 Near a critical level p_c curves of sizes N are expected to obey
 
@@ -29,9 +29,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from ntk_corrupt.curves import first_crossing
-from ntk_corrupt.resampling import Interval, percentiles, resampled_means
-from theory.compare import fit_line
+from ntk_corrupt.resampling import Interval, evaluated, percentiles, resampled_means
+from ntk_corrupt.thresholds import check_levels
 from theory.errors import InputError
 
 Range = tuple[float, float]
@@ -39,26 +38,6 @@ Range = tuple[float, float]
 _LEVELS = 2  # of finer grids
 _MOVES = 60  # of a finer grid along a valley: enough from end to end of the range
 _COMPARED = 0.5  # share of all points that must meet another size
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PowerLaw:
-    """distance = amplitude * size^-exponent, fitted to logarithms.
-
-    Attributes:
-        amplitude, exponent: of the law; NaN with fewer than two sizes.
-        exponent_stderr: standard error of the exponent, from the scatter; NaN with
-            fewer than three points.
-        r2: share of the variance of log distance that the law explains.
-        used, dropped: points fitted, and left out as NaN.
-    """
-
-    amplitude: float
-    exponent: float
-    exponent_stderr: float
-    r2: float
-    used: int
-    dropped: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,76 +73,6 @@ class Collapse:
             return x, accuracy
         at_p_c = np.array([np.interp(self.p_c, p, curve) for curve in accuracy])
         return x, sizes[:, None] ** self.kappa * (accuracy - at_p_c[:, None])
-
-
-def threshold_crossing(
-    p: ArrayLike, accuracy: ArrayLike, threshold: float
-) -> np.ndarray:
-    """Level at which the running minimum of a curve first comes down to a threshold.
-
-    Args:
-        p: increasing levels (P,).
-        accuracy: (..., P), linear between levels; a NaN ends a curve.
-        threshold: accuracy to be reached from above.
-
-    Returns:
-        (...), NaN where a curve starts below the threshold or never reaches it.
-
-    Raises:
-        InputError: if p does not increase or does not fit the curves.
-    """
-    p, accuracy = np.asarray(p, float), np.asarray(accuracy, float)
-    _check_levels(p, accuracy)
-    return first_crossing(p, accuracy, threshold)
-
-
-def power_law(sizes: ArrayLike, distance: ArrayLike) -> PowerLaw:
-    """Fits distance = a size^-beta, such as 1 - p_c against the batch size.
-
-    Args:
-        sizes: positive (n,).
-        distance: positive (n,); NaNs are dropped and counted.
-
-    Raises:
-        InputError: if shapes differ or a number is not positive.
-    """
-    sizes, distance = np.asarray(sizes, float), np.asarray(distance, float)
-    if sizes.ndim != 1 or sizes.shape != distance.shape:
-        raise InputError(
-            f"`distance` must have one entry per size, got shapes {distance.shape} and "
-            f"{sizes.shape}."
-        )
-    kept = ~np.isnan(distance)
-    for name, values in (("sizes", sizes), ("distance", distance[kept])):
-        if not ((values > 0) & np.isfinite(values)).all():
-            raise InputError(
-                f"`{name}` must be positive and finite, got {min(values)}."
-            )
-    x, y = np.log(sizes[kept]), np.log(distance[kept])
-    counts = {"used": x.size, "dropped": distance.size - x.size}
-    if np.unique(x).size < 2:
-        x = y = np.array([math.nan])  # and so is every number of the line
-    line = fit_line(x, y)
-    freedom = max(x.size - 2, 0)
-    return PowerLaw(
-        amplitude=math.exp(line.intercept),
-        exponent=-line.slope,
-        exponent_stderr=line.rmse / x.std() / freedom**0.5 if freedom else math.nan,
-        r2=line.r2,
-        **counts,
-    )
-
-
-def _check_levels(p: np.ndarray, accuracy: np.ndarray) -> None:
-    if p.ndim != 1 or p.size < 2 or not (np.diff(p) > 0).all():
-        raise InputError(
-            f"`p` must hold two increasing levels or more, got {p.tolist()}."
-        )
-    if accuracy.shape[-1:] != p.shape:
-        raise InputError(
-            f"`accuracy` must have one entry per level on its last axis, {p.size}, got "
-            f"shape {accuracy.shape}."
-        )
 
 
 def _moments(p, accuracy, sizes, window, p_c, nu, *, centred: bool):
@@ -315,7 +224,7 @@ def collapse(
 
 
 def _check(p, accuracy, sizes, ranges: Mapping[str, Range], window, grid) -> None:
-    _check_levels(p, accuracy)
+    check_levels(p, accuracy)
     if sizes.ndim != 1 or accuracy.shape != (sizes.size, p.size):
         raise InputError(
             f"`accuracy` must be one curve per size, {(sizes.size, p.size)}, got shape "
@@ -375,10 +284,7 @@ def bootstrap_collapse(
     samples = np.asarray(samples, float)
     means = resampled_means(samples, rng=rng, resamples=resamples, level=level)
     centre = collapse(p, samples.mean(axis=0), sizes, **options)
-    # few repeats make few different resamples
-    different, which = np.unique(means, axis=0, return_inverse=True)
-    ends = [collapse(p, mean, sizes, **options) for mean in different]
-    found = [ends[k] for k in which.ravel()]
+    found = evaluated(lambda mean: collapse(p, mean, sizes, **options), means)
     names = tuple(centre.profiles)
     intervals = {
         name: percentiles(

@@ -8,6 +8,7 @@ number of devices of each is fixed when it starts.
 
 import json
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,7 @@ from jax.sharding import Mesh
 from problems import prototypes
 
 import theory
+from theory import blocks
 
 DEVICES = 4
 ARCH = theory.Architecture(depth=3, activation="relu")  # kinked: its diagonal shows
@@ -38,7 +40,12 @@ def kernels(mesh: Mesh) -> dict[str, float]:
     found = theory.gram(x, ARCH, mesh=mesh)
     found_cross = theory.nngp_ntk(x, other, ARCH, mesh=mesh)
     rows = np.array([40, 3, 3, 7, 0])
+    theory.ntk_product(other, x, v, ARCH, mesh=mesh)
+    programs: Any = blocks._everywhere
+    compiled = programs._cache_size()
+    theory.ntk_product(other, x, v, ARCH, mesh=mesh)
     return {
+        "programs of another product": float(programs._cache_size() - compiled),
         "gram ntk": _largest(found.ntk, gram.ntk),
         "gram nngp": _largest(found.nngp, gram.nngp),
         "ntk_gram": _largest(theory.ntk_gram(x, ARCH, mesh=mesh), gram.ntk),

@@ -9,7 +9,7 @@ from problems import prototypes, raises
 
 import theory
 from experiments import _cnn_report, _networks, _runner, _settings, cnn_vs_mlp
-from ntk_corrupt import cnn, ensembles, models
+from ntk_corrupt import cnn, cnn_kernel, ensembles, models
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -105,7 +105,7 @@ def test_cells_hold_what_decides_them():
 
 
 def test_without_convolutions_it_is_the_kernel_of_a_perceptron():
-    kernel = cnn_vs_mlp.convolutional_kernel(0, pooled=False, **RELU)
+    kernel = cnn_kernel.ntk(0, pooled=False, **RELU)
     arch = theory.Architecture(depth=2, **RELU)
     found = kernel(X, X[:3])
     np.testing.assert_allclose(found, theory.ntk(X, X[:3], arch), rtol=1e-6)
@@ -133,7 +133,7 @@ def test_convolutional_kernel_of_patches():
     patches = patches.reshape(len(X), 16, 9)
     cov = 2 * np.einsum("aip,bip->abi", patches, patches) / 9 + 0.1
     _, expected = layer(*layer(cov, cov, True), False)
-    found = cnn_vs_mlp.convolutional_kernel(1, pooled=False, **RELU)(X, X)
+    found = cnn_kernel.ntk(1, pooled=False, **RELU)(X, X)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -141,7 +141,7 @@ def test_kernels_and_the_arrangement_of_pixels():
     x = np.random.default_rng(1).uniform(-1, 1, (23, 16))  # more than a block
     mixed = x[:, np.random.default_rng(2).permutation(16)]
     for pooled in (False, True):
-        kernel = cnn_vs_mlp.convolutional_kernel(1, pooled=pooled, **RELU)
+        kernel = cnn_kernel.ntk(1, pooled=pooled, **RELU)
         whole = np.asarray(kernel(x, x[:3]))
         assert whole.shape == (23, 3)
         np.testing.assert_allclose(kernel(x[20:], x[1:3]), whole[20:, 1:], rtol=1e-12)
@@ -150,7 +150,7 @@ def test_kernels_and_the_arrangement_of_pixels():
     shifted = np.roll(x.reshape(-1, 4, 4), 1, axis=2).reshape(-1, 16)
     cosine = {}
     for pooled in (False, True):
-        kernel = cnn_vs_mlp.convolutional_kernel(1, pooled=pooled, **RELU)
+        kernel = cnn_kernel.ntk(1, pooled=pooled, **RELU)
         one, two, cross = kernel(x, x), kernel(shifted, shifted), kernel(x, shifted)
         own = np.sqrt(np.diag(one) * np.diag(two))
         cosine[pooled] = np.mean(np.diag(cross) / own)

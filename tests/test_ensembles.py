@@ -14,7 +14,7 @@ import pytest
 from flax import linen as nn
 
 import theory
-from ntk_corrupt import ensembles, member_blocks, models, training
+from ntk_corrupt import ensembles, member_blocks, member_programs, models, training
 from ntk_corrupt.training import TrainConfig
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -177,14 +177,14 @@ def test_initialisation_has_the_covariance_of_the_theory():
 
 
 def corrupted_copies(monkeypatch, **settings):
-    copies, original = [], ensembles._corrupted
+    copies, original = [], member_programs.corrupted
 
     def spy(*args, **settings):
         result = original(*args, **settings)
         copies.append(np.asarray(result))
         return result
 
-    monkeypatch.setattr(ensembles, "_corrupted", spy)
+    monkeypatch.setattr(member_programs, "corrupted", spy)
     return measure(**settings), copies
 
 
@@ -262,14 +262,14 @@ def test_everything_compiles_in_the_first_epoch_of_the_first_block():
 
 def spied(monkeypatch, name, look):
     """Calls `look(jitted, arguments, options, result)` after each call of a program."""
-    original = getattr(ensembles, name)
+    original = getattr(member_programs, name)
 
     def spy(*args, **options):
         result = original(*args, **options)
         look(original, args, options, result)
         return result
 
-    monkeypatch.setattr(ensembles, name, spy)
+    monkeypatch.setattr(member_programs, name, spy)
 
 
 def test_an_epoch_takes_the_place_of_the_one_before(monkeypatch):
@@ -280,7 +280,7 @@ def test_an_epoch_takes_the_place_of_the_one_before(monkeypatch):
         gone.extend(leaf.is_deleted() for leaf in jax.tree.leaves(member))
         kept.extend(leaf.is_deleted() for leaf in jax.tree.leaves((held, x, result)))
 
-    spied(monkeypatch, "_epoch", look)
+    spied(monkeypatch, "epoch", look)
     measure(draws=1)
     assert len(gone) > 3 * 12  # three epochs: weights, biases and two moments of each
     assert all(gone)
@@ -309,7 +309,7 @@ def products(monkeypatch, **settings):
                 (of_matrices if min(ranks[:2]) > 1 else others).append(line)
 
     with monkeypatch.context() as patch:
-        for name in ("_epoch", "_finish"):
+        for name in ("epoch", "finish"):
             spied(patch, name, look)
         measure(draws=1, **settings)
     return found
@@ -321,8 +321,8 @@ def test_precision_is_that_of_every_product(monkeypatch, precision, name):
     found = products(monkeypatch, config=config, test_corruption=NOISE)
     # Two layers: forward, by weights, by hidden units. Outputs and training loss.
     assert {program: len(two) for program, (two, _) in found.items()} == {
-        "_epoch": 5,
-        "_finish": 4,
+        "epoch": 5,
+        "finish": 4,
     }
     for of_matrices, others in found.values():
         assert all(name in line for line in of_matrices)
@@ -418,14 +418,14 @@ compiled, held = [], set()
 def look(_, __, ___, result):
     for leaf in jax.tree.leaves(result):
         held.add((leaf.shape[0], leaf.sharding.shard_shape(leaf.shape)[0]))
-spied(pytest.MonkeyPatch(), "_epoch", look)
+spied(pytest.MonkeyPatch(), "epoch", look)
 def listen(event, duration, fun_name="", **_):
     if event == "/jax/core/compile/backend_compile_duration":
         compiled.append(fun_name)
 jax.monitoring.register_event_duration_secs_listener(listen)
 np.save(sys.argv[1], measure(member_block=4).outputs)
 assert held == {(4, 1)}, held
-for name in ("_start", "_epoch", "_finish"):
+for name in ("start", "epoch", "finish"):
     assert compiled.count(f"jit({name})") == 1, compiled
 """
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from problems import raises
 
-from experiments import _runner, finite_size_scaling
+from experiments import _runner, _scaling_report, finite_size_scaling
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -21,7 +21,7 @@ def test_every_pair_is_run_and_told(tmp_path):
     asked = {(n, b) for n in (60, 120) for b in (8, 0)}
     assert {(row["n_train"], row["batch"]) for row in rows} == asked
     assert {row["batch_size"] for row in rows if row["batch"] == 0} == {60, 120}
-    text = finite_size_scaling.table(RunDirectory(tmp_path), rows)
+    text = _scaling_report.table(RunDirectory(tmp_path), rows)
     for part in ("falls to .15 and .20", "1 - p_c = a B^-beta", "not normalised"):
         assert part in text
     # the score of the source is least where kappa takes all curves to zero

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ntk_corrupt import neural_tangents
-from theory import activations, blocks, duals, kernels, propagation
+from theory import activations, blocks, duals, kernel_blocks, kernels, propagation
 from theory.errors import InputError
 from theory.problem import Architecture
 
@@ -489,7 +489,7 @@ def test_gradients_at_the_edges_are_finite(case):
 def small_blocks(monkeypatch):
     """Blocks of four rows and three columns; compiled functions remember theirs."""
     jax.clear_caches()
-    monkeypatch.setitem(kernels._BLOCKS, "cpu", (4, 3))
+    monkeypatch.setitem(kernel_blocks.BLOCKS, "cpu", (4, 3))
     yield
     jax.clear_caches()
 

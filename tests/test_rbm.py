@@ -11,7 +11,7 @@ import pytest
 from problems import prototypes, raises, within
 from sklearn.neural_network import BernoulliRBM
 
-from ntk_corrupt import rbm
+from ntk_corrupt import rbm, rbm_classifiers
 from theory.errors import NumericalError
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -194,7 +194,7 @@ def test_a_fit_is_repeated_exactly_and_keeps_the_precision():
 def test_hidden_units_are_those_of_scikit_learn():
     x = np.random.default_rng(0).random((30, 12))
     theirs = BernoulliRBM(n_components=7, n_iter=5, batch_size=6, random_state=0).fit(x)
-    machine = rbm.machine(theirs)
+    machine = rbm_classifiers.machine(theirs)
     np.testing.assert_allclose(
         rbm.hidden(machine, jnp.asarray(x)), theirs.transform(x), rtol=0, atol=1e-6
     )
@@ -212,17 +212,19 @@ def problem():
     )
 
 
-@pytest.mark.parametrize("method", rbm.METHODS)
+@pytest.mark.parametrize("method", rbm_classifiers.METHODS)
 def test_every_method_learns(problem, method):
     x, labels = np.asarray(problem.x_train), np.asarray(problem.labels_train)
-    config = rbm.RbmConfig(
+    config = rbm_classifiers.RbmConfig(
         components=20, learning_rate=0.2, batch_size=6, epochs=40, k=1
     )
-    fitted = rbm.features_and_classifier(method, x, labels, config=config, seed=3)
+    fitted = rbm_classifiers.features_and_classifier(
+        method, x, labels, config=config, seed=3
+    )
     right = fitted.predict(np.asarray(problem.x_test)) == problem.labels_test
     assert right.mean() > 0.8, right.mean()
     if method.startswith("rbm"):
-        machine = rbm.machine(fitted["rbm"])
+        machine = rbm_classifiers.machine(fitted["rbm"])
         assert machine.weights.shape == (20, 16)
         np.testing.assert_allclose(
             fitted["rbm"].transform(x), rbm.hidden(machine, jnp.asarray(x)), atol=1e-6
@@ -233,8 +235,10 @@ def test_every_method_learns(problem, method):
 
 def test_the_class_mean_rule(problem):
     x, labels = np.asarray(problem.x_train), np.asarray(problem.labels_train)
-    config = rbm.RbmConfig()
-    fitted = rbm.features_and_classifier("class_mean", x, labels, config=config)
+    config = rbm_classifiers.RbmConfig()
+    fitted = rbm_classifiers.features_and_classifier(
+        "class_mean", x, labels, config=config
+    )
     means = np.stack([x[labels == i].mean(axis=0) for i in range(3)])
     test = np.asarray(problem.x_test)
     nearest = ((test[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
@@ -266,6 +270,6 @@ def test_bad_input_is_refused(problem):
         fit(few, learning_rate=1e300)
     labels = np.zeros(len(x), int)
     with raises("unknown method 'rbm'"):
-        rbm.features_and_classifier(
-            "rbm", np.asarray(x), labels, config=rbm.RbmConfig()
+        rbm_classifiers.features_and_classifier(
+            "rbm", np.asarray(x), labels, config=rbm_classifiers.RbmConfig()
         )

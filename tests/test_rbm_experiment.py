@@ -10,7 +10,7 @@ from problems import raises
 
 import theory
 from experiments import _rbm_report, _runner, _settings, rbm
-from ntk_corrupt import models
+from ntk_corrupt import models, probes
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -97,12 +97,13 @@ def test_the_network_sees_the_same_test_images():
     levels = [
         theory.Replacement(p=p, noise=theory.Uniform(0.0, 1.0)) for p in (0.2, 0.7)
     ]
-    probe = rbm.Trials(
+    probe = probes.Accuracies(
         noise=jax.tree.map(lambda *each: jnp.stack(each), *levels),
         key=key,
         x=problem.x_test,
         labels=problem.labels_test,
-        count=2,
+        trials=2,
+        name="corrupted",
     )
     found = probe(model, params, jax.random.key(9))["corrupted"]
     inner = {"params": params["params"]["network"]}

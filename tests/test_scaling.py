@@ -9,12 +9,8 @@ from problems import raises, within
 from scipy.special import expit
 
 from ntk_corrupt import scaling
-from ntk_corrupt.scaling import (
-    bootstrap_collapse,
-    collapse,
-    power_law,
-    threshold_crossing,
-)
+from ntk_corrupt.scaling import bootstrap_collapse, collapse
+from ntk_corrupt.thresholds import power_law, threshold_crossing
 
 P = np.linspace(0.9, 0.995, 30)
 SIZES = np.array([500.0, 2000.0, 5000.0, 20000.0, 60000.0])

@@ -4,6 +4,7 @@ Block sizes need not divide anything: the last block is moved back so that it fi
 computes the overlap twice.
 """
 
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -97,11 +98,16 @@ def on_devices(rows: PyTree, whole: PyTree, mesh: Mesh) -> tuple:
     return (*place(rows, mesh.axis_names), *place(whole))
 
 
+@functools.partial(jax.jit, static_argnames="mesh")
+def _everywhere(rows, *, mesh):
+    return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, PartitionSpec()))
+
+
 def gathered(rows: PyTree, mesh: Mesh) -> PyTree:
     """Returns what `over_devices` computed, all of it on this host's first device."""
-    whole = NamedSharding(mesh, PartitionSpec())
-    everywhere = jax.jit(lambda tree: tree, out_shardings=whole)(rows)
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), everywhere)
+    return jax.tree.map(
+        lambda leaf: leaf.addressable_data(0), _everywhere(rows, mesh=mesh)
+    )
 
 
 def starts(n: int, block: int) -> np.ndarray:

@@ -79,14 +79,14 @@ def exact_iterative(
     audit_rows: int = 1000,
     progress: Progress | None = None,
 ) -> Draws:
-    """Computes the infinite-width prediction of each draw by conjugate gradients.
+    """Computes the infinite-width prediction of each draw from half a kernel.
 
     The same numbers as `theory.exact`, for training to the end. Cost per draw, n
     training rows, m test points and k of them with `init_var`: n^2 d/2 for the kernel,
     n^2 (c + k) for each product, n m d for the outputs and n^2 d for `init_var`. MNIST,
     erf, depth 3, took 7 to 20 products at p = .5 and .9, N = 4 000 to 60 000, and 170
-    without corruption. Memory: half a kernel, 2 n^2 bytes in
-    float32, none with `file` or `recompute`.
+    without corruption. Memory: half a kernel, 2 n^2 bytes in float32, none with `file`
+    or `recompute`.
 
     Args:
         arch: the architecture.

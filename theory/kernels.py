@@ -16,29 +16,17 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from theory import blocks
+from theory import blocks, kernel_blocks
 from theory.errors import InputError
 from theory.problem import Architecture
 from theory.propagation import (
     KernelPair,
     check_ntk,
-    first_layer_covariance,
     first_layer_variance,
-    propagate,
     propagate_diag,
 )
 
-# Rows and columns per block. On a processor small enough to leave little below the
-# diagonal and to stay in the cache, large enough for a product at 3/4 of the speed of
-# large matrices. Twice as wide, N = 1 000 takes 15 to 25 % longer; N = 4 000 cannot
-# tell sizes apart. An accelerator needs more entries at once: 8 million, not tuned.
-_BLOCKS = {"cpu": (256, 512)}
-_BLOCK_ELSEWHERE = (2048, 4096)
 _BOTH = ("nngp", "ntk")
-
-
-def _block() -> tuple[int, int]:
-    return _BLOCKS.get(jax.default_backend(), _BLOCK_ELSEWHERE)
 
 
 def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
@@ -65,62 +53,15 @@ def _check_memory(*xs: Array, kernels: int = 2, mesh: Mesh | None = None) -> Non
     )
 
 
-def _kept(pair: KernelPair, kinds: tuple[str, ...]) -> dict[str, Array]:
-    """The kernels named in `kinds`."""
-    return {kind: getattr(pair, kind) for kind in kinds}
-
-
-def _tile(x1, x2, arch, kinds, rows=None):
-    """The function (i, j) -> kernels of the block of x1 at i with that of x2 at j.
-
-    `rows` says which points of x2 those of x1 are: their entries are exact then.
-    """
-
-    height, width = _block()
-
-    def part(x, start, block):
-        return jax.lax.dynamic_slice_in_dim(x, start, min(block, x.shape[0]))
-
-    def at(i, j):
-        at_rows, at_columns = part(x1, i, height), part(x2, j, width)
-        q1, q2 = (first_layer_variance(x, arch) for x in (at_rows, at_columns))
-        cov = first_layer_covariance(at_rows, at_columns, arch)
-        pair = propagate(q1[:, None], q2[None, :], cov, arch)
-        if rows is not None:
-            own = part(rows, i, height)[:, None] == j + jnp.arange(len(q2))[None, :]
-            diag = propagate_diag(q1, arch)
-            pair = jax.tree.map(lambda k, d: jnp.where(own, d[:, None], k), pair, diag)
-        return _kept(pair, kinds)
-
-    return at
-
-
-def _entries(x1, rows, x2, arch, *, kinds):
-    at = _tile(x1, x2, arch, kinds, rows)
-    return blocks.fill(at, x1.shape[0], x2.shape[0], _block())
-
-
-def _times(x1, rows, x2, arch, v, *, kinds):
-    at = _tile(x1, x2, arch, kinds, rows)
-    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, x1.shape[0], _block())
-
-
-@functools.partial(jax.jit, static_argnames=("fn", "kinds", "mesh"))
-def _run(fn, x1, rows, *rest, kinds, mesh):
-    """`fn`, which has a row for each of x1, over the devices of a mesh if given."""
-    fn = functools.partial(fn, kinds=kinds)
-    if mesh is not None:
-        fn = blocks.over_devices(fn, mesh, 2, len(rest))
-    return fn(x1, rows, *rest)
-
-
 def _dense(x1, x2, arch, kinds, mesh, *, own=False):
     """The whole kernels; `own` if the points of x1 are those of x2."""
     _check(arch, x1, x2, ntk="ntk" in kinds)
     _check_memory(x1, x2, kernels=len(kinds), mesh=mesh)
     rows = jnp.arange(len(x1)) if own else None
     if mesh is None:
-        return _run(_entries, x1, rows, x2, arch, kinds=kinds, mesh=None)
+        return kernel_blocks.run(
+            kernel_blocks.entries, x1, rows, x2, arch, kinds=kinds, mesh=None
+        )
     if len(x1) % mesh.size:
         raise InputError(
             f"with a `mesh` of {mesh.size} devices the rows of a kernel must be a "
@@ -128,7 +69,7 @@ def _dense(x1, x2, arch, kinds, mesh, *, own=False):
             "theory.gram_product or theory.ntk_product, which take any number."
         )
     given = blocks.on_devices((x1, rows), (x2, arch), mesh)
-    return _run(_entries, *given, kinds=kinds, mesh=mesh)
+    return kernel_blocks.run(kernel_blocks.entries, *given, kinds=kinds, mesh=mesh)
 
 
 def _product(x1, rows, x2, arch, v, kind, mesh):
@@ -138,14 +79,16 @@ def _product(x1, rows, x2, arch, v, kind, mesh):
             f"`v` must be an array ({len(x2)}, m), one row per point, got {v.shape}."
         )
     if mesh is None:
-        return _run(_times, x1, rows, x2, arch, v, kinds=(kind,), mesh=None)
+        return kernel_blocks.run(
+            kernel_blocks.times, x1, rows, x2, arch, v, kinds=(kind,), mesh=None
+        )
     # the last device gets copies of the last row, which are cut off again
     filled = jax.tree.map(
         lambda part: jnp.concatenate([part, *[part[-1:]] * (-len(x1) % mesh.size)]),
         (x1, rows),
     )
     given = blocks.on_devices(filled, (x2, arch, v), mesh)
-    found = _run(_times, *given, kinds=(kind,), mesh=mesh)
+    found = kernel_blocks.run(kernel_blocks.times, *given, kinds=(kind,), mesh=mesh)
     return blocks.gathered(found, mesh)[: len(x1)]
 
 
@@ -277,15 +220,21 @@ def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
 def _upper(x, arch, *, kinds):
     """Right on and above the diagonal."""
     n = x.shape[0]
-    pair = blocks.fill_upper(_tile(x, x, arch, kinds), n, _block())
-    diag = _kept(propagate_diag(first_layer_variance(x, arch), arch), kinds)
+    pair = blocks.fill_upper(
+        kernel_blocks.tile(x, x, arch, kinds), n, kernel_blocks.block()
+    )
+    diag = kernel_blocks.kept(
+        propagate_diag(first_layer_variance(x, arch), arch), kinds
+    )
     index = jnp.arange(n)
     return jax.tree.map(lambda m, d: m.at[index, index].set(d), pair, diag)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _mirrored(pair):
-    return jax.tree.map(lambda matrix: blocks.mirror(matrix, _block()[0]), pair)
+    return jax.tree.map(
+        lambda matrix: blocks.mirror(matrix, kernel_blocks.block()[0]), pair
+    )
 
 
 def _symmetric(x, arch, kinds, mesh):
