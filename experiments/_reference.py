@@ -1,20 +1,23 @@
 """Published figures beside our own: source value | own value | tolerance | verdict.
 
 A file of `reference/` holds its `source`, the `setting` it was run in, and `values`:
-each with the settings it varies, the `inits` that are averaged ("inf" for all), what it
-is a figure of, the value, and a tolerance.
+each with the settings it varies, what decides which of our numbers it is (`inits` that
+are averaged, "inf" for all; `of`, a name in a row; or `p_test`), what it is a figure
+of, the value, and a tolerance.
 """
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments import _routes
 from ntk_corrupt.results import Row
 
 _FOLDER = pathlib.Path(__file__).parent / "reference"
-_ABOUT = ("inits", "quantity", "value", "tolerance")
+_ABOUT = ("inits", "of", "p_test", "quantity", "value", "tolerance")
+# (rows of an entry, the entry) -> our number, None where there is none
+Own = Callable[[Sequence[Row], dict[str, Any]], float | None]
 
 
 def read(name: str) -> dict[str, Any]:
@@ -31,8 +34,13 @@ def verdict(entry: dict[str, Any], value: float) -> str:
     )
 
 
-def report(name: str, rows: Sequence[Row]) -> list[str]:
-    """Lines that set accuracies of the rows beside the source's; none elsewhere."""
+def _of_routes(group: Sequence[Row], entry: dict[str, Any]) -> float | None:
+    pooled = _routes.pool(group, entry["inits"])
+    return None if pooled is None else pooled[0]
+
+
+def report(name: str, rows: Sequence[Row], own: Own = _of_routes) -> list[str]:
+    """Lines that set numbers of the rows beside the source's; none elsewhere."""
     reference = read(name)
     same = _routes.matching(rows, reference["setting"])
     lines = ["", reference["source"], f"{'p':>6}  {'quantity':<44} source  own"]
@@ -40,9 +48,9 @@ def report(name: str, rows: Sequence[Row]) -> list[str]:
     for entry in reference["values"]:
         about = {k: v for k, v in entry.items() if k not in _ABOUT}
         group = [row for row in same if all(row.get(k) == v for k, v in about.items())]
-        pooled = _routes.pool(group, entry["inits"])
-        if pooled is not None:
+        value = own(group, entry)
+        if value is not None:
             lines.append(
-                f"{entry['p']:>6g}  {entry['quantity']:<44} {verdict(entry, pooled[0])}"
+                f"{entry['p']:>6g}  {entry['quantity']:<44} {verdict(entry, value)}"
             )
     return lines if len(lines) > head else []

@@ -1,14 +1,27 @@
 """Networks over corruption and size: curves and margins, from end to end."""
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 from problems import raises
 
-from experiments import _networks, _runner, corruption_curve, margins
+import theory
+from experiments import (
+    _curve_report,
+    _networks,
+    _reference,
+    _runner,
+    _settings,
+    corruption_curve,
+    margins,
+)
 from ntk_corrupt.results import RunDirectory
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+REFERENCE = pathlib.Path(__file__).parents[1] / "experiments" / "reference"
 TINY: dict = {"n_test": 60, "width": 12, "epochs": 4, "learning_rate": 0.01}
 
 
@@ -42,9 +55,42 @@ def test_table_and_figure(run):
     for part in ("clean test images", "same test images", "p*, slope", "alive"):
         assert part in text
     assert "largest less smallest: p*" in text
-    for name in corruption_curve.proxies([row for row in rows if row["p"] < 1]):
+    for name in _curve_report.proxies([row for row in rows if row["p"] < 1]):
         assert name in text
     assert (workdir / "figures" / "corruption_curve.png").stat().st_size > 10_000
+
+
+def test_closed_form_signal_to_noise(run):
+    _, rows = run
+    by = {(row["n_train"], row["p"]): row["ln_snr"] for row in rows}
+    # nothing is left of the image
+    assert by[60, 1.0] is by[120, 1.0] is None
+    config, cell = curve(), corruption_curve.cells(curve())[1]
+    config = _settings.settled(config, cell)
+    problem = _settings.problem(config, 0)
+    law = theory.first_order(
+        _settings.architecture(config), theory.Replacement(
+            p=0.6, noise=theory.Uniform(-1.0, 1.0)
+        ), problem,
+    )  # fmt: skip
+    c, labels = problem.num_classes, np.asarray(problem.labels_test)
+    a = np.full((len(labels), c), -1 / (c - 1))
+    a[np.arange(len(labels)), labels] = 1
+    signal = (a * np.asarray(law.mean)).sum(axis=1) ** 2
+    noise = np.einsum("ni,nij,nj->n", a, np.asarray(law.cov), a)
+    np.testing.assert_allclose(by[60, 0.6], np.log(signal / noise).mean(), rtol=1e-10)
+    assert _curve_report.proxies([{**rows[0], "ln_snr": None}])[
+        "ln SNR of the first order"
+    ].tolist() == pytest.approx([np.nan], nan_ok=True)
+
+
+def test_published_curve_stands_beside_ours(run):
+    _, rows = run
+    setting = json.loads((REFERENCE / "corruption_curve.json").read_text())["setting"]
+    full = [{**rows[0], **setting, "p": 0.9, "clean": [0.7, 0.74]}]
+    lines = _reference.report("corruption_curve", full, _curve_report._published)
+    assert lines[-1].endswith("0.725  0.720  tolerance 0.04: within")
+    assert _reference.report("corruption_curve", rows, _curve_report._published) == []
 
 
 def test_the_same_images_are_seen_at_every_size():
