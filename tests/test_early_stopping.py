@@ -1,0 +1,287 @@
+"""Wrong labels with and without stopping: images, paths, verdicts, a whole run."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import prototypes, raises
+
+import theory
+from experiments import (
+    _label_images,
+    _runner,
+    _settings,
+    _stopping_paths,
+    early_stopping,
+)
+from ntk_corrupt import models, trajectories
+from ntk_corrupt.results import RunDirectory
+from ntk_corrupt.training import TrainConfig
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+NAMES = ("noisy", "truth", "valid", "test")
+
+
+def tiny(**settings):
+    chosen: dict[str, Any] = {"n_train": 40, "n_valid": 20, "n_test": 30, **settings}
+    return early_stopping.EXPERIMENT.configure("smoke", **chosen)
+
+
+def images_of(config, share, repeat=0):
+    return _label_images.images(
+        config, n_valid=config.n_valid, share=share, mode=config.mode, repeat=repeat
+    )
+
+
+# Three classes, of which training labels are noisy by hand.
+DATA = prototypes(counts=(6, 6, 6), n_test=9, d=8, spread=0.5, dtype=np.float64)
+NOISY = DATA.labels_train.at[jnp.array([0, 4])].add(1) % 3
+IMAGES = _label_images.Images(
+    problem=dataclasses.replace(
+        DATA, x_train=DATA.x_train[:12], labels_train=NOISY[:12]
+    ),
+    truth=DATA.labels_train[:12],
+    x_valid=DATA.x_train[12:],
+    labels_valid=NOISY[12:],
+)
+
+
+def test_images_of_all_shares_are_the_same():
+    config = tiny(repeats=1)
+    clean, half = (images_of(config, share) for share in (0.0, 0.5))
+    both = zip(
+        (clean.problem.x_train, clean.x_valid, clean.problem.x_test),
+        (half.problem.x_train, half.x_valid, half.problem.x_test),
+        strict=True,
+    )
+    for (one, two), count in zip(both, (40, 20, 30), strict=True):
+        np.testing.assert_array_equal(one, two)
+        assert len(one) == count
+    np.testing.assert_array_equal(clean.truth, half.truth)
+    np.testing.assert_array_equal(clean.problem.labels_train, clean.truth)
+    np.testing.assert_array_equal(clean.problem.labels_test, half.problem.labels_test)
+    assert not clean.wrong.any()
+    # half of them are drawn anew: at most 20 are wrong, and 1 in 10 of those is right
+    assert 10 <= half.wrong.sum() <= 20
+    assert (np.asarray(half.labels_valid) != np.asarray(clean.labels_valid)).sum() > 2
+    # neither images nor noise come twice
+    rows = np.asarray(half.x[:60])
+    assert len(np.unique(rows, axis=0)) == 60
+    other = images_of(config, 0.5, repeat=1)
+    assert (np.asarray(other.x[:60]) != rows).any()
+    assert (other.wrong != half.wrong).any()
+    # classes are balanced in training and among those held out
+    for labels in (clean.truth, clean.labels_valid):
+        counts = np.bincount(labels, minlength=10)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_noise_of_held_out_labels_is_their_own():
+    config = tiny(n_train=40, n_valid=40, mode="next", shares=(0.5,))
+    half, clean = (images_of(config, share) for share in (0.5, 0.0))
+    held = np.asarray(half.labels_valid != clean.labels_valid)
+    assert held.sum() == half.wrong.sum() == 20
+    assert (held != half.wrong).any()
+
+
+def test_accuracies_by_hand():
+    predicted = np.stack([np.asarray(IMAGES.labels), np.zeros(27, int)])
+    found = IMAGES.accuracies(predicted)
+    assert [found[name][0] for name in ("noisy", "valid", "test")] == [1, 1, 1]
+    assert found["truth"][0] == pytest.approx(1 - IMAGES.wrong.mean())
+    assert IMAGES.wrong.sum() == 2
+    for name, labels in (
+        ("noisy", IMAGES.problem.labels_train),
+        ("truth", IMAGES.truth),
+        ("valid", IMAGES.labels_valid),
+        ("test", IMAGES.problem.labels_test),
+    ):
+        assert found[name][1] == pytest.approx((np.asarray(labels) == 0).mean())
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_path_of_a_network(loss):
+    model = models.mlp(theory.Architecture(depth=2, activation="erf"), 16, 3)
+    how = TrainConfig(loss=loss, batch_size=4, epochs=8, learning_rate=0.02)
+    key = jax.random.key(1)
+    row, arrays = _stopping_paths.of_network(model, how, IMAGES, key)
+    labels, y = np.asarray(IMAGES.labels), np.eye(3)[np.asarray(IMAGES.labels)]
+    snapshots = list(
+        trajectories.walk(
+            model, how, IMAGES.problem.x_train, IMAGES.problem.labels_train, key=key
+        )
+    )
+    flat = lambda each: np.concatenate(
+        [np.ravel(leaf) for leaf in jax.tree.leaves(each.params)]
+    )
+    start = flat(snapshots[0])
+    assert all(len(arrays[name]) == 9 for name in (*NAMES, "loss", "distance"))
+    for each in snapshots:
+        apply: Any = model.apply
+        outputs = np.asarray(apply(each.params, IMAGES.x.astype(jnp.float32)))
+        right = outputs.argmax(axis=1) == labels
+        losses = ((outputs - y) ** 2).mean(axis=1)
+        if loss == "cross_entropy":
+            chance = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
+            losses = -np.log(chance[np.arange(27), labels])
+        step = each.epoch
+        assert arrays["noisy"][step] == pytest.approx(right[:12].mean())
+        assert arrays["valid"][step] == pytest.approx(right[12:18].mean())
+        assert arrays["test"][step] == pytest.approx(right[18:].mean())
+        assert arrays["loss"][step] == pytest.approx(losses[:12].mean(), rel=1e-4)
+        assert arrays["valid_loss"][step] == pytest.approx(
+            losses[12:18].mean(), rel=1e-4
+        )
+        far = np.linalg.norm(flat(each) - start) / np.linalg.norm(start)
+        assert arrays["distance"][step] == pytest.approx(far, rel=1e-4, abs=1e-7)
+        for at in ("stop", "end"):
+            if row[at] == step:
+                np.testing.assert_allclose(
+                    arrays[f"losses_{at}"], losses[:12], rtol=1e-3, atol=1e-6
+                )
+                np.testing.assert_array_equal(
+                    arrays[f"predicted_{at}"], outputs[:12].argmax(axis=1)
+                )
+    assert row["end"] == 8
+    assert row["stop"] == arrays["valid"].argmax()
+    assert row["oracle"] == arrays["test"].argmax()
+    for at in ("stop", "oracle", "end"):
+        assert row[f"at_{at}"] == {name: arrays[name][row[at]] for name in NAMES}
+    np.testing.assert_array_equal(arrays["wrong"], IMAGES.wrong)
+    assert row["split_stop"]["before"] == pytest.approx(10 / 12)
+
+
+def test_path_of_the_kernel():
+    arch = theory.Architecture(depth=2, activation="erf", b_var=0.1)
+    key = jax.random.key(0)
+    row, arrays = _stopping_paths.of_kernel(arch, IMAGES, key)
+    # gradient flow by hand: Theta(x, X) Theta^-1 (1 - exp(-Theta t)) y
+    theta = np.asarray(theory.ntk(IMAGES.problem.x_train, IMAGES.problem.x_train, arch))
+    rows = np.asarray(theory.ntk(IMAGES.x, IMAGES.problem.x_train, arch))
+    values, vectors = np.linalg.eigh(theta)
+    y = np.eye(3)[np.asarray(IMAGES.problem.labels_train)]
+    unit = np.diag(theta).mean()
+    assert len(arrays["time"]) == 61
+    assert np.isinf(arrays["time"][-1])
+    for step, time in enumerate(arrays["time"]):
+        weights = -np.expm1(-values * time / unit) / values
+        outputs = rows @ (vectors * weights) @ vectors.T @ y
+        expected = IMAGES.accuracies(outputs.argmax(axis=1)[None])
+        for name in NAMES:
+            assert arrays[name][step] == pytest.approx(expected[name][0])
+    # at infinite time it fits every label, wrong ones too
+    assert row["at_end"]["noisy"] == 1
+    assert row["at_end"]["truth"] == pytest.approx(10 / 12)
+    assert arrays["noisy"][0] < 1
+
+
+def test_split_by_hand():
+    truth = np.array([0, 1, 2, 0, 1])
+    labels = np.array([0, 1, 1, 2, 1])  # the third and fourth are wrong
+    predicted = np.array([0, 1, 2, 1, 0])
+    losses = np.array([0.1, 0.2, 3.0, 2.5, 2.8])
+    found = _stopping_paths.split(losses, predicted, labels, truth, threshold=1.0)
+    assert found["before"] == 3 / 5
+    assert found["relabelled"] == 3 / 5
+    assert found["auc"] == pytest.approx(5 / 6)
+    for rule in ("threshold", "mixture"):
+        # the last is flagged for nothing, and made wrong; the third is made right
+        assert found[rule]["precision"] == pytest.approx(2 / 3)
+        assert found[rule]["recall"] == 1
+        assert found[rule]["corrected"] == 3 / 5
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("early_stopping")
+    config = tiny(models=early_stopping.MODELS, losses=("mse",))
+    config = dataclasses.replace(config, channels=(2,), dense=8, epochs=8)
+    return workdir, _runner.execute(early_stopping.EXPERIMENT, config, workdir=workdir)
+
+
+def test_from_end_to_end(run):
+    workdir, rows = run
+    assert len(rows) == 3 * 2 * 2
+    directory = RunDirectory(workdir)
+    for row in rows:
+        arrays = directory.arrays(row)
+        if row["model"] == "kernel":
+            assert len(arrays["time"]) == len(arrays["test"]) == 61
+            continue
+        assert len(arrays["test"]) == 9
+        assert len(arrays["losses_stop"]) == len(arrays["wrong"]) == 40
+        # networks of all shares start alike: the test accuracy before training
+        (clean,) = (
+            other
+            for other in rows
+            if other["share"] == 0
+            and all(other[name] == row[name] for name in ("model", "repeat"))
+        )
+        assert arrays["test"][0] == directory.arrays(clean)["test"][0]
+    text = early_stopping.EXPERIMENT.table(directory, rows)
+    for part in ("mlp, mse", "cnn, mse", "infinite width", "oracle"):
+        assert part in text
+    assert "nan" not in text.split("expected")[0]
+    picture = workdir / "figures" / "early_stopping.png"
+    assert picture.stat().st_size > 20_000
+
+
+def test_kernels_alone_are_drawn(run):
+    workdir, rows = run
+    kernels = [row for row in rows if row["model"] == "kernel"]
+    directory = RunDirectory(workdir)
+    assert len(early_stopping.EXPERIMENT.figure(directory, kernels).axes) == 2
+    assert "expected" not in early_stopping.EXPERIMENT.table(directory, kernels)
+
+
+def test_cells_hold_what_decides_them():
+    cells = early_stopping.cells(tiny(models=early_stopping.MODELS))
+    of = {cell.settings["model"]: set(cell.settings) for cell in cells}
+    assert of["cnn"] - of["mlp"] == {"channels", "dense"}
+    assert of["mlp"] - of["cnn"] == {"width", "depth", "biases"}
+    assert not of["kernel"] & {"epochs", "loss", "channels", "optimiser"}
+    for model in early_stopping.MODELS:
+        assert of[model] >= {"share", "repeat", "mode", "n_valid", "n_train"}
+    assert len({cell.key for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"models": ("mlp", "rnn")}, "unknown --models 'rnn'"),
+        ({"models": ("mlp", "mlp")}, "`--models` must be different ones"),
+        ({"losses": ()}, "`--losses` must be different ones, got ()"),
+        ({"losses": ("hinge",)}, "unknown --losses 'hinge'"),
+        ({"loss": "mse"}, "`--loss` must be left out here"),
+        ({"corruption": "additive"}, "`--corruption` must be left out here"),
+        ({"stop_loss": 0.1}, "`--stop_loss` must be left out here"),
+        ({"mode": "swap"}, "unknown --mode 'swap'"),
+        ({"shares": (0.5, 0.2)}, "`--shares` must be rising numbers"),
+        ({"shares": (0.5, 1.2)}, "`--shares` must be in [0, 1]"),
+        ({"n_valid": 0}, "`--n_valid` must be at least 1, got 0"),
+        ({"n_train": 1190}, "must be at most 1"),
+        ({"models": ("cnn",), "channels": ()}, "`channels` must be positive"),
+        ({"models": ("cnn",), "biases": False}, "`--biases` must be left on"),
+    ],
+)
+def test_bad_settings(settings, text):
+    with raises(text):
+        early_stopping.check(tiny(**settings))
+
+
+def test_convolutions_need_squares(monkeypatch):
+    monkeypatch.setattr(_settings, "problem", lambda *_: prototypes(d=20, kind="unit"))
+    with raises("`--dataset` must hold square images"):
+        early_stopping.check(tiny(models=("cnn",)))
+
+
+def test_presets():
+    for preset in set(early_stopping.PRESETS) - {"mnist", "paper"}:  # other folders
+        config = early_stopping.EXPERIMENT.configure(preset)
+        early_stopping.check(config)
+        for cell in early_stopping.cells(config):
+            assert 0 < early_stopping.estimate(config, cell) < 200
