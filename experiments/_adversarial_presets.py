@@ -37,7 +37,7 @@ _IMAGES: dict[str, Any] = {
     "steps_g": 100,
     "rates_f": (0.01, 0.1),
     "rates_g": (0.01, 0.1),
-    "map_limit": 10.0,
+    "map_limit": 4.0,
     "over_eps": (0.0, 0.028, 0.056, 0.14),
 }
 _MNIST: dict[str, Any] = {
@@ -47,6 +47,7 @@ _MNIST: dict[str, Any] = {
     "n_test": 1000,
     "rates_f": (0.01,),
     "rates_g": (0.01, 0.001),
+    "map_limit": 10.0,
     "repeats": 3,
 }
 _IMAGES_ADDED: dict[str, Any] = {
