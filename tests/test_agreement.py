@@ -67,6 +67,9 @@ def run(tmp_path_factory):
     return workdir, rows
 
 
+# weekly: the whole script; its parts, and routes end to end in test_accuracy_curve.py,
+# are tested always
+@pytest.mark.slow
 def test_shares_are_those_of_the_stored_decisions(run):
     workdir, rows = run
     counts = {}
@@ -97,6 +100,7 @@ def test_shares_are_those_of_the_stored_decisions(run):
         assert (workdir / "figures" / f"agreement.{name}").stat().st_size
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_every_network_and_its_kernel(run):
     workdir, rows = run
     text = agreement.table(RunDirectory(workdir), rows)

@@ -36,13 +36,9 @@ def simulate(rows, unit, g, w, key, time):
     return jax.lax.map(one, jax.random.split(key, 400))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("time", "entry_noise"),
-    [
-        pytest.param(0.05, 0.0, marks=pytest.mark.slow),
-        pytest.param(0.5, 0.0, marks=pytest.mark.slow),
-        (0.5, 6e-3),
-    ],
+    ("time", "entry_noise"), [(0.05, 0.0), (0.5, 0.0), (0.5, 6e-3)]
 )
 def test_mean_and_covariance_of_simulated_training(time, entry_noise):
     rows, unit, g, w = rows_and_unit(entry_noise=entry_noise)

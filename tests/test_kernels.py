@@ -302,15 +302,13 @@ RATES = {
     "trained biases": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "all different": ((0.3, 2.0, 0.7), (1.5, 0.2, 0.6)),
 }
-NETWORKS = [
-    ("relu", 1.7, 0.3),
-    # biases that start at zero; the same code as above, hence weekly
-    pytest.param("erf", 2.0, 0.0, marks=pytest.mark.slow),
-]
+NETWORKS = [("relu", 1.7, 0.3), ("erf", 2.0, 0.0)]  # the latter's biases start at 0
 BY_NAME = {case.name: case for case in helpers.CASES}
 
 
-# One test: two workers would sample the same networks.
+# One test: two workers would sample the same networks. Weekly: a minute each, for a
+# third route to kernels, beside quadrature and neural-tangents.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "w_var", "b_var"), NETWORKS)
 def test_kernels_are_moments_over_wide_networks(name, w_var, b_var):
     outputs, parts = empirical(BY_NAME[name], w_var, b_var)

@@ -36,6 +36,9 @@ def run(tmp_path_factory):
     return config, workdir, rows
 
 
+# weekly: the whole script; its parts, and routes end to end in test_accuracy_curve.py,
+# are tested always
+@pytest.mark.slow
 def test_a_run_says_what_the_routes_say(run):
     config, workdir, (row,) = run
     assert row["valid"]

@@ -26,7 +26,14 @@ def test_a_notebook_holds_its_source_and_no_output(path):
     assert not any(cell.get("outputs") for cell in notebook.cells)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+# The first takes a minute, and what it calls is called by the example of the README.
+RUN = [
+    pytest.param(path, marks=[pytest.mark.slow] * path.stem.startswith("01"))
+    for path in SOURCES
+]
+
+
+@pytest.mark.parametrize("path", RUN, ids=NAMES)
 def test_a_notebook_runs(path, monkeypatch, tmp_path):
     monkeypatch.setenv("NTK_CORRUPT_SMOKE", "1")
     notebook = jupytext.read(path.with_suffix(".ipynb"))

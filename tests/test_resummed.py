@@ -194,6 +194,7 @@ def test_pure_noise_tells_no_images_apart(small):
         np.testing.assert_allclose(chance, 1 / 3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_first_order_is_its_limit():
     # few images in many dimensions, little signal
     problem = prototypes((2, 2, 2), n_test=20, d=600, spread=1.0, seed=4)
@@ -346,7 +347,14 @@ def test_initialisations_of_two_points(small):
 @pytest.mark.parametrize(
     ("arch", "noise", "kind", "counts", "d"),
     [
-        (ERF, Replacement(p=0.9), "standardised", (300,) * 4, 60),
+        pytest.param(
+            ERF,
+            Replacement(p=0.9),
+            "standardised",
+            (300,) * 4,
+            60,
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             Architecture(depth=3, activation="relu"),
             Replacement(p=0.8, noise=Uniform(0.0, 1.0)),

@@ -127,6 +127,9 @@ def run(tmp_path_factory):
     return workdir, _runner.execute(snr_scaling.EXPERIMENT, config, workdir=workdir)
 
 
+# weekly: the whole script; its parts, and routes end to end in test_accuracy_curve.py,
+# are tested always
+@pytest.mark.slow
 def test_every_training_set_is_run_with_and_without_biases(run):
     workdir, rows = run
     found = {(r["n_train"], r["pixels"], r["route"], r["biases"]) for r in rows}

@@ -32,6 +32,9 @@ def run(tmp_path_factory):
     )
 
 
+# weekly: the whole script; its parts, and routes end to end in test_accuracy_curve.py,
+# are tested always
+@pytest.mark.slow
 def test_nothing_is_seen_in_images_of_noise(run):
     workdir, rows = run
     assert {(row["route"], row["p"]) for row in rows} == {
