@@ -102,13 +102,12 @@ def _change(sizes: dict[int, list[Row]], test: str, chance: float) -> list[str]:
 
 def proxies(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Functions of level and size that might put curves on one, falling with p."""
-    p = _networks.levels(rows)
-    with np.errstate(divide="ignore"):
-        signal = (1 - p) / np.sqrt(p)
-    found = {
-        "(1 - p)/sqrt(p)": signal,
-        "sqrt(N) (1 - p)/sqrt(p)": np.sqrt(rows[0]["n_train"]) * signal,
-    }
+    p, found = _networks.levels(rows), {}
+    if rows[0]["corruption"] != "clipped_additive":  # whose level is a width
+        with np.errstate(divide="ignore"):
+            signal = (1 - p) / np.sqrt(p)
+        found["(1 - p)/sqrt(p)"] = signal
+        found["sqrt(N) (1 - p)/sqrt(p)"] = np.sqrt(rows[0]["n_train"]) * signal
     z = np.array([np.mean(row["z"]) for row in rows], float)
     found["median margin over its deviation"] = z
     # runs from before it was kept have none
@@ -122,8 +121,13 @@ def _proxies(sizes: dict[int, list[Row]], sweep: str) -> list[str]:
     if len(sizes) < 2:
         return []
     lines = ["", "collapse of the clean curves; spread across sizes | over the total"]
+    ends = (
+        (0.0,)
+        if next(iter(sizes.values()))[0]["corruption"] == "clipped_additive"
+        else (0.0, 1.0)
+    )
     inside = {
-        size: [row for row in group if 0 < row["p"] < 1]
+        size: [row for row in group if row["p"] not in ends]
         for size, group in sizes.items()
     }
     for name in proxies(next(iter(inside.values()))):
@@ -135,6 +139,8 @@ def _proxies(sizes: dict[int, list[Row]], sweep: str) -> list[str]:
                 continue
             x.append(proxy[known])
             y.append(_networks.repeats(group, "clean").mean(axis=0)[known])
+        if len(x) < 2:
+            continue
         try:
             quality = curves.collapse_quality(x, y)
             said = f"{quality.within:.3f} | {quality.ratio:.2f}"
@@ -174,9 +180,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         ax.set(title=f"{test} test images", xlabel="corruption level")
     axes[0, 0].legend(fontsize="small")
     axes[0, 2].set(title="training loss", xlabel="corruption level")
-    axes[1, 2].set(
-        title="standard deviation over repeats, clean", xlabel="corruption level"
-    )
+    axes[1, 2].set(title="deviation over repeats, clean", xlabel="corruption level")
     for ax, name in zip(axes[1], ("p*", "slope"), strict=False):
         for test, marker in zip(_networks.TESTS, ("o", "s"), strict=True):
             found = [

@@ -84,6 +84,21 @@ def test_closed_form_signal_to_noise(run):
     ].tolist() == pytest.approx([np.nan], nan_ok=True)
 
 
+def test_a_width_of_noise_is_no_level():
+    row = {"corruption": "clipped_additive", "n_train": 60}
+    rows = [
+        {**row, "p": 2.0, "clean": [0.8], "z": [0.0]},
+        {**row, "p": 1.0, "clean": [0.9], "z": [1.0]},
+    ]
+    assert set(_curve_report.proxies(rows)) == {
+        "median margin over its deviation",
+        "ln SNR of the first order",
+    }
+    said = _curve_report._proxies({60: rows, 120: rows}, "n_train")
+    assert len(said) == 3  # both widths count, and the law knows none
+    assert said[-1].endswith("0.000 | 0.00")
+
+
 def test_published_curve_stands_beside_ours(run):
     _, rows = run
     setting = json.loads((REFERENCE / "corruption_curve.json").read_text())["setting"]
