@@ -1,7 +1,8 @@
 """Shared switches: float64 on, ranks never promoted silently; what programs cost.
 
-Compilation is most of the time of the suite. Both workers share compiled programs, and
-tests of small sizes that need many of them ask for `quick_compilation`.
+Compilation is most of the time of the suite: both workers share compiled programs, and
+programs are compiled in half the time, to run slower. `--optimised` compiles them as a
+user's are: `make portable` and `make test-all` do.
 """
 
 import os
@@ -17,6 +18,29 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Of Linux; it allows a process 65 530 of them unless told otherwise.
 _MAPS, _MOST_MAPS = pathlib.Path("/proc/self/maps"), 40_000
+# A process ends at a flag that it does not know: only where they were tried.
+_QUICK = {
+    "0.10.": (
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_parallel_codegen_split_count=1",
+        "--xla_cpu_use_fusion_emitters=false",
+    )
+}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--optimised", action="store_true", help="compile programs as for users"
+    )
+
+
+def _compile_quickly():
+    """For this process, its workers and their processes."""
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    for version, own in _QUICK.items():
+        if jaxlib.__version__.startswith(version):
+            os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *own])
 
 
 def pytest_configure(config):
@@ -26,26 +50,15 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
-        # A quarter of the compilation of a law. A process ends at a flag that it does
-        # not know: only where it was tried.
-        if jaxlib.__version__.startswith("0.10."):
-            own = "--xla_cpu_use_fusion_emitters=false"
-            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {own}".strip()
+        if not config.getoption("optimised"):
+            _compile_quickly()
+    jax.config.update(
+        "jax_disable_most_optimizations", not config.getoption("optimised")
+    )
     jax.config.update(
         "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
     )
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-    """Programs of this module are compiled in half the time, and run slower."""
-    name = "jax_disable_most_optimizations"
-    jax.config.update(name, True)
-    os.environ[name.upper()] = "1"
-    yield
-    jax.config.update(name, False)
-    del os.environ[name.upper()]
 
 
 @pytest.fixture(autouse=True)

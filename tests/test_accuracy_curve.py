@@ -18,8 +18,6 @@ from experiments import _routes, _runner, _settings, accuracy_curve
 from ntk_corrupt.results import RunDirectory
 from theory.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LEVELS = (0.5, 0.9)
 TINY = {
     "n_train": 60,

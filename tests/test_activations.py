@@ -8,8 +8,6 @@ from problems import raises
 
 from experiments import _reference, _runner, activations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY = {
     "activations": ("erf", "relu"),
     "routes": ("first_order", "network"),

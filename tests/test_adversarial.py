@@ -21,8 +21,6 @@ from ntk_corrupt.adversarial import Protocol
 from ntk_corrupt.adversarial_attacks import Attack
 from theory import activations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(0)
 X = jax.random.normal(KEY, (12, 6), jnp.float32)
 Y = jnp.where(jnp.arange(12) % 3 == 0, 1.0, -1.0).astype(jnp.float32)

@@ -20,8 +20,6 @@ from ntk_corrupt.results import Cell, RunDirectory
 from theory import activations
 from theory.corrupted import stream
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NONE: dict = {f"over_{name}": None for name in plan.PANELS}
 
 

@@ -13,8 +13,6 @@ from problems import within
 from ntk_corrupt import two_layer
 from theory import activations, adversarial, duals
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RNG = np.random.default_rng(0)
 X, Z = jnp.asarray(RNG.normal(size=(7, 5))), jnp.asarray(RNG.normal(size=(4, 5)))
 Y = jnp.asarray(RNG.choice([-1.0, 1.0], 7))

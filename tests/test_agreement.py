@@ -11,8 +11,6 @@ import theory
 from experiments import _routes, _runner, agreement
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY = {
     "n_train": 60,
     "n_test": 40,

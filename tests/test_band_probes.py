@@ -9,8 +9,6 @@ from problems import raises
 from ntk_corrupt import band_probes, spectral
 from ntk_corrupt.spectral import SpectralTruncation
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 C, D, N, M = 3, 9, 80, 150
 
 

@@ -17,8 +17,6 @@ from theory.cluster_covariance import (
     separation,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def unit_rows(k, d, seed=0):
     x = np.random.default_rng(seed).normal(size=(k, d))

@@ -19,8 +19,6 @@ from experiments import (
 from ntk_corrupt.results import RunDirectory
 from theory import activations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def tiny(**settings):
     return cluster_noise.EXPERIMENT.configure("smoke", **settings)

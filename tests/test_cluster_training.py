@@ -23,8 +23,6 @@ from ntk_corrupt.cluster_training import (
 from theory import activations, kernels
 from theory.cluster_covariance import fixed_output
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, M, D = 12, 7, 4
 RNG = np.random.default_rng(0)
 X, X_TEST = (jnp.asarray(RNG.normal(size=(k, D)) / D**0.5) for k in (N, M))

@@ -11,8 +11,6 @@ from problems import raises
 from ntk_corrupt import clusters
 from ntk_corrupt.clusters import ClusterModel, corrupt, draw
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 SIX = ClusterModel(
     n=300,

@@ -12,8 +12,6 @@ from experiments import _cnn_report, _networks, _runner, _settings, cnn_vs_mlp
 from ntk_corrupt import cnn, cnn_kernel, ensembles, models
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SOME = ("cnn", "mlp", "flat_kernel", "mlp_kernel")  # pooling compiles for long
 ALL = (*cnn_vs_mlp.NETWORKS, *cnn_vs_mlp.KERNELS)
 P = (0.0, 0.4, 0.8, 1.0)

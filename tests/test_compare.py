@@ -8,8 +8,6 @@ from problems import raises, within
 from theory.compare import centred, compare, fit_line
 from theory.laws import Draws, OutputLaw
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, C = 9, 4
 LABELS = np.arange(N) % C
 

@@ -7,8 +7,6 @@ from problems import raises
 from experiments import _corrupted_report, _reference, _runner, corrupted_tests
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def smoke(**settings):
     return corrupted_tests.EXPERIMENT.configure("smoke", **settings)

@@ -19,8 +19,6 @@ from experiments import (
 )
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 REFERENCE = pathlib.Path(__file__).parents[1] / "experiments" / "reference"
 TINY: dict = {"n_test": 60, "width": 12, "epochs": 4, "learning_rate": 0.01}
 

@@ -14,8 +14,6 @@ import scipy.special
 from theory import activations, duals, hermite
 from theory.errors import InputError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 VARIANCES = ((1e-3, 1e-3), (1.0, 1.0), (3.0, 3.0), (0.3, 3.0))
 CORRELATIONS = (0.0, 0.4, -0.4, 0.999, -0.999, 1 - 1e-8, 1e-8 - 1, 1, -1)
 BY_NAME = {case.name: case for case in helpers.CASES}

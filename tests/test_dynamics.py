@@ -20,8 +20,6 @@ from theory.errors import NumericalError
 from theory.noises import Rademacher
 from theory.problem import Architecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # One shape and one depth in most tests: few compilations.
 PROBLEM = prototypes((6, 5, 3, 2))
 ERF = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)

@@ -21,8 +21,6 @@ from ntk_corrupt import models, trajectories
 from ntk_corrupt.results import RunDirectory
 from ntk_corrupt.training import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 NAMES = ("noisy", "truth", "valid", "test")
 
 

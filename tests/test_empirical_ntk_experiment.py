@@ -11,8 +11,6 @@ from experiments import _empirical_report, _networks, _runner, _settings, empiri
 from ntk_corrupt import empirical
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 MODES, INPUTS = _empirical_report.MODES, _empirical_report.INPUTS
 KINDS = [f"{mode}_{inputs}" for mode in MODES for inputs in INPUTS]
 

@@ -17,8 +17,6 @@ import theory
 from ntk_corrupt import ensembles, member_blocks, member_programs, models, training
 from ntk_corrupt.training import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, D, C = 40, 8, 3
 KEY = jax.random.key(11)
 ARCH = theory.Architecture(depth=2, activation="erf")

@@ -11,8 +11,6 @@ import pytest
 from theory import equivalent, responses
 from theory.equivalent import Rows
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def make(n=60, m=9, c=3, tests=5, seed=0, *, indefinite=True, entry_noise=0.0):
     """Rows with an indefinite W, correlated noise and unequal base, and test rows."""

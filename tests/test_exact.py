@@ -17,8 +17,6 @@ from theory.errors import InputError, NumericalError
 from theory.noises import Rademacher
 from theory.problem import Architecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # One shape and one depth in most tests: one compilation.
 PROBLEM = prototypes((6, 5, 3, 2))
 ERF = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)

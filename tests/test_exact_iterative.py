@@ -16,8 +16,6 @@ from theory.errors import NumericalError
 from theory.noises import Rademacher
 from theory.problem import Architecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(4)
 ONE = Mesh(np.asarray(jax.devices()[:1]), ("rows",))
 ARCH = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)

@@ -7,8 +7,6 @@ from problems import raises
 from experiments import _runner, _scaling_report, finite_size_scaling
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def tiny(**settings):
     return finite_size_scaling.EXPERIMENT.configure(

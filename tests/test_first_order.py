@@ -21,8 +21,6 @@ from theory.first_order import class_mean_scores, class_sums, first_order
 from theory.noises import CustomNoise
 from theory.problem import Architecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def never(key, shape):
     raise AssertionError("the law needs moments only")

@@ -14,8 +14,6 @@ from theory.isotropic import dressing
 from theory.noises import Bernoulli, Normal, Rademacher, Uniform
 from theory.problem import Architecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def contrasts(outputs):
     """What decisions see: outputs less their mean over the classes."""

@@ -10,8 +10,6 @@ from test_equivalent import drawn, make
 
 from theory import equivalent, flow, responses
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def rows_and_unit(*, entry_noise=0.0):
     rows, g, w = make(n=200, m=64, tests=6, seed=4, entry_noise=entry_noise)

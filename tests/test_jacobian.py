@@ -10,8 +10,6 @@ from ntk_corrupt import cluster_theorems, clusters, jacobian, two_layer
 from ntk_corrupt.cluster_training import descend, step_size
 from theory import activations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, D, WIDTH, KEY = 24, 5, 30, jax.random.key(1)
 MODEL = clusters.ClusterModel(n=N, d=D, eps0=0.3, balance=(0.5, 1.5))
 DATA = clusters.draw(MODEL, key=KEY, dtype=jnp.float64)

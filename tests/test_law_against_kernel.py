@@ -9,8 +9,6 @@ from experiments import _runner
 from experiments._law_report import controlled
 from experiments.law_against_kernel import EXPERIMENT
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_the_control_variate_keeps_the_mean_and_cuts_the_error():
     rng = np.random.default_rng(0)

@@ -10,8 +10,6 @@ from problems import raises, within
 
 from theory.laws import Draws, OutputLaw, standard_error
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, C = 2, 3
 MEAN = np.array([[1.0, 0.2, -0.3], [0.1, 0.5, 0.4]])
 ROOT = np.array(

@@ -9,8 +9,6 @@ from experiments import _routes, _runner, _settings, logit_scatter
 from experiments.logit_scatter import constants, outputs
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def test_spread_and_error_are_those_of_the_means_asked_for():
     rng = np.random.default_rng(1)

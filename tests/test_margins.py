@@ -13,8 +13,6 @@ import theory
 from ntk_corrupt import ensembles, margins, models, probes
 from ntk_corrupt.training import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(3)
 NOISE = theory.Replacement(p=0.4, noise=theory.Uniform(0.0, 1.0))
 PROBLEM = prototypes((8, 8, 8), n_test=40, d=30, kind="unit")

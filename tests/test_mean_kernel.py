@@ -10,8 +10,6 @@ from theory.mean_kernel import slope, slopes
 from theory.measured import measure
 from theory.propagation import KernelPair, propagate
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def arch(depth=3, activation="gelu"):
     return theory.Architecture(depth=depth, activation=activation)

@@ -7,8 +7,6 @@ from problems import raises
 from experiments import _mixtures, _runner, clean_fraction, garbage_augmentation
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY: dict = {"n_test": 60, "learning_rate": 0.02}
 
 

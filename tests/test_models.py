@@ -6,8 +6,6 @@ import pytest
 import theory
 from ntk_corrupt import models
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 D, C = 6, 3
 X = jax.random.normal(jax.random.key(0), (4, D), jnp.float64)
 

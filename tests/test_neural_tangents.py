@@ -20,10 +20,7 @@ from ntk_corrupt import neural_tangents
 from theory.errors import InputError
 
 # What JAX has announced to remove must not be in use.
-pytestmark = [
-    pytest.mark.filterwarnings("error::DeprecationWarning"),
-    pytest.mark.usefixtures("quick_compilation"),
-]
+pytestmark = pytest.mark.filterwarnings("error::DeprecationWarning")
 
 W_STD, B_STD, DEPTH = 1.3, 0.4, 3
 N_TRAIN, N_TEST, DIM, CLASSES = 6, 3, 5, 2

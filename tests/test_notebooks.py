@@ -6,8 +6,6 @@ import jupytext
 import nbclient
 import pytest
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 FOLDER = pathlib.Path(__file__).parent.parent / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
 NAMES = [path.stem for path in SOURCES]

@@ -12,8 +12,6 @@ from theory import propagation
 from theory.perturbation import pure_noise, slope_product, transfer, transfer_diag
 from theory.problem import Architecture
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # Pixels of clean test points: mean square and mean.
 TEST_POINTS = ((0.4, 0.2), (1.7, 0.6), (1.0, -0.7))
 

@@ -14,8 +14,6 @@ from sklearn.neural_network import BernoulliRBM
 from ntk_corrupt import rbm, rbm_classifiers
 from theory.errors import NumericalError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(5)
 D, H = 5, 3
 SETTINGS: dict = {

@@ -13,8 +13,6 @@ from experiments import _rbm_report, _runner, _settings, rbm
 from ntk_corrupt import models, probes
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 TINY = {
     "n_train": 60,
     "n_test": 50,

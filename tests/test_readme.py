@@ -5,10 +5,6 @@ import io
 import pathlib
 import re
 
-import pytest
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 

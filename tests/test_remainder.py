@@ -12,8 +12,6 @@ from theory.image_moments import images
 from theory.kernel_rows import kernel_rows
 from theory.measured import measure
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.mark.parametrize(
     ("activation", "noise", "kind"),

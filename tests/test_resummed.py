@@ -26,8 +26,6 @@ from theory import (
 )
 from theory.noises import Bernoulli
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 KEY = jax.random.key(1)
 ERF = Architecture(depth=3, activation="erf")
 ZERO, TWO = np.array([0]), np.array([2])

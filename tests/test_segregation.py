@@ -10,8 +10,6 @@ from ntk_corrupt import segregation
 from ntk_corrupt.label_noise import corrupt_labels
 from ntk_corrupt.spectral import SpectralTruncation
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 C, N, RHO = 4, 2000, 0.4
 TRUE = jnp.asarray(np.arange(N) % C)
 NOISY = corrupt_labels(TRUE, RHO, C, mode="flip", key=jax.random.key(0))

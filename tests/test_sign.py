@@ -13,8 +13,6 @@ from theory.perturbation import transfer
 from theory.problem import Architecture
 from theory.sign import gain_sign, sign_changes, slope_sign
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 CUBIC = activations.custom(lambda u: u - u**3 / 3, name="cubic")
 VARIANCES = jnp.linspace(0.1, 4, 40)
 

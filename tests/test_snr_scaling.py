@@ -11,8 +11,6 @@ import theory
 from experiments import _runner, _settings, _snr, _snr_report, snr_scaling
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 LABELS = np.array([0, 1, 2, 0, 1])
 
 

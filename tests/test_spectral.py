@@ -10,8 +10,6 @@ import theory
 from ntk_corrupt import models, spectral
 from ntk_corrupt.spectral import Head, SpectralTruncation
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 RNG = np.random.default_rng(0)
 
 

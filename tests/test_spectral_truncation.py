@@ -19,8 +19,6 @@ from experiments import (
 from ntk_corrupt.results import RunDirectory
 from ntk_corrupt.training import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 EPOCHS, SNAPSHOTS = 12, [0, 1, 12]
 
 

@@ -10,14 +10,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import split_kernels
 from jax.sharding import Mesh
 from problems import raises
 
 import theory
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SCRIPT = pathlib.Path(split_kernels.__file__)
 

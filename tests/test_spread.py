@@ -12,8 +12,6 @@ from theory.errors import NumericalError
 from theory.laws import Draws, OutputLaw
 from theory.records import record
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, C = 2, 3
 LABELS = np.array([0, 2])
 UNKNOWN = OutputLaw(

@@ -17,8 +17,6 @@ from theory.stability import (
     stable,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 # One shape as far as possible: every other one compiles the integral anew.
 N, C = 120, 5
 

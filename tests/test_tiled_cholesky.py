@@ -10,8 +10,6 @@ from theory import tiles
 from theory.errors import NumericalError
 from theory.tiled_cholesky import TiledCholesky
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N = 53
 X = jnp.asarray(np.random.default_rng(0).standard_normal((N, 30)))
 RHS = np.random.default_rng(1).standard_normal((N, 4))

@@ -8,8 +8,6 @@ from experiments import _runner, train_test_corruption
 from experiments.train_test_corruption import areas
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def smoke(**settings):
     return train_test_corruption.EXPERIMENT.configure("smoke", **settings)

@@ -11,8 +11,6 @@ import theory
 from ntk_corrupt import models, training
 from ntk_corrupt.training import TrainConfig
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 N, D, C = 10, 4, 3
 X = jax.random.normal(jax.random.key(0), (2, N, D), jnp.float32)  # two copies
 LABELS = jnp.arange(N, dtype=jnp.int32) % C

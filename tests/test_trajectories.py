@@ -14,8 +14,6 @@ from ntk_corrupt.training import TrainConfig
 from theory.corrupted import stream
 from theory.errors import NumericalError
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 DATA = prototypes(counts=(6, 7, 5), d=8, dtype=np.float32)
 X, LABELS = DATA.x_train, DATA.labels_train
 N, C = len(LABELS), 3

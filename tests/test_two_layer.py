@@ -11,8 +11,6 @@ from problems import raises
 from ntk_corrupt import two_layer
 from theory import activations
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 D, M = 5, 8
 X = jnp.asarray(np.random.default_rng(0).normal(size=(6, D)))
 KEY = jax.random.key(1)

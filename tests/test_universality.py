@@ -6,8 +6,6 @@ from problems import raises
 from experiments import _factors, _runner, universality
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def smoke(**settings):
     return universality.EXPERIMENT.configure("smoke", **settings)

@@ -11,8 +11,6 @@ import theory
 from experiments import _runner, _why_report, why_not_the_kernel
 from ntk_corrupt.results import RunDirectory
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def smoke(**settings):
     return why_not_the_kernel.EXPERIMENT.configure("smoke", **settings)
