@@ -98,16 +98,18 @@ def on_devices(rows: PyTree, whole: PyTree, mesh: Mesh) -> tuple:
     return (*place(rows, mesh.axis_names), *place(whole))
 
 
-@functools.partial(jax.jit, static_argnames="mesh")
-def _everywhere(rows, *, mesh):
-    return jax.lax.with_sharding_constraint(rows, NamedSharding(mesh, PartitionSpec()))
+@functools.cache
+def _everywhere(mesh: Mesh):
+    """The program that copies rows to all devices."""
+    # a sharding constraint is not enough: to JAX 0.6 it says nothing of the results
+    return jax.jit(
+        lambda rows: rows, out_shardings=NamedSharding(mesh, PartitionSpec())
+    )
 
 
 def gathered(rows: PyTree, mesh: Mesh) -> PyTree:
     """Returns what `over_devices` computed, all of it on this host's first device."""
-    return jax.tree.map(
-        lambda leaf: leaf.addressable_data(0), _everywhere(rows, mesh=mesh)
-    )
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), _everywhere(mesh)(rows))
 
 
 def starts(n: int, block: int) -> np.ndarray:
