@@ -1,9 +1,10 @@
 """Small problems and two-line oracles that several test files share."""
 
+import contextlib
 import math
 import re
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
@@ -14,6 +15,17 @@ from theory.problem import Problem
 def raises(text, error=InputError):
     """The error is one line that contains `text`."""
     return pytest.raises(error, match=rf"\A[^\n]*{re.escape(text)}[^\n]*\Z")
+
+
+@contextlib.contextmanager
+def x64(on):
+    """Double precision on or off; `jax.enable_x64` is newer than the oldest JAX."""
+    before = jax.config.jax_enable_x64  # ty: ignore[missing-attribute]
+    jax.config.update("jax_enable_x64", on)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
 
 
 def prototypes(
@@ -48,15 +60,15 @@ def prototypes(
             x = x / np.sqrt((x**2).mean(axis=1, keepdims=True))
         elif kind == "unit":
             x = 1 / (1 + np.exp(-x))
-        return jnp.asarray(x, dtype)
+        return jax.device_put(np.asarray(x, dtype))  # no program, as `asarray` has
 
     train = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     test = np.arange(n_test) % len(counts)
     return Problem(
         x_train=images(train),
-        labels_train=jnp.asarray(train),
+        labels_train=jax.device_put(train),
         x_test=images(test),
-        labels_test=jnp.asarray(test),
+        labels_test=jax.device_put(test),
         num_classes=len(counts),
     )
 

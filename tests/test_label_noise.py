@@ -7,19 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import prototypes, raises
+from problems import prototypes, raises, x64
 
 from ntk_corrupt.label_noise import MODES, corrupt_labels
 
 N, C = 4000, 5
-LABELS = jnp.arange(N, dtype=jnp.int32) % C
+LABELS = jax.device_put((np.arange(N) % C).astype(np.int32))
 KEY = jax.random.key(3)
 NEAR = prototypes(counts=(5, 7, 9), d=6, spread=0.8)
 
 
 def changed(share, mode="flip", **options):
     found = corrupt_labels(LABELS, share, C, mode=mode, key=KEY, **options)
-    return np.asarray(found != LABELS)
+    return np.asarray(found) != np.asarray(LABELS)
 
 
 @pytest.mark.parametrize("mode", ["flip", "next"])
@@ -29,11 +29,11 @@ def test_as_many_are_wrong_as_asked(mode, share):
 
 
 def test_floating_point_loses_no_label():
-    labels = jnp.zeros(100, jnp.int32)
+    labels = jax.device_put(np.zeros(100, np.int32))
     assert int(0.29 * 100) == 28
     for percent in (10, 29, 57, 58, 99):
         found = corrupt_labels(labels, percent / 100, 2, mode="flip", key=KEY)
-        assert int(found.sum()) == percent
+        assert np.asarray(found).sum() == percent
 
 
 def test_redrawn_labels_are_right_by_chance():
@@ -59,7 +59,7 @@ def test_what_replaces_a_label_is_uniform(mode, classes):
 
 def test_the_next_class():
     found = corrupt_labels(LABELS, 1.0, C, mode="next", key=KEY)
-    np.testing.assert_array_equal(found, (LABELS + 1) % C)
+    np.testing.assert_array_equal(found, (np.asarray(LABELS) + 1) % C)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -77,7 +77,7 @@ def test_smaller_shares_are_nested(mode):
 
 
 def test_every_group_loses_the_same_share():
-    groups = jnp.asarray(np.random.default_rng(0).permutation(np.arange(N) % 7))
+    groups = jax.device_put(np.random.default_rng(0).permutation(np.arange(N) % 7))
     wrong = changed(0.3, groups=groups)
     sizes = np.bincount(groups)
     lost = np.bincount(groups, weights=wrong)
@@ -97,6 +97,7 @@ def test_nearest_is_the_nearest_other_mean():
         margins.append(min(distance) - own)
         others.append(int(np.argmin(distance)))
     chosen = np.argsort(margins)[: int(0.4 * len(x))]
+    assert np.diff(np.sort(margins)).min() > 1e-9  # an order that rounding leaves
     expected = labels.copy()
     expected[chosen] = np.array(others)[chosen]
     asked: dict[str, Any] = {"mode": "nearest", "x": NEAR.x_train}
@@ -107,7 +108,7 @@ def test_nearest_is_the_nearest_other_mean():
     np.testing.assert_array_equal(found, other)
     # a class without images has no mean
     empty = corrupt_labels(NEAR.labels_train, 1.0, 4, key=KEY, **asked)
-    assert int(empty.max()) < 3
+    assert np.asarray(empty).max() < 3
 
 
 def test_the_key_decides():
@@ -127,7 +128,7 @@ def test_the_key_decides():
 @pytest.mark.parametrize("mode", ["uniform", "flip"])
 def test_the_same_in_single_precision(mode):
     double = corrupt_labels(LABELS, 0.5, C, mode=mode, key=KEY)
-    with jax.enable_x64(False):
+    with x64(False):
         single = corrupt_labels(LABELS, 0.5, C, mode=mode, key=KEY)
     np.testing.assert_array_equal(double, single)
     assert double.dtype == single.dtype == jnp.int32
@@ -153,8 +154,9 @@ def test_bad_input(share, options, text):
 
 
 def test_one_class_has_no_other():
+    labels = jax.device_put(np.zeros(3, np.int32))
     with raises("`num_classes` must be at least 2, got 1"):
-        corrupt_labels(jnp.zeros(3, jnp.int32), 0.5, 1, mode="flip", key=KEY)
-    zeros = jnp.zeros(len(NEAR.x_train), jnp.int32)
+        corrupt_labels(labels, 0.5, 1, mode="flip", key=KEY)
+    zeros = jax.device_put(np.zeros(len(NEAR.x_train), np.int32))
     with raises("`labels` must be of two classes"):
         corrupt_labels(zeros, 0.5, 2, mode="nearest", key=KEY, x=NEAR.x_train)

@@ -4,13 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import prototypes
+from problems import prototypes, x64
 
 import theory
 from theory import Additive, Architecture, Replacement, Uniform, linearise
 from theory.image_moments import images
 from theory.kernel_rows import kernel_rows
 from theory.measured import measure
+
+DRAWS = 5_000
 
 
 @pytest.mark.parametrize(
@@ -22,37 +24,54 @@ from theory.measured import measure
     ],
 )
 def test_covariance_of_entries_less_their_linear_parts(activation, noise, kind):
-    d, draws = 60, 5_000
+    d = 60
     arch = Architecture(depth=3, activation=activation, b_var=0.1)
     problem = prototypes((30, 30), n_test=4, d=d, spread=1.0, seed=1, kind=kind)
-    measured = measure(arch, noise, problem.x_train, jnp.arange(60))
-    rows = kernel_rows(arch, measured, images(problem.x_test, arch, None))
-    noise_of_k = linearise.noise_of_k(
-        arch, measured.train, problem.x_test, problem.x_test
-    )
-    outer = lambda a: a[:, None] * a[None, :]
-    predicted = linearise.remainder(
-        noise_of_k, outer(rows.curved.ntk), outer(rows.third.ntk)
-    )
+
+    @jax.jit
+    def expected(arch, noise, problem):
+        measured = measure(arch, noise, problem.x_train, jnp.arange(60))
+        rows = kernel_rows(arch, measured, images(problem.x_test, arch, None))
+        noise_of_k = linearise.noise_of_k(
+            arch, measured.train, problem.x_test, problem.x_test
+        )
+        outer = lambda a: a[:, None] * a[None, :]
+        return linearise.remainder(
+            noise_of_k, outer(rows.curved.ntk), outer(rows.third.ntk)
+        )
+
+    predicted = expected(arch, noise, problem)
     found = np.mean(
-        [_left(arch, noise, problem.x_test, x, draws) for x in problem.x_train[::5]],
+        [
+            _left(entries, q, k)
+            for entries, q, k in _drawn(arch, noise, problem, problem.x_train[::5])
+        ],
         axis=0,
     )
-    # 12 images, 5 000 draws of each: .05; derivatives are those of a mean image
+    # 12 images, DRAWS of each: .05; derivatives are those of a mean image
     np.testing.assert_allclose(
         found, predicted, rtol=0.2, atol=0.05 * np.diagonal(found).mean()
     )
 
 
-def _left(arch, noise, x_test, x, draws):
-    """Covariance of the entries of test points with `x`, corrupted again and again."""
-    x = jnp.tile(x, (draws, 1))
-    x = theory.corrupt(noise, jax.random.key(0), 0, x)
-    q = arch.b_var + arch.w_var * (x**2).mean(axis=1)
-    k = arch.b_var + arch.w_var / x.shape[1] * x_test @ x.T
-    entries = np.asarray(theory.nngp_ntk(x_test, x, arch).ntk)
+def _drawn(arch, noise, problem, images):
+    """Entries of test points with each image, corrupted again and again, and q, k."""
+
+    def draw(image):
+        x = jnp.tile(image, (DRAWS, 1))
+        x = theory.corrupt(noise, jax.random.key(0), 0, x)
+        q = arch.b_var + arch.w_var * (x**2).mean(axis=1)
+        k = arch.b_var + arch.w_var / x.shape[1] * problem.x_test @ x.T
+        return theory.nngp_ntk(problem.x_test, x, arch).ntk, q, k
+
+    found = jax.jit(lambda images: jax.lax.map(draw, images))(images)
+    return zip(*map(np.asarray, found), strict=True)
+
+
+def _left(entries, q, k):
+    """Covariance of the entries less what q and k explain."""
     # rows go with their scale: products with q are no remainder
-    q, k = np.asarray(q - q.mean()), np.asarray(k - k.mean(axis=1, keepdims=True))
+    q, k = q - q.mean(), k - k.mean(axis=1, keepdims=True)
     left = []
     for entry, own in zip(entries, k, strict=True):
         explained = np.stack([np.ones_like(q), q, own, q * own, q**2], axis=1)
@@ -61,7 +80,7 @@ def _left(arch, noise, x_test, x, draws):
 
 
 def test_many_images_do_not_overflow_the_integers_of_single_precision():
-    with jax.enable_x64(False):
+    with x64(False):
         shape = jax.eval_shape(
             measure,
             Architecture(depth=2, activation="erf"),
