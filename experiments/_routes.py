@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import tqdm
 
@@ -25,10 +25,11 @@ ROUTES = ("first_order", "resummed", "exact", "network")
 # Sizes of averages over initialisations that the analytic routes are evaluated for.
 AVERAGES = (1, 2, 3, 5, 10, 20, 50)
 _SAMPLES = 2  # training images kept with every cell, for pictures
-# Presets hold these, and what is their own.
+# Presets hold these, and what is their own. Smoke runs are nothing but compiling: as
+# many test images as training images, and as few shapes as show every kind of cell.
 SMOKE = {
-    "n_train": 100,
-    "n_test": 100,
+    "n_train": 60,
+    "n_test": 60,
     "size": None,
     "draws": 2,
     "inits": 2,
@@ -57,6 +58,9 @@ class Routes(_settings.Settings):
     subsets: int = setting(1, "training subsets, each drawn from the whole data set")
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(3, "networks per draw, averaged")
+
+
+_corrupt = jax.jit(theory.corrupt)
 
 
 def check(config: Routes) -> None:
@@ -111,7 +115,7 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
         "scores": np.asarray(scores, np.float32),
         "clean": np.asarray(problem.x_train[:_SAMPLES], np.float32),
         "corrupted": np.asarray(
-            theory.corrupt(noise, key, 0, problem.x_train)[:_SAMPLES], np.float32
+            _corrupt(noise, key, 0, problem.x_train)[:_SAMPLES], np.float32
         ),
     }
     if route in ("first_order", "resummed"):
@@ -217,12 +221,12 @@ def stored_draws(directory: RunDirectory, row: Row) -> theory.Draws:
 def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
     """The law, or the draws, of the arrays of a cell."""
     if "mean" in arrays:
-        mean, cov, init_var = (
-            jnp.asarray(arrays[name]) for name in ("mean", "cov", "init_var")
+        mean, cov, init_var = (  # jnp.asarray compiles a program for every shape
+            jax.device_put(arrays[name]) for name in ("mean", "cov", "init_var")
         )
         return theory.OutputLaw(mean=mean, cov=cov, init_var=init_var)
     outputs, keys, init_var = (
-        None if name not in arrays else jnp.asarray(arrays[name])
+        None if name not in arrays else jax.device_put(arrays[name])
         for name in ("outputs", "draw_keys", "init_var")
     )
     assert outputs is not None

@@ -166,7 +166,9 @@ def architecture(settings: Settings) -> theory.Architecture:
         b_var=settings.b_var,
     )
     if settings.rates == "ntk":
-        return arch
+        # as they are by default, but spelt out: one program for both kinds of rates
+        w_rates, b_rates = (1.0,) * settings.depth, (settings.b_var,) * settings.depth
+        return dataclasses.replace(arch, w_rates=w_rates, b_rates=b_rates)
     d = problem(settings, 0).x_train.shape[1]
     standard = theory.Architecture.standard(
         widths=(d, *[settings.width] * (settings.depth - 1)),

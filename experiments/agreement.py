@@ -51,8 +51,8 @@ PRESETS = {
     "smoke": {
         **_routes.SMOKE,
         "p": (0.5, 0.95),
-        "depths": (2, 3),
-        "widths": (16, 32),
+        "depths": (3,),
+        "widths": (32,),
         "activations": ("erf", "relu"),
     },
     "cpu": {},

@@ -39,8 +39,8 @@ class LawAgainstKernel(_settings.Settings):
 
 PRESETS = {
     "smoke": {
-        "n_train": 100,
-        "n_test": 100,
+        "n_train": 60,
+        "n_test": 60,
         "p": (0.7, 0.95),
         "draws": 3,
         "surrogates": 6,

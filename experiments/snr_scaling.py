@@ -42,8 +42,8 @@ PRESETS = {
     "smoke": {
         **_routes.SMOKE,
         "n_train": 0,
-        "n_trains": (50, 100),
-        "sizes": (8, 10),
+        "n_trains": (60,),
+        "sizes": (8,),
         "size": None,
         "draws": 3,
     },

@@ -59,7 +59,7 @@ PRESETS = {
     "smoke": {
         **_routes.SMOKE,
         "p": (0.9,),
-        "depths": (2,),
+        "depths": (3,),
         "activations": ("relu",),
         "noises": "rademacher",
         "corruptions": ("additive",),

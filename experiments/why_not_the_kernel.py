@@ -42,7 +42,7 @@ PRESETS = {
     "smoke": {
         **_routes.SMOKE,
         "p": (0.5,),
-        "n_train": 60,
+        "depth": 2,
         "width": 16,
         "times": 2,
         "descent_epochs": 20,

@@ -215,7 +215,8 @@ def measure(
         train(grid[numbers], new, done) for done, (numbers, new) in enumerate(blocks)
     ]
     outputs, losses, epochs, reached, found = zip(*results, strict=True)
-    shaped = lambda parts: jnp.asarray(
+    # not jnp.asarray, which compiles a program for every shape
+    shaped = lambda parts: jax.device_put(
         np.concatenate(parts).reshape(draws, inits, *parts[0].shape[1:])
     )
     keys = [

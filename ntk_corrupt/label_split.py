@@ -7,6 +7,7 @@ Host only; losses are (n,), one per example, labels as they were trained on.
 import warnings
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -43,7 +44,7 @@ def loss_of_guessing(loss: str, num_classes: int) -> float:
     """
     logits = loss in ("cross_entropy", "softmax_mse")
     outputs = jnp.full((1, num_classes), 0.0 if logits else 1 / num_classes)
-    return float(LOSSES[loss](outputs, jnp.zeros(1, jnp.int32))[0])
+    return float(jax.jit(LOSSES[loss])(outputs, jnp.zeros(1, jnp.int32))[0])
 
 
 def beyond(losses: Float[np.ndarray, " n"], threshold: float) -> Bool[np.ndarray, " n"]:

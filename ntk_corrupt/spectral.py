@@ -176,6 +176,7 @@ class SpectralTruncation(Truncation):
         return cls(mean=mean, components=components, singular_values=values)
 
     @property
+    @jax.jit
     def shares(self) -> Float[Array, " r"]:
         """The share of the variance in each component; zeros if there is none."""
         variance = self.singular_values**2
@@ -183,11 +184,13 @@ class SpectralTruncation(Truncation):
         return variance / jnp.where(total > 0, total, 1.0)
 
     @property
+    @jax.jit
     def rank(self) -> Int[Array, ""]:
         """Components with variance above the rounding error."""
         return (self.singular_values > 0).sum()
 
     @property
+    @jax.jit
     def effective_rank(self) -> Float[Array, ""]:
         """exp(-sum_j l_j ln l_j) of the shares l_j (Roy & Vetterli 2007)."""
         shares = self.shares

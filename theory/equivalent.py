@@ -143,6 +143,7 @@ def solve(rows: Rows, start: tuple[Array, Array] | None = None) -> Equivalent:
     return _solve(rows, *(_first_guess(rows) if start is None else start))
 
 
+@jax.jit
 def _first_guess(rows: Rows) -> tuple[Array, Array]:
     omega = (rows.weight * rows.noise).sum()
     tau = (1 / (rows.base + omega)).sum()

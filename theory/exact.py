@@ -18,32 +18,21 @@ from jaxtyping import Array
 
 from theory import blocks, draw_loop, kernels, solve
 from theory._numerics import matmul
-from theory.corrupted import corrupt_copies, corrupt_problem
+from theory.corrupted import corrupt_problem
 from theory.corruption import Corruption
 from theory.errors import InputError
 from theory.laws import Draws
 from theory.problem import Architecture, Problem
 
+_seen = jax.jit(corrupt_problem, static_argnames="copies")
 
-@functools.partial(jax.jit, static_argnames=("copies", "flow", "with_init_var"))
-def _one_draw(
-    arch,
-    noise,
-    test_corruption,
-    problem,
-    key,
-    draw,
-    ridge,
-    time,
-    *,
-    copies,
-    flow,
-    with_init_var,
-):
-    """Outputs (n_test, c), init_var (n_test,) or None, and diagnostics of one draw."""
-    seen = corrupt_problem(
-        noise, problem, key, draw, copies=copies, test_corruption=test_corruption
-    )
+
+@functools.partial(jax.jit, static_argnames=("flow", "with_init_var"))
+def _one_draw(arch, seen, ridge, time, *, flow, with_init_var):
+    """Outputs (n_test, c), init_var (n_test,) or None, and diagnostics of one draw.
+
+    Of the corrupted images `seen`: one program for all corruptions.
+    """
     x, y = seen.x_train, seen.y
     both = kernels.gram(x, arch) if with_init_var else None
     ntk = kernels.ntk_gram(x, arch) if both is None else both.ntk
@@ -145,22 +134,20 @@ def exact(
     x = problem.x_train
 
     def one(k):
+        seen = _seen(
+            noise, problem, key, k, copies=copies, test_corruption=test_corruption
+        )
         outputs, init_var, diagnostics = _one_draw(
             arch,
-            noise,
-            test_corruption,
-            problem,
-            key,
-            k,
+            seen,
             jnp.asarray(ridge, x.dtype),
             jnp.asarray(0.0 if time is None else time, x.dtype),
-            copies=copies,
             flow=time is not None,
             with_init_var=with_init_var,
         )
         solve.check(
             float(diagnostics["margin"]),
-            corrupt_copies(noise, key, k, x, copies),
+            seen.x_train,
             flow=time is not None and time < math.inf,
             ridge=ridge,
             copies=copies,

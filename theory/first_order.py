@@ -54,6 +54,7 @@ def class_sums(problem: Problem) -> Float[Array, "c d"]:
     )
 
 
+@jax.jit
 def class_mean_scores(problem: Problem) -> Float[Array, "n c"]:
     """Returns <x*, mu_i - mean mu>/d of every test point and class.
 

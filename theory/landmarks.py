@@ -73,6 +73,11 @@ def measured_on(
 
 
 @jax.jit
+def _used(basis: Float[Array, "r r"]) -> Array:
+    return (jnp.abs(basis).sum(axis=0) > 0).sum()
+
+
+@jax.jit
 def landmark_basis(
     arch: Architecture, measured: Measured, ridge: Float[Array, ""] | float = 0.0
 ) -> tuple[Float[Array, "r r"], Float[Array, "2"]]:
@@ -124,7 +129,7 @@ def choose(
     for size in sizes:
         measured = measured_on(arch, noise, x, size or _TRIED[0])
         basis, missing = landmark_basis(arch, measured, ridge)
-        used = int((jnp.abs(basis).sum(axis=0) > 0).sum())
+        used = int(_used(basis))
         if size == 0 or used == 0:
             return Landmarks("diagonal", measured, None, float(missing[0]))
         # ascending by size: what is used comes last

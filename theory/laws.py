@@ -69,7 +69,7 @@ class Draws:
                 expected accuracy of a mean of `inits` networks, given the draw.
         """
         check_labels(labels, self.outputs.shape[2:])
-        labels = jnp.asarray(labels)
+        labels = jnp.asarray(labels, jnp.int32)  # one program for all who ask
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)

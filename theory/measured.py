@@ -113,7 +113,9 @@ def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
     return dataclasses.replace(train, tilt=tilt)
 
 
-@jax.jit
+moments = jax.jit(images)
+
+
 def measure(
     arch: Architecture,
     noise: Corruption,
@@ -125,8 +127,17 @@ def measure(
     Cost: n r (5 d + 8 depth duals) and the slopes of 600 x 600 pairs at 6 points each;
     memory n (4 d + 2 r).
     """
-    n, d = x.shape
-    train = images(x, arch, noise)
+    train = moments(x, arch, noise)
+    tilt, found = _measure(arch, train, columns)
+    train = dataclasses.replace(train, tilt=tilt)
+    return Measured(train=train, columns=columns, **found)
+
+
+@jax.jit  # one program for all corruptions: it sees moments alone
+def _measure(
+    arch: Architecture, train: Images, columns: Int[Array, " r"]
+) -> tuple[Tilt, dict[str, KernelPair]]:
+    """The tilts of the images, and the other fields of `Measured`."""
     few = jax.tree.map(lambda leaf: leaf[_spread(columns, _FEW)], train)
     train = _with_tilt(train, few, arch)
     picked = jax.tree.map(lambda leaf: leaf[columns], train)
@@ -151,9 +162,8 @@ def measure(
     one = typical(train, arch)
     hessian = jax.jacfwd(jax.jacfwd(lambda at: entry(*at)))
     curved, third = curves(entry, one.centre)
-    return Measured(
-        train=train,
-        columns=columns,
+    assert train.tilt is not None
+    return train.tilt, dict(
         entries=entries,
         own=mean_entry(copies_of(train, arch), arch),
         diag=mean_diag(train, arch),

@@ -44,6 +44,12 @@ def check_labels(labels: Labels, shape: tuple[int, ...], name: str = "labels") -
         )
 
 
+@jax.jit
+def _averaged(cov, init_var, inits):
+    own = jnp.eye(cov.shape[1], dtype=cov.dtype)[None]
+    return cov + (init_var / inits)[:, None, None] * own
+
+
 @record(kw_only=True)
 class OutputLaw:
     """Gaussian law of the outputs at every test point.
@@ -80,10 +86,9 @@ class OutputLaw:
                 "`averaged` needs `init_var`, which this law does not know: use the "
                 "exact route, or networks with at least 2 initialisations."
             )
-        own = jnp.eye(self.mean.shape[1], dtype=self.cov.dtype)[None]
         return dataclasses.replace(
             self,
-            cov=self.cov + (self.init_var / inits)[:, None, None] * own,
+            cov=_averaged(self.cov, self.init_var, inits),
             init_var=jnp.zeros_like(self.init_var),
             inits=float(inits) if math.isinf(self.inits) else self.inits,
         )
@@ -91,7 +96,7 @@ class OutputLaw:
     def per_point(self, labels: Labels) -> Float[Array, " n"]:
         """Returns the probability of a right decision at every point."""
         check_labels(labels, self.mean.shape)
-        return win_probability(self.mean, self.cov, jnp.asarray(labels))
+        return win_probability(self.mean, self.cov, jnp.asarray(labels, jnp.int32))
 
     def accuracy(self, labels: Labels) -> float:
         """Returns the expected accuracy, an integral: no sampling."""

@@ -75,7 +75,8 @@ def flow_poles(
         of e^{-x time} = 1 - x w   2e-6    2.4e-8  2.8e-10   3.2e-12   3.7e-14   4e-16
         largest |r_k|              3.2     5.6     10        19        37        72
 
-    and, on top, 5 max |r_k| eps of rounding (eps = 2.2e-16; 8e-14 with 8 pairs).
+    and, on top, 5 to 15 max |r_k| eps of rounding, by processor (eps = 2.2e-16; 9e-14
+    with 8 pairs).
 
     The relative error is largest at x = 0. Residues do not depend on `time`, poles are
     inversely proportional to it.

@@ -69,6 +69,7 @@ def _through_layers(layer, first, arch: Architecture):
     return jax.lax.scan(layer, carry, rates)[0]
 
 
+@jax.jit  # in programs: derivatives of equal shapes are traced once
 def propagate(
     q1: Float[Array, "..."],
     q2: Float[Array, "..."],
@@ -103,6 +104,7 @@ def propagate(
     return KernelPair(nngp=cov, ntk=ntk)
 
 
+@jax.jit
 def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
     """Takes first-layer variances to the output: h of theory/README.md (7)."""
     dual = arch.phi.dual

@@ -28,9 +28,8 @@ from theory import (
 from theory.corrupted import check_options, check_test_corruption
 from theory.corruption import Corruption
 from theory.errors import InputError
-from theory.image_moments import images
 from theory.landmarks import Landmarks, choose, measured_on
-from theory.measured import combined
+from theory.measured import combined, moments
 from theory.output_law import OutputLaw
 from theory.predictions import ResummedCross, Side, Solved, predict
 from theory.problem import Architecture, Problem
@@ -55,7 +54,7 @@ def _noiseless(arch, measured, y, s, ridge):
 
 
 _random_rows = jax.jit(responses.random_rows)
-_images = jax.jit(images)
+_own_noise = jax.jit(kernel_rows.own_noise, static_argnames="features")
 
 
 def _side(
@@ -170,7 +169,7 @@ def resummed(
         )
     _check_time(time, ridge, test_corruption)
     dtype = problem.x_train.dtype
-    if _images(problem.x_train, arch, noise).var.any():
+    if moments(problem.x_train, arch, noise).var.any():
         ridge_value = jnp.asarray(ridge, dtype)
         reduced = choose(arch, noise, problem.x_train, landmarks, ridge_value)
     else:
@@ -252,9 +251,9 @@ def _at(
     """The law at test points; of `solved`, nothing that belongs to others is used."""
     own_noise = strength = None
     if test_corruption is not None:
-        test = _images(x_test, solved.arch, test_corruption)
+        test = moments(x_test, solved.arch, test_corruption)
         if test.var.any():
-            own_noise = kernel_rows.own_noise(
+            own_noise = _own_noise(
                 solved.arch, solved.measured, test, features=x_test.shape[1] + 2
             )
             strength = test.var.mean()

@@ -33,7 +33,7 @@ _SMALLEST_SPREAD = 1e-12
 def _checked(decisions: Labels, shape: tuple[int, ...]) -> Int[Array, " n"]:
     """Decisions as an array, after host checks against outputs of shape (n, c)."""
     check_labels(decisions, shape, "decisions")
-    return jnp.asarray(decisions)
+    return jnp.asarray(decisions, jnp.int32)
 
 
 def _losses(law: OutputLaw, decisions: Int[Array, " n"]) -> Float[Array, "n c"]:
