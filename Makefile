@@ -1,17 +1,17 @@
 # make demo | test | test-all | portable | portable-one | matrix | lint | notebooks |
-# wheel | bench | constraints. Each makes .venv first, and installs when pyproject.toml
+# run-notebooks | wheel | bench | constraints. Each makes .venv first, and installs when pyproject.toml
 # or constraints.txt is newer than it. PYTHON chooses the interpreter of a new .venv.
 # Versions are those of constraints.txt, which the suite was last green with;
 # UNPINNED=1 takes the newest that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed$(if $(UNPINNED),-unpinned)
 PINS := $(if $(UNPINNED),,--constraints constraints.txt)
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all portable portable-one matrix lint format notebooks wheel bench
-.PHONY: constraints clean
+.PHONY: demo test test-all portable portable-one matrix lint format notebooks
+.PHONY: run-notebooks wheel bench constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.accuracy_curve --size=28 --workdir=results/demo
@@ -48,6 +48,10 @@ format: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 
+# As a reader would, at full size.
+run-notebooks: $(INSTALLED)
+	$(BIN)/python -m pytest -p no:xdist --nbmake --nbmake-timeout=3600 notebooks
+
 # Builds the wheel and imports both packages from it, outside the checkout.
 wheel: $(INSTALLED)
 	$(BIN)/python tests/support/wheel.py
@@ -58,7 +62,9 @@ bench: $(INSTALLED)
 
 # After a green `make UNPINNED=1 test`: names and versions of what is installed.
 constraints: $(INSTALLED)
-	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable > constraints.txt
+	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable \
+	  | grep -v -E '^(pip|setuptools)==' > constraints.txt
+	@touch $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) .matrix

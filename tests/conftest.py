@@ -61,12 +61,12 @@ def pytest_configure(config):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def forget_programs():
     """Drops compiled programs, when there are many.
 
-    Each holds memory maps: after `test_resummed.py` alone a process has 55 000, and
-    where they reach the limit it crashes inside the compiler.
+    Each holds memory maps, of which one process has had 55 000 after one file; where
+    they reach the limit it crashes inside the compiler.
     """
     yield
     if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:

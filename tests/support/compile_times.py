@@ -1,9 +1,8 @@
 """What compilation costs, test by test: a plugin of pytest.
 
 `pytest -p compile_times --compile_times=FILE` appends one line of JSON per test:
-seconds in all, seconds of tracing, lowering and compiling, programs compiled, and how
-many of them came from the cache. `python tests/support/compile_times.py FILE` sums them
-by file.
+seconds in all, of tracing, of lowering and of compiling, and the number of programs.
+`python tests/support/compile_times.py FILE` sums them by file.
 """
 
 import collections
@@ -12,19 +11,18 @@ import pathlib
 import sys
 import time
 
-_TRACE = "/jax/core/compile/jaxpr_trace_duration"
-_LOWER = "/jax/core/compile/jaxpr_to_mlir_module_duration"
-_COMPILE = "/jax/core/compile/backend_compile_duration"
-_FETCH = "/jax/compilation_cache/cache_retrieval_time_sec"
-_NAMES = {_TRACE: "trace", _LOWER: "lower", _COMPILE: "compile", _FETCH: "fetch"}
+_NAMES = {
+    "/jax/core/compile/jaxpr_trace_duration": "trace",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+    "/jax/core/compile/backend_compile_duration": "compile",
+}
+_spent: dict[str, float] = collections.defaultdict(float)
 
-_spent = collections.Counter()
 
-
-def _listen(event, seconds, **_):
+def _listen(event: str, duration_secs: float, **_: object):
     if event in _NAMES:
-        _spent[_NAMES[event]] += seconds
-        _spent[f"{_NAMES[event]}s"] += 1
+        _spent[_NAMES[event]] += duration_secs
+        _spent["programs"] += _NAMES[event] == "compile"
 
 
 def pytest_addoption(parser):
@@ -43,36 +41,26 @@ def pytest_runtest_logstart():
     _spent["start"] = time.perf_counter()
 
 
-def pytest_runtest_logfinish(nodeid, location):
-    pass
-
-
-def pytest_runtest_teardown(item, nextitem):
+def pytest_runtest_teardown(item):
     path = item.config.getoption("--compile_times")
     if path:
         spent = dict(_spent)
-        seconds = time.perf_counter() - spent.pop("start", time.perf_counter())
-        row = {"test": item.nodeid, "seconds": seconds, **spent}
+        spent["seconds"] = time.perf_counter() - spent.pop("start")
         with pathlib.Path(path).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"test": item.nodeid, **spent}) + "\n")
 
 
 def main(path):
-    rows = [json.loads(line) for line in pathlib.Path(path).read_text().splitlines()]
     files = collections.defaultdict(collections.Counter)
-    for row in rows:
+    for line in pathlib.Path(path).read_text().splitlines():
+        row = json.loads(line)
         test = row.pop("test")
-        for name in ("", test.partition("::")[0]):
-            files[name].update(row)
-            files[name]["tests"] += 1
-    print(f"{'file':42s} tests seconds trace lower compile programs fetched")
+        for name in ("all", test.partition("::")[0]):
+            files[name].update({**row, "tests": 1})
+    columns = ("tests", "seconds", "trace", "lower", "compile", "programs")
+    print(f"{'file':42s}", *(f"{column:>8s}" for column in columns))
     for name, sums in sorted(files.items(), key=lambda item: -item[1]["seconds"]):
-        cells = [f"{sums[k]:7.1f}" for k in ("seconds", "trace", "lower", "compile")]
-        print(
-            f"{name or 'all':42s} {sums['tests']:5.0f}",
-            *cells,
-            f"{sums['compiles']:6.0f} {sums['fetchs']:6.0f}",
-        )
+        print(f"{name:42s}", *(f"{sums[column]:8.1f}" for column in columns))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 `python tests/support/portable.py [--one] [PYTEST ARGUMENTS]`. Each run pairs an
 instruction set of XLA with a kernel of OpenBLAS (NumPy's and SciPy's, whose LAPACK is
 JAX's too), so that every one of both is in a run that the processor can make. `--one`
-makes the single run that is furthest from what the processor would choose. Without
-arguments of its own pytest runs the tests of `theory` and `ntk_corrupt`.
+makes the single run that is furthest from what the processor would choose, of the
+files `CHOSEN`. Otherwise, without files of its own, pytest runs the tests of `theory`
+and `ntk_corrupt`. Programs are compiled as for users, other than in `make test`.
 """
 
 import argparse
@@ -33,6 +34,22 @@ MACHINES = (
     Machine("SSE4_2", "Haswell", frozenset({"avx2", "fma"})),
     Machine("AVX2", "Zen", frozenset({"avx2", "fma"})),
     Machine("AVX512", "SkylakeX", frozenset({"avx512f", "avx512dq", "avx512vl"})),
+)
+
+# In two minutes: solves, quadrature, sums that cancel, laws, descent, each by one file.
+CHOSEN = (
+    "test_band_probes.py",
+    "test_blocks.py",
+    "test_equivalent.py",
+    "test_laws.py",
+    "test_numerics.py",
+    "test_orthant.py",
+    "test_poles.py",
+    "test_rbm.py",
+    "test_segregation.py",
+    "test_solve.py",
+    "test_storage.py",
+    "test_tiled_cholesky.py",
 )
 
 
@@ -81,12 +98,13 @@ def main(arguments):
     for machine in MACHINES:
         if machine not in machines:
             print(f"left out {machine.isa} with {machine.blas}: needs AVX-512 or AVX2")
-    files = [] if any(not a.startswith("-") for a in rest) else numerical()
+    chosen = [f"tests/{name}" for name in CHOSEN] if options.one else numerical()
+    files = [] if any(not a.startswith("-") for a in rest) else chosen
     results = []
     for machine in machines[:1] if options.one else machines:
         print(f"== {machine.isa} with OpenBLAS {machine.blas} on {model}", flush=True)
         command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal"]
-        command += ["-m", "not slow", "-q", *rest, *files]
+        command += ["--optimised", "-m", "not slow", "-q", *rest, *files]
         start = time.monotonic()
         run = subprocess.run(command, cwd=TESTS.parent, env=environment(machine))
         minutes = (time.monotonic() - start) / 60
