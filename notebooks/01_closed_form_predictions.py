@@ -43,7 +43,7 @@ import theory
 from ntk_corrupt import data, plots
 
 SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
-N_TRAIN, SIZE = (100, None) if SMOKE else (1000, 20)
+N_TRAIN, N_TEST, SIZE, DEPTH = (60, 60, None, 2) if SMOKE else (1000, None, 20, 3)
 LEVELS = (0.5, 0.95) if SMOKE else (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 plt.rcParams.update(plots.style())
 print(jax.devices())
@@ -55,7 +55,7 @@ print(jax.devices())
 # noise with probability p. The test images stay clean.
 
 # %%
-digits = data.load("digits", n_train=N_TRAIN, size=SIZE, seed=0)
+digits = data.load("digits", n_train=N_TRAIN, n_test=N_TEST, size=SIZE, seed=0)
 key = jax.random.key(0)
 shown = (0.0, 0.5, 0.9, 0.97)
 fig, axes = plt.subplots(1, len(shown), figsize=(8, 2.2))
@@ -75,7 +75,7 @@ plt.show()
 # integrals of that Gaussian. The first law compiles; p is traced, so that the others do not.
 
 # %%
-arch = theory.Architecture(depth=3, activation="erf")  # two hidden layers
+arch = theory.Architecture(depth=DEPTH, activation="erf")  # two hidden layers
 laws = {p: theory.resummed(arch, theory.Replacement(p=p), digits) for p in LEVELS}
 labels = digits.labels_test
 averages = {"one network": 1, "mean of 10": 10}

@@ -44,7 +44,8 @@ from ntk_corrupt import data, ensembles, plots
 from ntk_corrupt.training import TrainConfig
 
 SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
-N_TRAIN, SIZE, WIDTH, EPOCHS = (100, None, 32, 20) if SMOKE else (500, 20, 512, 200)
+N_TRAIN, N_TEST, SIZE = (60, 60, None) if SMOKE else (500, None, 20)
+DEPTH, WIDTH, EPOCHS = (2, 16, 20) if SMOKE else (3, 512, 200)
 DRAWS, INITS, P = 2, 2, 0.9
 if not SMOKE:
     DRAWS, INITS = 4, 3
@@ -52,9 +53,9 @@ plt.rcParams.update(plots.style())
 print(jax.devices())
 
 # %%
-digits = data.load("digits", n_train=N_TRAIN, size=SIZE, seed=0)
+digits = data.load("digits", n_train=N_TRAIN, n_test=N_TEST, size=SIZE, seed=0)
 labels = digits.labels_test
-arch = theory.Architecture(depth=3, activation="erf")
+arch = theory.Architecture(depth=DEPTH, activation="erf")
 noise = theory.Replacement(p=P)
 key = jax.random.key(0)
 

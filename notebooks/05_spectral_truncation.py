@@ -47,7 +47,7 @@ from ntk_corrupt.training import TrainConfig
 from ntk_corrupt.trajectories import walk
 
 SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
-N, HELD, WIDTH, EPOCHS = (200, 100, 32, 20) if SMOKE else (800, 300, 256, 60)
+N, HELD, WIDTH, EPOCHS = (200, 100, 32, 6) if SMOKE else (800, 300, 256, 60)
 RHO, CLASSES = 0.4, 10
 plt.rcParams.update(plots.style())
 print(jax.devices())

@@ -19,9 +19,11 @@ from ntk_corrupt.results import RunDirectory
 from theory.errors import InputError
 
 LEVELS = (0.5, 0.9)
+# One hidden layer and as many test images as training images: less to compile.
 TINY = {
+    "depth": 2,
     "n_train": 60,
-    "n_test": 40,
+    "n_test": 60,
     "p": LEVELS,
     "draws": 2,
     "inits": 2,
@@ -109,7 +111,9 @@ def test_the_arrays_hold_the_images_the_routes_saw(finished):
             noise, _settings.corruption_key(config, 0), 0, problem.x_train
         )
         kept = directory.arrays(row)["corrupted"]
-        np.testing.assert_array_equal(kept, np.asarray(seen[:2], np.float32))
+        # two programs may round noise differently, and then to the next float32
+        single, double = (float(np.finfo(x).eps) for x in (np.float32, float))
+        np.testing.assert_allclose(kept, seen[:2], rtol=2 * single, atol=8 * double)
 
 
 def test_a_level_added_computes_that_level_only(finished, capsys):
@@ -138,7 +142,7 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
         ({"corruption": "additive"}, set(_routes.ROUTES)),
         ({"noise": "normal"}, set(_routes.ROUTES)),
         ({"activation": "relu"}, set(_routes.ROUTES)),
-        ({"depth": 2}, set(_routes.ROUTES)),
+        ({"depth": 3}, set(_routes.ROUTES)),
         ({"w_var": 1.5}, set(_routes.ROUTES)),
         ({"b_var": 0.1}, set(_routes.ROUTES)),
         ({"rates": "standard"}, {"first_order", "resummed", "exact"}),
@@ -242,6 +246,8 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
     assert not workdir.exists()
 
 
+# weekly: scripts by their name, and both kinds of errors, in test_runner.py
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["--p=0.5,1.2"], ["--widht=3"]])
 def test_the_script_ends_in_one_line_too(tmp_path, flags):
     done = subprocess.run(

@@ -19,9 +19,12 @@ from experiments import (
 from ntk_corrupt.results import RunDirectory
 from theory import activations
 
+EPS = 64 * float(np.finfo(np.float32).eps)  # of sums of forty terms, in any order
+
 
 def tiny(**settings):
-    return cluster_noise.EXPERIMENT.configure("smoke", **settings)
+    # as many fresh points as training points: their programs are the same
+    return cluster_noise.EXPERIMENT.configure("smoke", **{"n_test": 40, **settings})
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_everything_is_run_and_told(run):
     # all start as the network does
     for route in ("limit", "start"):
         np.testing.assert_allclose(
-            arrays[f"{route}_loss"][:, 0], arrays["network_loss"][:, 0], rtol=1e-5
+            arrays[f"{route}_loss"][:, 0], arrays["network_loss"][:, 0], rtol=EPS
         )
     assert (arrays["network_loss"][:, -1] < 0.3 * arrays["network_loss"][:, 0]).all()
     # duplicates learn means and nothing else; bounds are below what they bound
@@ -89,19 +92,27 @@ def test_measures_of_a_path():
     train, noisy, test, key = _cluster_settings.points(
         config, 0, eps0=0.5, mode="flip", share=0.3
     )
-    (net,) = _cluster_settings.networks(config, "relu", 8, [key])
+    (net,) = _cluster_settings.networks(config, "relu", config.width, [key])
     (path,), rates = _cluster_settings.train([net], [(train, noisy, test)], (0, 5))
-    gram = np.asarray(net.jacobian_gram(train.x, train.x), float)
-    np.testing.assert_allclose(rates, 1 / np.linalg.eigvalsh(gram)[-1], rtol=1e-4)
+    w, a, x = (np.asarray(part, float) for part in (net.w, net.a, train.x))
+    slopes = (x @ w.T > 0) * a
+    top = np.linalg.eigvalsh((x @ x.T) * (slopes @ slopes.T))[-1]
+    np.testing.assert_allclose(rates, 1 / top, rtol=EPS)
     found = _cluster_settings.curves(path, train, noisy, test)
     f, g = (np.asarray(part)[-1] for part in (path.outputs, path.test_outputs))
     labels = np.asarray(noisy.labels)
-    assert found["noisy"][-1] == pytest.approx(np.mean((f > 0.5) != labels))
-    assert found["truth"][-1] == pytest.approx(np.mean((f > 0.5) != train.labels))
-    assert found["test"][-1] == pytest.approx(np.mean((g > 0.5) != test.labels))
-    assert found["loss"][-1] == pytest.approx(((f - labels) ** 2).sum() / 2)
-    moved = np.asarray(path.w[-1]) - np.asarray(net.w)
-    assert found["distance"][-1] == pytest.approx(np.linalg.norm(moved), rel=1e-5)
+    # |f| and |f - 1| of an output near one half may round to a tie
+    tied = np.mean(np.abs(np.concatenate([f, g]) - 0.5) < EPS)
+    for name, outputs, of in (
+        ("noisy", f, labels),
+        ("truth", f, np.asarray(train.labels)),
+        ("test", g, np.asarray(test.labels)),
+    ):
+        wrong = np.mean((outputs > 0.5) != of)
+        assert found[name][-1] == pytest.approx(wrong, abs=3 * tied + 1e-6), name
+    assert found["loss"][-1] == pytest.approx(((f - labels) ** 2).sum() / 2, rel=EPS)
+    moved = np.asarray(path.w)[-1] - np.asarray(net.w)
+    assert found["distance"][-1] == pytest.approx(np.linalg.norm(moved), rel=EPS)
 
 
 def test_common_area_of_losses():
@@ -127,7 +138,9 @@ def test_quadrature_and_monte_carlo_of_the_covariance():
     both = _cluster_checks._quadrature(relu, r)
     np.testing.assert_allclose(both[0, 1], (np.pi - np.arccos(0.3)) / 2 / np.pi)
     both = _cluster_checks._quadrature(erf, r)
-    np.testing.assert_allclose(both, 4 / np.pi / np.sqrt(9 - 4 * r**2), rtol=1e-12)
+    # sums over 256 nodes each way
+    rtol = 256 * np.finfo(float).eps
+    np.testing.assert_allclose(both, 4 / np.pi / np.sqrt(9 - 4 * r**2), rtol=rtol)
     centres = np.linalg.cholesky(r)
     rng = np.random.default_rng(0)
     mean, error = _cluster_checks._monte_carlo(erf, centres, 200_000, rng)

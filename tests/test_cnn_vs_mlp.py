@@ -16,6 +16,13 @@ SOME = ("cnn", "mlp", "flat_kernel", "mlp_kernel")  # pooling compiles for long
 ALL = (*cnn_vs_mlp.NETWORKS, *cnn_vs_mlp.KERNELS)
 P = (0.0, 0.4, 0.8, 1.0)
 X = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (5, 16)))
+EPS = np.finfo(float).eps
+# Sums of up to 144 products, through three layers whose slopes are about one.
+ROUNDING = 4096 * EPS
+# At correlation one an arc cosine knows an angle to the root of that.
+KINKED = 64 * EPS**0.5
+# Two programs, or two rows of a batch, may decide a tie differently: one image of 20.
+TIE = 1.5 / 20
 RELU: dict = {"activation": "relu", "w_var": 2.0, "b_var": 0.1}
 
 
@@ -47,7 +54,8 @@ def test_every_model_and_level_is_run(run):
     for model in SOME:
         row = by[model, 0.0]
         assert len(row["clean"]) == 2
-        assert row["clean"] == row["same"]  # nothing is corrupted at p = 0
+        # nothing is corrupted at p = 0
+        assert row["clean"] == pytest.approx(row["same"], abs=TIE)
     for model in SOME[1:]:  # of ten classes
         assert np.mean(by[model, 0.0]["clean"]) > 0.3
         assert np.mean(by[model, 0.4]["clean"]) > np.mean(by[model, 0.8]["same"])
@@ -88,7 +96,7 @@ def test_both_networks_see_the_same_images_and_their_own_settings(monkeypatch):
         clean, same = np.split(np.asarray(one.x_test), 2)
         changed = (clean != same).mean()
         assert float(noise.p) == 0.4
-        assert changed == pytest.approx(0.4, abs=4 * 0.5 / clean.size**0.5)
+        assert changed == pytest.approx(0.4, abs=5 * 0.5 / clean.size**0.5)
 
 
 def test_cells_hold_what_decides_them():
@@ -106,7 +114,7 @@ def test_without_convolutions_it_is_the_kernel_of_a_perceptron():
     kernel = cnn_kernel.ntk(0, pooled=False, **RELU)
     arch = theory.Architecture(depth=2, **RELU)
     found = kernel(X, X[:3])
-    np.testing.assert_allclose(found, theory.ntk(X, X[:3], arch), rtol=1e-6)
+    np.testing.assert_allclose(found, theory.ntk(X, X[:3], arch), rtol=KINKED)
 
 
 def test_convolutional_kernel_of_patches():
@@ -132,26 +140,24 @@ def test_convolutional_kernel_of_patches():
     cov = 2 * np.einsum("aip,bip->abi", patches, patches) / 9 + 0.1
     _, expected = layer(*layer(cov, cov, True), False)
     found = cnn_kernel.ntk(1, pooled=False, **RELU)(X, X)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=KINKED)
 
 
 def test_kernels_and_the_arrangement_of_pixels():
     x = np.random.default_rng(1).uniform(-1, 1, (23, 16))  # more than a block
     mixed = x[:, np.random.default_rng(2).permutation(16)]
-    for pooled in (False, True):
-        kernel = cnn_kernel.ntk(1, pooled=pooled, **RELU)
-        whole = np.asarray(kernel(x, x[:3]))
-        assert whole.shape == (23, 3)
-        np.testing.assert_allclose(kernel(x[20:], x[1:3]), whole[20:, 1:], rtol=1e-12)
-        assert np.abs(kernel(mixed, mixed[:3]) - whole).max() > 1e-3 * whole.max()
-    # pooling sees shifts inside its windows less
     shifted = np.roll(x.reshape(-1, 4, 4), 1, axis=2).reshape(-1, 16)
     cosine = {}
     for pooled in (False, True):
         kernel = cnn_kernel.ntk(1, pooled=pooled, **RELU)
         one, two, cross = kernel(x, x), kernel(shifted, shifted), kernel(x, shifted)
+        assert one.shape == (23, 23)
+        part = kernel(x[20:], x[1:3])
+        np.testing.assert_allclose(part, one[20:, 1:3], rtol=ROUNDING)
+        assert np.abs(kernel(mixed, mixed) - one).max() > 1e-3 * one.max()
         own = np.sqrt(np.diag(one) * np.diag(two))
         cosine[pooled] = np.mean(np.diag(cross) / own)
+    # pooling sees shifts inside its windows less
     assert cosine[True] > cosine[False] + 0.01
 
 

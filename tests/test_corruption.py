@@ -1,6 +1,7 @@
-"""Samples of the corruptions against their moments, and what they refuse."""
+"""Samples of the corruptions against their moments."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
-from problems import prototypes, raises, within
+from problems import prototypes, within
 
 from theory import corrupted
 from theory.corrupted import corrupt
@@ -26,8 +27,17 @@ from theory.noises import (
 
 UNIT = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
 STANDARDISED = np.array([-0.7, -0.0, 0.2, 1.1, 2.8])
-SAMPLES = 20_000
+SAMPLES = 20_000  # with fewer the squares of skew noise are far from Gaussian
 KEY = jax.random.key(7)
+# Small images have one shape: op by op, laws share what is compiled for it.
+SHAPE = (4, 30)
+GREY = jnp.asarray(np.random.default_rng(1).random(SHAPE).astype(np.float32))
+EPS = float(np.finfo(float).eps)
+EPS32 = float(np.finfo(np.float32).eps)
+ROUNDING = 64 * EPS  # of some ten operations on numbers of size one
+# A uniform number, made into noise, rounds by half an eps, and the quantile function of
+# noise of unit size is as steep as the noise is many, where it is steepest.
+NOISE_ROUNDING = 2 * math.prod(SHAPE) * EPS32
 
 
 def exponential(key, shape):
@@ -79,6 +89,12 @@ CORRUPTIONS = {
 corruptions = pytest.mark.parametrize("make", CORRUPTIONS.values(), ids=CORRUPTIONS)
 
 
+def tiled(row, dtype=np.float64, times=None):
+    """Small images made of copies of one row, of a length that divides theirs."""
+    times = times or (SHAPE[0], SHAPE[1] // len(row))
+    return jnp.asarray(np.tile(np.asarray(row, dtype), times))
+
+
 @pytest.mark.parametrize("name", NOISES)
 def test_raw_moments_of_the_noises(name):
     scale = 0.8 if name == "rademacher" else 1.0
@@ -87,8 +103,9 @@ def test_raw_moments_of_the_noises(name):
         expected = [0.2 * wide.moment(k) + 0.8 * narrow.moment(k) for k in range(1, 5)]
     else:
         expected = [SCIPY[name].moment(k) * scale**k for k in range(1, 5)]
+    # sums of at most five terms, of which the largest is 12
     np.testing.assert_allclose(
-        NOISES[name].raw_moments(), expected, rtol=1e-12, atol=1e-15
+        NOISES[name].raw_moments(), expected, rtol=ROUNDING, atol=12 * ROUNDING
     )
 
 
@@ -96,15 +113,14 @@ def test_raw_moments_of_the_noises(name):
 @corruptions
 def test_moments_are_those_of_the_samples(make, p):
     noise = make(p)
-    x = UNIT
-    if not isinstance(noise, ClippedAdditive):
-        x = np.concatenate([UNIT, STANDARDISED])
-    moments = noise.moments(jnp.asarray(x)[None])
+    unit_only = isinstance(noise, ClippedAdditive)
+    x = np.concatenate([UNIT, UNIT if unit_only else STANDARDISED])
+    moments = noise.moments(tiled(x))
     # One long image of many copies of each pixel: pixels are corrupted independently.
-    many = corrupt(noise, jax.random.key(3), 0, jnp.tile(x, (SAMPLES, 1)))
+    many = corrupt(noise, jax.random.key(3), 0, tiled(x, times=(SAMPLES, 1)))
     sample = np.asarray(many)
     mean, var, cov_square, var_square = (
-        np.asarray(getattr(moments, field.name))[0]
+        np.asarray(getattr(moments, field.name))[0, : len(x)]
         for field in dataclasses.fields(moments)
     )
     square = var + mean**2
@@ -118,16 +134,17 @@ def test_moments_are_those_of_the_samples(make, p):
 @pytest.mark.parametrize("make", [Replacement, Additive])
 def test_pixels_are_independent(make):
     noise = make(p=0.8, noise=SKEW)
-    x = np.tile(UNIT, (SAMPLES, 1))
-    sample = np.asarray(corrupt(noise, jax.random.key(0), 0, jnp.asarray(x)))
-    centred = sample - np.asarray(noise.moments(jnp.asarray(UNIT)[None]).mean)
-    within(centred[:, 1:] * centred[:, :-1], np.zeros(4))
-    within(centred[1:] * centred[:-1], np.zeros(5))  # neighbouring images
+    x = tiled(UNIT, times=(SAMPLES, 2))
+    sample = np.asarray(corrupt(noise, jax.random.key(0), 0, x))
+    centred = sample - np.asarray(noise.moments(tiled(UNIT)).mean)[0, :10]
+    within(centred[:, 1:] * centred[:, :-1], np.zeros(9))
+    within(centred[1:] * centred[:-1], np.zeros(10))  # neighbouring images
 
 
 @pytest.mark.parametrize("sigma", [1e-3, 0.15, 0.6, 1.0, 1.7, 4.0])
 def test_clipped_moments_are_integrals(sigma):
-    got = ClippedAdditive(sigma=sigma).raw_moments(jnp.asarray(UNIT))
+    found = ClippedAdditive(sigma=sigma).raw_moments(tiled(UNIT))
+    got = [np.asarray(part)[0] for part in found]
     for k in range(1, 5):
         for i, x in enumerate(UNIT):
             kinks = [u for u in (-x, 1 - x) if abs(u) < sigma / 2]
@@ -138,32 +155,36 @@ def test_clipped_moments_are_integrals(sigma):
                 points=kinks or None,
                 epsabs=1e-13,
             )[0]
-            np.testing.assert_allclose(got[k - 1][i], expected, rtol=1e-10, atol=1e-12)
+            # what is clipped is a difference of numbers of size one, over sigma
+            rounding = ROUNDING * (1 + 1 / sigma)
+            np.testing.assert_allclose(got[k - 1][i], expected, rtol=0, atol=rounding)
 
 
 def test_a_black_pixel_gains_an_eighth_of_the_width():
-    moments = ClippedAdditive(sigma=0.4).moments(jnp.zeros((1, 1)))
-    np.testing.assert_allclose(moments.mean, 0.05, rtol=1e-14)
+    moments = ClippedAdditive(sigma=0.4).moments(tiled([0.0]))
+    np.testing.assert_allclose(moments.mean, 0.05, rtol=ROUNDING)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @corruptions
 def test_strength_zero_is_the_identity_bit_for_bit(make, dtype):
-    x = jnp.asarray([[0.0, -0.0, 0.1, 1.0, 0.7]], dtype)
+    x = tiled([0.0, -0.0, 0.1, 1.0, 0.7], dtype)
     out = corrupt(make(0.0), jax.random.key(1), 5, x)
     assert out.dtype == dtype
     assert np.asarray(out).tobytes() == np.asarray(x).tobytes()
     moments = make(0.0).moments(x)
-    np.testing.assert_allclose(moments.mean, x, rtol=1e-7)
+    # powers of pixels of at most one, multiplied in another order
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(moments.mean, x, rtol=8 * eps)
     for rest in (moments.var, moments.cov_square, moments.var_square):
-        np.testing.assert_allclose(rest, 0, atol=2 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(rest, 0, atol=8 * eps)
 
 
 @pytest.mark.parametrize(
     "noise", [Replacement(p=0.0), Additive(p=0.0), ClippedAdditive(sigma=0.0)], ids=str
 )
 def test_strength_zero_is_the_identity_under_jit(noise):
-    x = jnp.asarray([[0.0, -0.0, 0.1, 1.0, 0.7]])
+    x = tiled([0.0, -0.0, 0.1, 1.0, 0.7])
     out = jax.jit(corrupt)(noise, jax.random.key(1), 5, x)
     assert np.asarray(out).tobytes() == np.asarray(x).tobytes()
 
@@ -172,7 +193,7 @@ def test_strength_zero_is_the_identity_under_jit(noise):
 @pytest.mark.parametrize("name", NOISES)
 def test_level_one_forgets_the_image(kind, name):
     noise = kind(p=1.0, noise=NOISES[name])
-    x = np.random.default_rng(0).normal(size=(3, 50))
+    x = np.random.default_rng(0).normal(size=SHAPE)
     one, other = (
         corrupt(noise, jax.random.key(2), 4, jnp.asarray(rows)) for rows in (x, -9 * x)
     )
@@ -183,41 +204,43 @@ def test_level_one_forgets_the_image(kind, name):
 
 @corruptions
 def test_float32_and_float64_see_the_same_corrupted_images(make):
-    x = np.random.default_rng(1).random((4, 300)).astype(np.float32)
-    key, noise = KEY, make(0.6)
-    single = corrupt(noise, key, 3, jnp.asarray(x))
-    double = corrupt(noise, key, 3, jnp.asarray(x, jnp.float64))
+    noise = make(0.6)
+    single = np.asarray(corrupt(noise, KEY, 3, GREY))
+    double = np.asarray(corrupt(noise, KEY, 3, GREY.astype(np.float64)))
     assert (single.dtype, double.dtype) == (np.float32, np.float64)
     if isinstance(noise, Replacement):
-        changed = np.asarray(single) != x
-        assert 0.15 < changed.mean() < 0.75
-        np.testing.assert_array_equal(single, np.asarray(double).astype(np.float32))
-    else:  # the image enters a sum, rounded in its own dtype
-        np.testing.assert_allclose(single, double, rtol=0, atol=1e-6)
+        changed = (single != GREY).mean()
+        assert abs(changed - 0.6) < 5 * (0.6 * 0.4 / GREY.size) ** 0.5
+        np.testing.assert_array_equal(single, double.astype(np.float32))
+    else:  # the image enters a sum, rounded in its own dtype, as p is: five roundings
+        atol = 16 * EPS32 * np.abs(double).max()
+        np.testing.assert_allclose(single, double, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_compiled_and_eager_samples_agree_to_float32_rounding(dtype):
     # fused or not, a product and a sum round differently
-    x = jnp.asarray(np.random.default_rng(1).random((4, 300)), dtype)
+    x = GREY.astype(dtype)
     noise = Replacement(p=0.6, noise=Uniform(-(3**0.5), 3**0.5))
-    eager, compiled = (f(noise, KEY, 3, x) for f in (corrupt, jax.jit(corrupt)))
+    eager, compiled = (
+        np.asarray(f(noise, KEY, 3, x)) for f in (corrupt, jax.jit(corrupt))
+    )
     np.testing.assert_array_equal(eager == x, compiled == x)
-    np.testing.assert_allclose(eager, compiled, rtol=0, atol=3e-7)
+    atol = 8 * EPS32 * 2 * 3**0.5  # of the width of the noise
+    np.testing.assert_allclose(eager, compiled, rtol=0, atol=atol)
 
 
 @corruptions
 def test_draws_and_keys_differ_and_repeat(make):
-    x = jnp.asarray(np.random.default_rng(1).random((4, 300)))
-    noise = make(0.6)
+    noise, x = make(0.6), GREY.astype(np.float64)
     copies = [
         np.asarray(corrupt(noise, jax.random.key(seed), draw, x))
         for seed, draw in ((0, 0), (0, 1), (1, 0), (1, 1))
     ]
     for i, one in enumerate(copies):
         for other in copies[:i]:
-            # with binary noise half of the replaced pixels may agree by chance
-            assert (one != other).mean() > 0.3
+            # two coins of .3, which are added to all pixels, differ in .42 of them
+            assert (one != other).mean() > 0.42 - 5 * (0.42 * 0.58 / x.size) ** 0.5
     again = corrupt(noise, jax.random.key(1), jnp.asarray(1), x)
     np.testing.assert_array_equal(again, copies[3])
 
@@ -225,25 +248,48 @@ def test_draws_and_keys_differ_and_repeat(make):
 def test_replaced_pixels_and_noise_have_keys_of_their_own():
     # With one key for both, uniform noise below the level p would be all that enters.
     noise = Replacement(p=0.3, noise=Uniform(0.0, 1.0))
-    x = jnp.full((10, 1000), -1.0)
+    x = tiled([-1.0], times=(SAMPLES, 10))
     out = np.asarray(corrupt(noise, jax.random.key(0), 0, x))
     within(out[out >= 0][:, None], [0.5])
 
 
-@corruptions
-def test_a_sweep_of_the_strength_compiles_once(make):
-    traces = []
+traces = []
 
-    @jax.jit
-    def sample(noise, draw, x):
-        traces.append(noise)
-        return corrupt(noise, jax.random.key(0), draw, x), noise.moments(x)
 
-    x = jnp.ones((2, 3))
-    outs = [sample(make(p), draw, x) for draw, p in enumerate((0.2, 0.5, 0.9))]
-    assert len(traces) == 1
-    means = [float(moments.mean[0, 0]) for _, moments in outs]
-    assert len(set(means)) == 3
+@functools.partial(jax.jit, static_argnames="copies")
+def compiled(laws, draw, x, copies):
+    """Copies and moments of all laws, by name, in one program."""
+    traces.append(copies)
+    return {
+        name: (corrupted.corrupt_copies(law, KEY, draw, x, copies), law.moments(x))
+        for name, law in laws.items()
+    }
+
+
+def all_laws(p):
+    return {name: make(p) for name, make in CORRUPTIONS.items()}
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Three compiled copies by every law."""
+    found = compiled(all_laws(0.6), 3, GREY.astype(float), 3)
+    return {name: np.asarray(copies) for name, (copies, _) in found.items()}
+
+
+def test_a_sweep_of_the_strength_compiles_once(three):
+    before = len(traces)
+    outs = [
+        compiled(all_laws(p), draw, GREY.astype(float), 3)
+        for draw, p in enumerate((0.2, 0.5, 0.9))
+    ]
+    assert len(traces) == before > 0, [
+        name
+        for name, make in CORRUPTIONS.items()
+        if jax.tree.structure(make(0.2)) != jax.tree.structure(make(0.6))
+    ]
+    for name in CORRUPTIONS:
+        assert len({float(out[name][1].mean[0, 0]) for out in outs}) == 3, name
 
 
 def test_no_two_laws_look_alike_to_jit():
@@ -259,22 +305,23 @@ def test_no_two_laws_look_alike_to_jit():
 
 
 def test_gradients_in_the_level_are_those_of_the_moments():
-    x = jnp.asarray([[0.3, -1.2]])
+    x = tiled([0.3, -1.2])
 
+    @jax.jit
     def second(p):
-        return Additive(p=p, noise=SKEW).raw_moments(x)[1].sum()
+        return Additive(p=p, noise=SKEW).raw_moments(x)[1].mean()
 
-    h = 1e-5
+    # of a quadratic function the difference is exact
+    h = 0.125
     expected = (second(1.0) - second(1.0 - 2 * h)) / (2 * h)
-    np.testing.assert_allclose(jax.grad(second)(1.0 - h), expected, rtol=1e-8)
+    np.testing.assert_allclose(jax.grad(second)(1.0 - h), expected, rtol=ROUNDING)
 
 
 def test_draw_keys_are_folded_from_the_key():
     key = jax.random.key(11)
-    x = jnp.zeros((2, 5))
     noise = Additive(p=0.5)
     np.testing.assert_array_equal(
-        corrupt(noise, key, 6, x), noise.apply(corrupted.draw_key(key, 6), x)
+        corrupt(noise, key, 6, GREY), noise.apply(corrupted.draw_key(key, 6), GREY)
     )
     assert corrupted.draw_key(key, 0) != corrupted.draw_key(key, 1)
 
@@ -282,78 +329,96 @@ def test_draw_keys_are_folded_from_the_key():
 # --- copies and test images -------------------------------------------------------
 
 
-@corruptions
-def test_the_first_copy_is_the_draw(make):
-    x = jnp.asarray(np.random.default_rng(1).random((4, 30)))
-    noise = make(0.6)
+def assert_same_noise(actual, expected):
+    np.testing.assert_allclose(
+        actual, expected, rtol=NOISE_ROUNDING, atol=NOISE_ROUNDING
+    )
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_the_first_copy_is_the_draw(name, three):
+    noise, x = CORRUPTIONS[name](0.6), GREY.astype(float)
     draw = np.asarray(corrupt(noise, KEY, 3, x))
     assert corrupted.corrupt_copies(noise, KEY, 3, x, 1).tobytes() == draw.tobytes()
-    three, five = (
-        np.asarray(corrupted.corrupt_copies(noise, KEY, 3, x, copies))
-        for copies in (3, 5)
-    )
-    assert three.shape == (12, 30)
-    np.testing.assert_array_equal(three[:4], draw)
-    np.testing.assert_array_equal(five[:12], three)  # more copies move none
-    jitted = jax.jit(corrupted.corrupt_copies, static_argnums=4)(noise, KEY, 3, x, 3)
-    np.testing.assert_allclose(jitted, three, rtol=0, atol=3e-7)
+    assert three[name].shape == (12, 30)
+    assert_same_noise(three[name][:4], draw)
+
+
+def test_more_copies_move_none(three):
+    names = ("Replacement-uniform", "Additive-normal", "ClippedAdditive")
+    laws = {name: CORRUPTIONS[name](0.6) for name in names}
+    for name, (five, _) in compiled(laws, 3, GREY.astype(float), 5).items():
+        assert five.shape == (20, 30)
+        assert_same_noise(five[:12], three[name])
 
 
 def test_copies_and_test_images_are_independent_and_have_the_moments():
     noise = Replacement(p=0.8, noise=SKEW)
-    x = jnp.asarray(np.tile(UNIT, (SAMPLES, 1)))
+    x = tiled(UNIT, times=(SAMPLES, 2))
     copies = np.asarray(corrupted.corrupt_copies(noise, KEY, 0, x, 3))
     asked = np.asarray(corrupted.corrupt_test(noise, KEY, 0, x))
     other = np.asarray(corrupt(noise, KEY, 1, x))
     mean, var = (
-        np.asarray(getattr(noise.moments(jnp.asarray(UNIT)[None]), name))[0]
+        np.asarray(getattr(noise.moments(tiled(UNIT)), name))[0, :10]
         for name in ("mean", "var")
     )
-    centred = [part - mean for part in (*copies.reshape(3, -1, 5), asked, other)]
+    centred = [part - mean for part in (*copies.reshape(3, -1, 10), asked, other)]
     for i, one in enumerate(centred):
-        within(one, np.zeros(5), slack=1e-6)
+        within(one, np.zeros(10), slack=1e-6)
         within(one**2, var, slack=1e-6)
         for before in centred[:i]:
-            within(one * before, np.zeros(5))
+            within(one * before, np.zeros(10))
 
 
 def test_copies_keep_clear_of_the_keys_inside_a_draw():
     # jax.random.split(key)[i] is fold_in(key, i): copy 1 must not fold in a bare 1.
     own = corrupted.draw_key(KEY, 0)
-    taken = {jax.random.key_data(k).tobytes() for k in [own, *jax.random.split(own, 9)]}
-    seen = []
+    taken = {tuple(jax.random.key_data(k).tolist()) for k in jax.random.split(own, 9)}
+    taken.add(tuple(jax.random.key_data(own).tolist()))
 
     def sampler(key, shape):
-        seen.append(jax.random.key_data(key))
-        return jnp.zeros(shape, jnp.float32)
+        """Noise that is its key, in halves of words that float32 holds exactly."""
+        words = jax.random.key_data(key)
+        halves = jnp.stack([words >> 16, words & 0xFFFF])
+        return halves.astype(jnp.float32).reshape(shape)
 
     noise = Additive(
-        p=0.5, noise=CustomNoise(sampler=sampler, moments=(0.0, 0.0, 0.0, 0.0))
+        p=1.0, noise=CustomNoise(sampler=sampler, moments=(0.0, 0.0, 0.0, 0.0))
     )
-    with jax.disable_jit():
-        corrupted.corrupt_copies(noise, KEY, 0, jnp.zeros((1, 1)), 4)
-        corrupted.corrupt_test(noise, KEY, 0, jnp.zeros((1, 1)))
-    used = [np.asarray(key).tobytes() for key in seen]
+
+    @jax.jit
+    def seen(x):
+        asked = corrupted.corrupt_test(noise, KEY, 0, x)
+        return jnp.concatenate([corrupted.corrupt_copies(noise, KEY, 0, x, 4), asked])
+
+    high, low = (
+        np.asarray(seen(jnp.zeros((1, 4))), np.int64).reshape(-1, 2, 2).swapaxes(0, 1)
+    )
+    used = list(map(tuple, (high * 2**16 + low).tolist()))
+    assert used[0] == tuple(jax.random.key_data(own).tolist())
     assert len(set(used)) == 5
     assert not taken & set(used[1:])
 
 
 def test_a_problem_is_corrupted_row_by_row():
-    problem = prototypes((3, 2), n_test=4)
+    problem = prototypes((2, 2), n_test=4, d=30)
     noise, ask = Replacement(p=0.5), Additive(p=0.2)
-    seen = corrupted.corrupt_problem(
-        noise, problem, KEY, 2, copies=3, test_corruption=ask
-    )
+
+    @jax.jit
+    def both(problem):
+        seen = corrupted.corrupt_problem(
+            noise, problem, KEY, 2, copies=3, test_corruption=ask
+        )
+        rows = corrupted.corrupt_copies(noise, KEY, 2, problem.x_train, 3)
+        return seen, rows, corrupted.corrupt_test(ask, KEY, 2, problem.x_test)
+
+    seen, train, test = both(problem)
+    assert_same_noise(seen.x_train, train)
     np.testing.assert_array_equal(
-        seen.x_train, corrupted.corrupt_copies(noise, KEY, 2, problem.x_train, 3)
-    )
-    np.testing.assert_array_equal(
-        np.asarray(seen.labels_train).reshape(3, 5),
+        np.asarray(seen.labels_train).reshape(3, 4),
         [np.asarray(problem.labels_train)] * 3,
     )
-    np.testing.assert_array_equal(
-        seen.x_test, corrupted.corrupt_test(ask, KEY, 2, problem.x_test)
-    )
+    assert_same_noise(seen.x_test, test)
     seen.check()
     plain = corrupted.corrupt_problem(noise, problem, KEY, 2)
     np.testing.assert_array_equal(
@@ -362,128 +427,6 @@ def test_a_problem_is_corrupted_row_by_row():
     assert plain.x_test is problem.x_test
 
 
-# --- refusals ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [Replacement, Additive, BinaryReplacement])
-@pytest.mark.parametrize("p", [-0.1, 1.0001, math.nan, math.inf])
-def test_levels_outside_the_unit_interval(kind, p):
-    with raises(f"`p` must be a corruption level in [0, 1], got {p}"):
-        kind(p=p).check()
-
-
-@pytest.mark.parametrize("p", [0.0, 1.0, 0.5, jnp.asarray(0.2)])
-def test_levels_inside_the_unit_interval(p):
-    Replacement(p=p).check()
-    Additive(p=p).check()
-    BinaryReplacement(p).check()
-
-
-@pytest.mark.parametrize("copies", [0, -1, True])
-def test_copies_that_make_no_sense(copies):
-    with raises(f"`copies` must be an integer of at least 1, got {copies}"):
-        corrupted.check_options(
-            Replacement(p=0.5), prototypes(), copies=copies, test_corruption=None
-        )
-
-
-@pytest.mark.parametrize(
-    ("test_corruption", "text"),
-    [
-        (ClippedAdditive(sigma=0.1), "`test_corruption`: ClippedAdditive needs pixels"),
-        (
-            Additive(p=2.0),
-            "`test_corruption`: `p` must be a corruption level in [0, 1]",
-        ),
-    ],
-    ids=str,
-)
-def test_test_corruptions_that_make_no_sense(test_corruption, text):
-    with raises(text):
-        corrupted.check_options(
-            Replacement(p=0.5), prototypes(), copies=1, test_corruption=test_corruption
-        )
-
-
-@pytest.mark.parametrize("sigma", [-1e-9, math.nan, math.inf])
-def test_widths_that_make_no_law(sigma):
-    with raises(f"`sigma` must be finite and not negative, got {sigma}"):
-        ClippedAdditive(sigma=sigma).check()
-
-
-BAD_NOISES = [
-    (Uniform(1.0, 1.0), "`low` of Uniform must be below `high`, got 1.0, 1.0"),
-    (Uniform(2.0, 1.0), "`low` of Uniform must be below `high`, got 2.0, 1.0"),
-    (Uniform(0.0, math.inf), "`high` of Uniform must be finite, got inf"),
-    (Normal(math.nan, 1.0), "`loc` of Normal must be finite, got nan"),
-    (Normal(0.0, 0.0), "`scale` of Normal must be positive, got 0.0"),
-    (Normal(0.0, -1.0), "`scale` of Normal must be positive, got -1.0"),
-    (NormalMixture(1.2), "`share` of NormalMixture must be in [0, 1], got 1.2"),
-    (NormalMixture(0.1, 0.0), "`wide` of NormalMixture must be positive, got 0.0"),
-    (Laplace(0.0, 0.0), "`scale` of Laplace must be positive, got 0.0"),
-    (Laplace(0.0, math.nan), "`scale` of Laplace must be finite, got nan"),
-    (Bernoulli(1.5), "`prob` of Bernoulli must be in [0, 1], got 1.5"),
-    (Bernoulli(-0.5), "`prob` of Bernoulli must be in [0, 1], got -0.5"),
-    (Rademacher(0.0), "`scale` of Rademacher must be positive, got 0.0"),
-]
-
-
-@pytest.mark.parametrize(("noise", "text"), BAD_NOISES, ids=str)
-def test_parameters_that_make_no_law(noise, text):
-    for kind in (Replacement(p=0.5, noise=noise), Additive(p=0.5, noise=noise)):
-        with raises(text):
-            kind.check()
-
-
 @pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 def test_good_noises_pass(noise):
     noise.check()
-
-
-@pytest.mark.parametrize(
-    "moments",
-    [
-        (0.5, 0.2, 0.1, 0.1),  # variance -.05
-        (0.0, 1.0, 0.0, 0.99),  # E z^4 < (E z^2)^2
-        (0.0, 1.0, 1.0, 1.5),  # E z^4 < 1 + (E z^3)^2
-        (0.0, 1e-6, 0.0, 0.5e-12),  # the second, in other units
-        (0.0, -1.0, 0.0, 3.0),
-    ],
-)
-def test_impossible_moments(moments):
-    with raises("belong to no random variable"):
-        CustomNoise(sampler=exponential, moments=moments).check()
-
-
-@pytest.mark.parametrize(
-    "moments", [(0.0, 1e6, 0.0, 0.5e12), (127.5, 100.0, 100.0, 8.5e8)]
-)
-def test_impossible_moments_of_large_noise(moments):
-    with raises("belong to no random variable"):
-        CustomNoise(sampler=exponential, moments=moments).check()
-
-
-@pytest.mark.parametrize(
-    "moments", [(0.3,) * 4, (0.0, 1.0, 0.0, 1.0), (0.0,) * 4, (2.0, 4.0, 8.0, 16.0)]
-)
-def test_moments_of_laws_on_one_or_two_points_are_possible(moments):
-    CustomNoise(sampler=exponential, moments=moments).check()
-
-
-def test_custom_noise_wants_four_finite_moments():
-    with raises("`moments` of CustomNoise must be four, got 3"):
-        CustomNoise(sampler=exponential, moments=(0.0, 1.0, 0.0)).check()  # ty: ignore
-    with raises("`moments` of CustomNoise must be finite"):
-        CustomNoise(sampler=exponential, moments=(0.0, 1.0, 0.0, math.nan)).check()
-
-
-@pytest.mark.parametrize("bad", [-0.01, 1.01, math.nan])
-def test_clipped_noise_wants_pixels_in_the_unit_interval(bad):
-    x = jnp.asarray([[0.0, 1.0, bad]])
-    with raises("ClippedAdditive needs pixels in [0, 1], got "):
-        ClippedAdditive(sigma=0.1).check_images(x)
-    with raises("use normalise='unit'"):
-        ClippedAdditive(sigma=0.1).check_images(x)
-    ClippedAdditive(sigma=0.1).check_images(jnp.asarray([[0.0, 0.5, 1.0]]))
-    Replacement(p=0.5).check_images(x)
-    Additive(p=0.5).check_images(x)

@@ -54,7 +54,7 @@ def test_noise_moves_the_fit_by_its_standard_error():
     noise, rng = 0.02, np.random.default_rng(0)
     fits = [
         fit_sigmoid(P, sigmoid(P) + noise * rng.normal(size=P.size), chance=CHANCE)
-        for _ in range(200)
+        for _ in range(100)
     ]
     assert all(fit.ok for fit in fits)
     found = np.array([[getattr(fit, name) for name in TRUTH] for fit in fits])
@@ -153,7 +153,7 @@ def test_a_crossing_on_a_point_is_that_point():
 
 
 def test_an_interval_of_the_mean_covers_as_often_as_it_should():
-    trials, repeats = 1000, 10
+    trials, repeats = 500, 10
     rng = np.random.default_rng(1)
     hits = np.zeros(trials, bool)
     for i in range(trials):

@@ -451,22 +451,30 @@ def test_the_real_mnist():
     start = time.process_time()
     problem = data.load("mnist", data_dir=MNIST.parent, normalise="unit")
     seconds = time.process_time() - start
+    # what the least of it takes here: every pixel becomes a float, and is divided
+    start = time.process_time()
+    for _ in range(70):
+        np.full((1000, 784), 7, np.uint8).astype(np.float64) / 255
+    least = time.process_time() - start
     assert problem.x_train.shape == (60_000, 784)
     assert problem.x_test.shape == (10_000, 784)
     # Published class counts.
     train = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     test = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    assert problem.class_counts.tolist() == train
+    assert np.bincount(problem.labels_train).tolist() == train
     assert np.bincount(problem.labels_test).tolist() == test
     # 0.1307 and 0.3081: the mean and standard deviation everyone normalises with.
-    assert abs(float(problem.x_train.mean()) - 0.1307) < 5e-5
-    assert abs(float(problem.x_train.std()) - 0.3081) < 5e-5
-    assert seconds < 4  # CPU time, several times what a quiet machine takes
+    pixels = np.asarray(problem.x_train).ravel()
+    mean = pixels.mean()
+    assert abs(mean - 0.1307) < 5e-5
+    assert abs((pixels @ pixels / pixels.size - mean**2) ** 0.5 - 0.3081) < 5e-5
+    assert seconds < 100 * least  # CPU time; 20 where this was written
 
     subset = data.load("mnist", data_dir=MNIST, n_train=1003, n_test=500)
-    assert sorted(subset.class_counts.tolist()) == [100] * 7 + [101] * 3
+    assert sorted(np.bincount(subset.labels_train)) == [100] * 7 + [101] * 3
     assert np.bincount(subset.labels_test).tolist() == [50] * 10
-    np.testing.assert_allclose((subset.x_train**2).mean(axis=1), 1, rtol=1e-6)
+    squares = np.asarray(subset.x_train) ** 2
+    np.testing.assert_allclose(squares.mean(axis=1), 1, rtol=1e-12)
     same = data.load("mnist", data_dir=MNIST, n_train=1003, n_test=500)
     np.testing.assert_array_equal(subset.x_train, same.x_train)
     other = data.load("mnist", data_dir=MNIST, n_train=1003, n_test=500, seed=1)

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from typing import Any
 
 import helpers
 import jax
@@ -17,18 +18,61 @@ from theory.errors import InputError
 VARIANCES = ((1e-3, 1e-3), (1.0, 1.0), (3.0, 3.0), (0.3, 3.0))
 CORRELATIONS = (0.0, 0.4, -0.4, 0.999, -0.999, 1 - 1e-8, 1e-8 - 1, 1, -1)
 BY_NAME = {case.name: case for case in helpers.CASES}
-over = lambda cases: pytest.mark.parametrize("case", cases, ids=helpers.ids(cases))
+EPS = np.finfo(float).eps
+# Rounding of a mean of numbers of order one, by a rule or a series of some 256 terms,
+# and that of the oracle, whose angles and radii are four times as many.
+RULE, ORACLE = 256 * EPS, 1024 * EPS
+
+
+def over(cases, weekly=()):
+    """Parametrises by cases; those named in `weekly` are left out of `make test`."""
+    slow = lambda case: pytest.mark.slow if case.name in weekly else ()
+    cases = [pytest.param(case, id=case.name, marks=slow(case)) for case in cases]
+    return pytest.mark.parametrize("case", cases)
+
+
+# Where the function is but passed on to what tanh and elu go through as well.
+SAME_SERIES = ("sigmoid", "silu", "softplus")
 
 
 def dual_of(case):
     return activations.get(case.name).dual
 
 
-@functools.cache
-def compiled(case):
-    """Compiled once per case and shape; tests share both."""
-    dual = dual_of(case)
+def by_dual(fn: Any) -> Any:
+    """Caches; duals are hashable, which their protocol does not say."""
+    return functools.cache(fn)
+
+
+@by_dual
+def compiled(dual):
+    """Compiled once per dual; all calls are of four points, see `in_fours`."""
     return jax.jit(dual.pair), jax.jit(dual.diag)
+
+
+@by_dual
+def derived(dual):
+    return jax.jit(dual.derivatives), jax.jit(dual.diag_derivatives)
+
+
+@by_dual
+def tangents(dual):
+    """Of `pair` and `diag`: functions of arguments and directions."""
+    along = lambda fn: jax.jit(lambda args, ways: jax.jvp(fn, args, ways)[1])
+    return along(dual.pair), along(dual.diag)
+
+
+@by_dual
+def compiled_error(dual):
+    return jax.jit(dual.error)  # of variances (3, 2)
+
+
+def in_fours(fn, *columns):
+    """`fn` of columns of numbers, four at a time: one size, hence one program."""
+    n = len(columns[0])
+    columns = [np.resize(column, -(-n // 4) * 4).reshape(-1, 4) for column in columns]
+    found = [fn(*map(jnp.asarray, four)) for four in zip(*columns, strict=True)]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *found)
 
 
 def scales(case, q1, q2):
@@ -40,14 +84,19 @@ def scales(case, q1, q2):
 def relative_errors(case, dual, variances, correlations):
     """(2, points): errors of value and slope over `scales`, and the points."""
     points = [(*q, r) for q, r in itertools.product(variances, correlations)]
-    q1, q2, r = jnp.array(points).T
-    pair = jax.jit(dual.pair)(q1, q2, r * jnp.sqrt(q1 * q2))
+    q1, q2, r = np.array(points, float).T
+    pair = in_fours(compiled(dual)[0], q1, q2, r * np.sqrt(q1 * q2))
     errors = [
         np.abs(np.array(helpers.gaussian_means(case, *point)) - [value, slope])
         / scales(case, *point[:2])
         for point, value, slope in zip(points, *pair, strict=True)
     ]
-    return np.array(errors).T, np.asarray(r)
+    return np.array(errors).T, r
+
+
+def worst(errors, allowed):
+    """The largest error over what is allowed at its point."""
+    return (np.asarray(errors) / allowed).max()
 
 
 # --- the oracle ----------------------------------------------------------------
@@ -59,13 +108,12 @@ def test_oracle_against_exact_moments(r):
     q1, q2 = 0.7, 2.5
     c = r * math.sqrt(q1 * q2)
     product, one = helpers.gaussian_means(BY_NAME["identity"], q1, q2, r)
-    np.testing.assert_allclose((product, one), (c, 1), atol=1e-13)
+    near = functools.partial(np.testing.assert_allclose, rtol=0, atol=8 * ORACLE)
+    near((product, one), (c, 1))
     square, slope = helpers.gaussian_means(BY_NAME["monomial2"], q1, q2, r)
-    np.testing.assert_allclose((square, slope), (q1 * q2 + 2 * c**2, 4 * c), atol=1e-13)
+    near((square, slope), (q1 * q2 + 2 * c**2, 4 * c))  # up to 7
     step, _ = helpers.gaussian_means(BY_NAME["step"], q1, q2, r)
-    np.testing.assert_allclose(
-        step, 0.25 + math.asin(r) / (2 * math.pi), rtol=0, atol=1e-13
-    )
+    near(step, 0.25 + math.asin(r) / (2 * math.pi), atol=ORACLE)
 
 
 # --- the registry --------------------------------------------------------------
@@ -81,10 +129,11 @@ def test_the_table_is_the_whole_registry():
 
 @over(helpers.CASES)
 def test_functions_and_slopes(case):
-    u = jnp.linspace(-6, 6, 40)  # an even number: not at zero, where kinks are
-    value, slope = jax.jvp(activations.get(case.name).fn, (u,), (jnp.ones_like(u),))
-    helpers.assert_close(value, case.phi(np.asarray(u)))
-    helpers.assert_close(slope, case.slope(np.asarray(u)))
+    u = np.linspace(-6, 6, 40)  # an even number: not at zero, where kinks are
+    fn = activations.get(case.name).fn
+    value, slope = jax.jit(lambda u, ones: jax.jvp(fn, (u,), (ones,)))(u, 1 + 0 * u)
+    helpers.assert_close(value, case.phi(u))
+    helpers.assert_close(slope, case.slope(u))
 
 
 @over(helpers.CASES)
@@ -113,13 +162,13 @@ def test_against_the_oracle(case):
     errors, r = relative_errors(case, dual_of(case), VARIANCES, CORRELATIONS)
     tolerance = np.full_like(r, 1e-10)
     if case.kind == "kinked":
-        # sqrt(q1 q2 - c^2) at an exact correlation of one is sqrt(rounding)
+        # sqrt(q1 q2 - c^2) at an exact correlation of one is sqrt(rounding), 3e-8
         tolerance[np.abs(r) > 1 - 1e-6] = 1e-7
     if case.name == "tanh":
         tolerance[:] = 1e-9  # poles at i pi/2: 1e-10 at q = 3
     if case.name == "elu":
         tolerance[:] = 1e-6  # a jump of phi'': what the registry promises at q <= 3
-    assert np.all(errors <= tolerance), (errors.max(axis=1), r[errors.argmax(axis=1)])
+    assert worst(errors, tolerance) <= 1
 
 
 @over(helpers.CASES)
@@ -127,8 +176,7 @@ def test_against_the_oracle_at_large_variance(case):
     dual = dual_of(case)
     errors, _ = relative_errors(case, dual, [(10.0, 10.0), (1.0, 10.0)], (-0.9, 0.5))
     # tanh: its series of 256 terms, 1e-5 at |r| = 1, at |r| = 0.9
-    tolerance = 2e-9 if case.name == "tanh" else 1e-10
-    assert np.all(errors <= tolerance), errors.max(axis=1)
+    assert worst(errors, 2e-9 if case.name == "tanh" else 1e-10) <= 1
 
 
 @over([case for case in helpers.CASES if case.kind == "quadrature"])
@@ -136,46 +184,50 @@ def test_against_the_oracle_at_large_variance(case):
 def test_the_series_stops_no_sooner_than_it_may(case, r):
     # the largest correlation of a block decides how many terms are summed
     errors, _ = relative_errors(case, dual_of(case), [(3.0, 3.0)], (r, -r, 0.0))
-    assert np.all(errors <= 1e-12), errors.max(axis=1)
+    # rounding of rule, series and oracle
+    assert worst(errors, 2 * RULE + ORACLE) <= 1
 
 
 # step: no limit at zero variance agrees with phi(0)
 @over(helpers.TRAINABLE)
 def test_zero_variance(case):
     others = (0.0, 1e-3, 0.3, 1.3)
-    value, slope = compiled(case)[0](jnp.zeros(4), jnp.array(others), jnp.zeros(4))
+    value, slope = in_fours(
+        compiled(dual_of(case))[0], np.zeros(4), others, np.zeros(4)
+    )
     means = np.array([helpers.gaussian_means(case, 0.0, q, 0.0) for q in others]).T
-    helpers.assert_close(np.asarray(value), means[0])
+    helpers.assert_close(value, means[0])
     if case.kind == "kinked":  # phi' jumps at u = 0: anything between its values
         assert np.all((slope >= 0) & (slope <= 1))
     else:
-        helpers.assert_close(np.asarray(slope), means[1])
+        helpers.assert_close(slope, means[1])
 
 
 @over(helpers.CASES)
 def test_diagonal(case):
-    q = jnp.array([1e-3, 0.3, 1.0, 3.0])
-    means = np.array([helpers.gaussian_means(case, x, x, 1.0) for x in np.asarray(q)])
-    helpers.assert_close(np.array(compiled(case)[1](q)), means.T)
+    q = (1e-3, 0.3, 1.0, 3.0)
+    means = np.array([helpers.gaussian_means(case, x, x, 1.0) for x in q])
+    found = in_fours(compiled(dual_of(case))[1], q)
+    helpers.assert_close(np.array(found), means.T)
 
 
-@over(helpers.CASES)
+@over(helpers.CASES, weekly=SAME_SERIES)
 def test_symmetric_and_broadcasting(case):
-    pair = compiled(case)[0]
-    q1, q2 = jnp.array([[0.4], [0.0]]), jnp.array([[0.7, 0.1]])
-    cov = 0.3 * jnp.sqrt(q1 * q2)
+    pair = compiled(dual_of(case))[0]
+    q1, q2 = np.array([[0.4], [0.0]]), np.array([[0.7, 0.1]])
+    cov = 0.3 * np.sqrt(q1 * q2)
     block = pair(q1, q2, cov)
     assert [part.shape for part in block] == [(2, 2), (2, 2)]
-    transposed = duals.DualPair(*[part.T for part in block])
+    transposed = jax.tree.map(lambda part: np.asarray(part).T, block)
     helpers.assert_close(pair(q2.T, q1.T, cov.T), transposed)
 
 
 @over(helpers.CASES)
 def test_rounding_beyond_the_domain(case):
     # |cov| above sqrt(q1 q2) by rounding: as at the edge, never NaN
-    pair = compiled(case)[0]
-    q = jnp.array([0.7, 3.0, 0.7, 3.0])
-    edge = q * jnp.array([1.0, 1.0, -1.0, -1.0])
+    pair = compiled(dual_of(case))[0]
+    q = np.array([0.7, 3.0, 0.7, 3.0])
+    edge = q * np.array([1.0, 1.0, -1.0, -1.0])
     # kinks: the square root of the rounding
     loose = 1e-7 if case.kind == "kinked" else 1e-10
     helpers.assert_close(
@@ -186,19 +238,20 @@ def test_rounding_beyond_the_domain(case):
 @pytest.mark.parametrize("name", ["erf", "gelu", "gaussian"])
 def test_rounding_at_large_variance(name):
     # q^2 - cov^2 is all rounding, and larger than q
-    q = jnp.full(2, 1e10, jnp.float32)
-    cov = q * jnp.array([1.0, -1.0], jnp.float32) * (1 + 1e-6)
-    assert np.isfinite(np.array(activations.get(name).dual.pair(q, q, cov))).all()
+    q = np.full(4, 1e10, np.float32)
+    cov = q * np.array([1, -1, 1, -1], np.float32) * np.float32(1 + 1e-6)
+    pair = compiled(activations.get(name).dual)[0]
+    assert np.isfinite(np.array(pair(q, q, cov))).all()
 
 
-@over(helpers.CASES)
+@over(helpers.CASES, weekly=SAME_SERIES)
 def test_dtype_is_kept(case):
-    pair, diag = compiled(case)
-    q1, q2 = jnp.array([0.4, 1.0, 2.0, 0.0]), jnp.array([0.7, 1.0, 0.1, 1.0])
-    args = q1, q2, jnp.array([-0.9, 0.2, 0.8, 0.0]) * jnp.sqrt(q1 * q2)
-    single = [arg.astype(jnp.float32) for arg in args]
+    pair, diag = compiled(dual_of(case))
+    q1, q2 = np.array([0.4, 1.0, 2.0, 0.0]), np.array([0.7, 1.0, 0.1, 1.0])
+    args = q1, q2, np.array([-0.9, 0.2, 0.8, 0.0]) * np.sqrt(q1 * q2)
+    single = [arg.astype(np.float32) for arg in args]
     for low, high in ((pair(*single), pair(*args)), (diag(single[0]), diag(q1))):
-        rounded = duals.DualPair(*[part.astype(jnp.float32) for part in high])
+        rounded = jax.tree.map(lambda part: np.asarray(part, np.float32), high)
         helpers.assert_close(low, rounded)
     assert jax.eval_shape(dual_of(case).error, single[0]).dtype == jnp.float32
 
@@ -208,37 +261,41 @@ def test_dtype_is_kept(case):
 
 @over(helpers.TRAINABLE)
 def test_slope_is_the_derivative_by_the_covariance(case):
-    pair = compiled(case)[0]
-    q1, q2 = jnp.array([0.4, 1.0, 2.0, 0.9]), jnp.array([0.7, 1.0, 0.1, 0.9])
-    args = q1, q2, jnp.array([-0.9, 0.0, 0.8, 0.99]) * jnp.sqrt(q1 * q2)
-    zero, one = jnp.zeros(4), jnp.ones(4)
+    pair = compiled(dual_of(case))[0]
+    q1, q2 = np.array([0.4, 1.0, 2.0, 0.9]), np.array([0.7, 1.0, 0.1, 0.9])
+    args = q1, q2, np.array([-0.9, 0.0, 0.8, 0.99]) * np.sqrt(q1 * q2)
     slope = pair(*args).slope
-    _, tangent = jax.jvp(pair, args, (zero, zero, one))
+    tangent = tangents(dual_of(case))[0](args, (np.zeros(4), np.zeros(4), np.ones(4)))
     loose = {"elu": 1e-8, "tanh": 1e-9}.get(case.name, 1e-10)  # truncation
     helpers.assert_close(tangent.value, slope, rtol=loose, atol=loose)
     up, down = (pair(*args[:2], args[2] + step).value for step in (1e-5, -1e-5))
+    difference = (np.asarray(up) - np.asarray(down)) / 2e-5
     # step^2 times the third derivative, which at r = 0.99 is of order 1e3 for kinks
-    helpers.assert_close((up - down) / 2e-5, slope, rtol=1e-6, atol=1e-7)
+    helpers.assert_close(difference, slope, rtol=1e-6, atol=1e-7)
 
 
 @over(helpers.TRAINABLE)
 def test_derivatives_by_the_variances(case):
-    pair, diag = compiled(case)
-    q1, q2 = jnp.array([0.4, 2.0, 0.4, 2.0]), jnp.array([0.7, 0.5, 0.7, 0.5])
-    cov = jnp.array([-0.3, 0.6, 0.5, 0.0])
-    zero, one = jnp.zeros(4), jnp.ones(4)
-    for fn, args, direction in (
-        (pair, (q1, q2, cov), (one, zero, zero)),
-        (pair, (q1, q2, cov), (zero, one, zero)),
-        (pair, (q1, q2, cov), (zero, zero, one)),
-        (diag, (q1,), (one,)),
+    pair, diag = compiled(dual_of(case))
+    by_pair, by_diag = tangents(dual_of(case))
+    q1, q2 = np.array([0.4, 2.0, 0.4, 2.0]), np.array([0.7, 0.5, 0.7, 0.5])
+    cov = np.array([-0.3, 0.6, 0.5, 0.0])
+    zero, one = np.zeros(4), np.ones(4)
+    for fn, by, args, direction in (
+        (pair, by_pair, (q1, q2, cov), (one, zero, zero)),
+        (pair, by_pair, (q1, q2, cov), (zero, one, zero)),
+        (pair, by_pair, (q1, q2, cov), (zero, zero, one)),
+        (diag, by_diag, (q1,), (one,)),
     ):
-        _, tangent = jax.jvp(fn, args, direction)
+        tangent = by(args, direction)
         up, down = (
             fn(*[a + step * e for a, e in zip(args, direction, strict=True)])
             for step in (1e-5, -1e-5)
         )
-        difference = jax.tree.map(lambda a, b: (a - b) / 2e-5, up, down)
+        difference = jax.tree.map(
+            lambda a, b: (np.asarray(a) - np.asarray(b)) / 2e-5, up, down
+        )
+        # step^2 of the third derivative, and the rounding of the two over the step
         helpers.assert_close(tangent, difference, rtol=1e-7, atol=1e-8)
 
 
@@ -248,15 +305,16 @@ EDGES = ((0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 1), (1, 1, -1), (0.5, 2, 1))
 
 @over(helpers.CASES)
 def test_derivatives_are_finite_at_the_edges(case):
-    dual = dual_of(case)
-    q1, q2, r = jnp.array(EDGES).T
-    args = q1, q2, r * jnp.sqrt(q1 * q2)
+    by_pair, by_diag = tangents(dual_of(case))
+    q1, q2, r = np.array(EDGES, float).T
+    cov = r * np.sqrt(q1 * q2)
     with jax.debug_nans(True):
         for which in range(3):
-            unit = tuple(jnp.full_like(q1, which == i) for i in range(3))
-            assert np.all(np.isfinite(np.array(jax.jvp(dual.pair, args, unit))))
-        results = jax.jvp(dual.diag, (q1,), (jnp.ones_like(q1),))
-        assert np.all(np.isfinite(np.array(results)))
+            unit = tuple(np.full(4, float(which == i)) for i in range(3))
+            found = in_fours(lambda *at, unit=unit: by_pair(at, unit), q1, q2, cov)
+            assert np.all(np.isfinite(np.array(found)))
+        found = in_fours(lambda q: by_diag((q,), (np.ones(4),)), q1)
+        assert np.all(np.isfinite(np.array(found)))
 
 
 # --- Price's theorem -----------------------------------------------------------
@@ -273,21 +331,20 @@ PRICE_POINTS = (
 
 
 def price_points():
-    q1, q2, r = jnp.array(PRICE_POINTS).T
-    return q1, q2, r * jnp.sqrt(q1 * q2)
+    q1, q2, r = np.array(PRICE_POINTS).T
+    return q1, q2, r * np.sqrt(q1 * q2)
 
 
-@over(SMOOTH_CLOSED)
+# the others: formulas differentiated, checked by differences below as these are
+@over(SMOOTH_CLOSED, weekly={c.name for c in SMOOTH_CLOSED} - {"erf", "gelu", "cos"})
 def test_derivatives_by_price_are_those_of_the_closed_form(case):
     # Gaussian means of phi'' and the third slope, and differentiated formulas
     closed = activations.get(case.name)
     series = activations.custom(closed.fn).dual
     args = price_points()
-    # 1e-11: as for the series itself, and larger numbers
-    for ours, theirs in (
-        (series.derivatives(*args), closed.dual.derivatives(*args)),
-        (series.diag_derivatives(args[0]), closed.dual.diag_derivatives(args[0])),
-    ):
+    for fn, at in ((0, args), (1, args[:1])):
+        ours, theirs = (in_fours(derived(d)[fn], *at) for d in (series, closed.dual))
+        # 256 RULE, 1e-11, as for the series itself, and larger numbers
         helpers.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
@@ -295,20 +352,22 @@ def test_derivatives_by_price_are_those_of_the_closed_form(case):
 @over([c for c in helpers.CASES if c.kind == "quadrature" and c.name != "elu"])
 def test_derivatives_by_price_are_those_of_the_series(case):
     dual = dual_of(case)
-    q1, q2, cov = (arg[:3] for arg in price_points())  # below equality
-    price = jax.jit(dual.derivatives)(q1, q2, cov)
-    series = jax.jit(functools.partial(duals.pair_jvp, dual.pair))(q1, q2, cov)
+    pair, diag = compiled(dual)
+    below = [arg[:3] for arg in price_points()]  # equality
+    price = in_fours(derived(dual)[0], *below)
+    series = in_fours(functools.partial(duals.pair_jvp, pair), *below)
     helpers.assert_close(price, series, rtol=1e-9, atol=1e-10)
-    diag = dual.diag_derivatives(q1)
-    helpers.assert_close(diag, duals.diag_jvp(dual.diag, q1), rtol=1e-9, atol=1e-10)
+    price = in_fours(derived(dual)[1], below[0])
+    series = in_fours(functools.partial(duals.diag_jvp, diag), below[0])
+    helpers.assert_close(price, series, rtol=1e-9, atol=1e-10)
 
 
 @over(helpers.TRAINABLE)
 def test_derivatives_are_those_of_differences(case):
-    dual = dual_of(case)
-    pair, diag = compiled(case)
+    pair, diag = (functools.partial(in_fours, fn) for fn in compiled(dual_of(case)))
     q1, q2, cov = (arg[:3] for arg in price_points())
-    got, got_diag = jax.jit(dual.derivatives)(q1, q2, cov), dual.diag_derivatives(q1)
+    derivatives, diag_derivatives = derived(dual_of(case))
+    got, got_diag = in_fours(derivatives, q1, q2, cov), in_fours(diag_derivatives, q1)
     helpers.assert_close(duals.DualPair(*got[:2]), pair(q1, q2, cov), rtol=1e-9)
     helpers.assert_close(duals.DualPair(*got_diag[:2]), diag(q1), rtol=1e-9)
 
@@ -328,38 +387,37 @@ def test_derivatives_are_those_of_differences(case):
 
 
 def test_derivatives_of_relu_by_hand():
-    q1, q2, cov = jnp.array([0.4, 1.0, 2.0]), jnp.array([0.7, 1.0, 0.1]), 0.3
-    got = activations.get("relu").dual.derivatives(q1, q2, jnp.full(3, cov))
+    q1, q2, cov = np.array([0.4, 1.0, 2.0]), np.array([0.7, 1.0, 0.1]), 0.3
+    got = in_fours(derived(duals.RELU)[0], q1, q2, np.full(3, cov))
     sine = np.sqrt(q1 * q2 - cov**2)
     # E[delta(u) relu(v)]/2, and E[delta(u) delta(v)]
-    helpers.assert_close(np.asarray(got.value_1), np.asarray(sine / (4 * np.pi * q1)))
-    helpers.assert_close(np.asarray(got.value_2), np.asarray(sine / (4 * np.pi * q2)))
-    helpers.assert_close(np.asarray(got.slope_cov), np.asarray(1 / (2 * np.pi * sine)))
-    by_q1 = -cov / (4 * np.pi * q1 * sine)
-    helpers.assert_close(np.asarray(got.slope_1), np.asarray(by_q1))
+    helpers.assert_close(got.value_1, sine / (4 * np.pi * q1))
+    helpers.assert_close(got.value_2, sine / (4 * np.pi * q2))
+    helpers.assert_close(got.slope_cov, 1 / (2 * np.pi * sine))
+    helpers.assert_close(got.slope_1, -cov / (4 * np.pi * q1 * sine))
 
 
 def test_curvature_against_the_oracle():
     # D_c = E[phi'' phi''], the oracle with phi'' in place of phi
     second = lambda u: -4 / np.pi**0.5 * u * np.exp(-(u**2))
     case = helpers.Case("erf''", second, second, "closed")
-    for q1, q2, r in ((0.4, 0.7, -0.9), (1.0, 1.0, 0.0), (1.5, 0.3, 0.8)):
-        expected, _ = helpers.gaussian_means(case, q1, q2, r)
-        args = [jnp.array(x) for x in (q1, q2, r * math.sqrt(q1 * q2))]
-        for dual in (duals.ERF, activations.custom(jax.lax.erf).dual):
-            got = dual.derivatives(*args).slope_cov
-            np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-14)
+    q1, q2, r = np.array([(0.4, 0.7, -0.9), (1.0, 1.0, 0.0), (1.5, 0.3, 0.8)]).T
+    expected = [
+        helpers.gaussian_means(case, *at)[0] for at in zip(q1, q2, r, strict=True)
+    ]
+    for dual in (duals.ERF, activations.custom(jax.lax.erf).dual):
+        got = in_fours(derived(dual)[0], q1, q2, r * np.sqrt(q1 * q2)).slope_cov
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=ORACLE)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "softplus", "tanh"])
-def test_derivative_at_zero_variance(name):
-    # g' = phi'^2 + phi'' phi at zero, where sqrt(q) has no derivative
-    fn = activations.get(name).fn
-    zero = jnp.zeros(())
-    first = jax.grad(fn)(zero)
-    second = jax.grad(jax.grad(fn))(zero)
-    got = activations.get(name).dual.diag_derivatives(zero)
-    helpers.assert_close(got.value_q, first**2 + second * fn(zero))
+# g' = phi'^2 + phi'' phi at zero, where sqrt(q) has no derivative
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("sigmoid", 1 / 16), ("softplus", (1 + math.log(2)) / 4), ("tanh", 1.0)],
+)
+def test_derivative_at_zero_variance(name, expected):
+    got = in_fours(derived(activations.get(name).dual)[1], np.zeros(4))
+    helpers.assert_close(got.value_q, np.full(4, expected))
 
 
 # --- truncation ----------------------------------------------------------------
@@ -374,26 +432,28 @@ def test_error_bounds_the_truncation(case, terms):
     correlations = (0.5, -0.5, 0.9, -0.9, 0.999, -0.999, 1.0, -1.0)
     errors, _ = relative_errors(case, dual, variances, correlations)
     # the larger of the two, as theory.propagation.truncation_error takes it
-    bound = [float(dual.error(jnp.array(pair)).max()) for pair in variances]
+    bound = np.asarray(compiled_error(dual)(np.array(variances))).max(axis=1)
     bound = np.repeat(bound, len(correlations))
-    # 1e-12: rounding of the rule and of the oracle
-    assert np.all(errors <= 1.001 * bound + 1e-12), (errors / bound).max()
+    rounding = 2 * RULE + ORACLE
+    assert worst(errors, 1.001 * bound + rounding) <= 1
     # and no idle bound: correlation one attains it
-    assert bound.max() <= 1.001 * errors.max() + 1e-12, (bound.max(), errors.max())
+    assert worst(bound.max(), 1.001 * errors.max() + rounding) <= 1
 
 
 def test_no_truncation_error_of_closed_forms():
     q = jnp.array([0.3, 10.0])
     for case in helpers.CASES:
         if case.kind != "quadrature":
-            helpers.assert_close(dual_of(case).error(q), jnp.zeros(2))
+            np.testing.assert_array_equal(dual_of(case).error(q), 0)
 
 
 def test_documented_errors():
     # the docstring of Quadrature, within a factor of two
-    measured = dual_of(BY_NAME["tanh"]).error(jnp.array([1.0, 3.0, 10.0]))
-    ratio = np.asarray(measured) / [2e-13, 1e-10, 1e-5]
-    assert np.all((ratio > 0.5) & (ratio < 2)), ratio
+    documented = np.array([2e-13, 1e-10, 1e-5])
+    error = compiled_error(dual_of(BY_NAME["tanh"]))
+    measured = np.asarray(error(np.resize([1.0, 3.0, 10.0], (3, 2)))).ravel()[:3]
+    assert np.all(measured <= 2 * documented + RULE), measured
+    assert np.all(measured >= documented / 2 - RULE), measured
 
 
 # --- activations of the user ---------------------------------------------------
@@ -403,13 +463,11 @@ def test_documented_errors():
 def test_quadrature_is_the_closed_form(name):
     closed = activations.get(name)
     series = activations.custom(closed.fn).dual
-    q1, q2 = jnp.array([0.4, 1.0, 1.5]), jnp.array([0.7, 1.0, 0.1])
-    cov = jnp.array([-0.9, 1.0, 0.5]) * jnp.sqrt(q1 * q2)
-    # 1e-11: rounding of the rule, 1e-13, times 256 terms at r = 1
-    for ours, theirs in (
-        (series.pair(q1, q2, cov), closed.dual.pair(q1, q2, cov)),
-        (series.diag(q1), closed.dual.diag(q1)),
-    ):
+    q1, q2 = np.array([0.4, 1.0, 1.5]), np.array([0.7, 1.0, 0.1])
+    cov = np.array([-0.9, 1.0, 0.5]) * np.sqrt(q1 * q2)
+    for fn, at in ((0, (q1, q2, cov)), (1, (q1,))):
+        ours, theirs = (in_fours(compiled(d)[fn], *at) for d in (series, closed.dual))
+        # 1e-11: rounding of the rule, 1e-13, times 256 terms at r = 1
         helpers.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
@@ -470,8 +528,6 @@ def test_leaky_relu(negative_slope):
 
 
 def test_monomial_one_is_the_identity():
-    args = jnp.array([0.4]), jnp.array([2.0]), jnp.array([0.5])
-    helpers.assert_close(
-        activations.monomial(1).dual.pair(*args),
-        activations.get("identity").dual.pair(*args),
-    )
+    args = [0.4], [2.0], [0.5]
+    one, other = activations.monomial(1).dual, activations.get("identity").dual
+    helpers.assert_close(*(in_fours(compiled(dual)[0], *args) for dual in (one, other)))

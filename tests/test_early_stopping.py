@@ -4,7 +4,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from problems import prototypes, raises
@@ -37,15 +36,27 @@ def images_of(config, share, repeat=0):
 
 # Three classes, of which training labels are noisy by hand.
 DATA = prototypes(counts=(6, 6, 6), n_test=9, d=8, spread=0.5, dtype=np.float64)
-NOISY = DATA.labels_train.at[jnp.array([0, 4])].add(1) % 3
+PIXELS, TRUTH = np.asarray(DATA.x_train), np.asarray(DATA.labels_train)
+NOISY = (TRUTH + np.isin(np.arange(18), [0, 4])) % 3
 IMAGES = _label_images.Images(
     problem=dataclasses.replace(
-        DATA, x_train=DATA.x_train[:12], labels_train=NOISY[:12]
+        DATA,
+        x_train=jax.device_put(PIXELS[:12]),
+        labels_train=jax.device_put(NOISY[:12]),
     ),
-    truth=DATA.labels_train[:12],
-    x_valid=DATA.x_train[12:],
-    labels_valid=NOISY[12:],
+    truth=jax.device_put(TRUTH[:12]),
+    x_valid=jax.device_put(PIXELS[12:]),
+    labels_valid=jax.device_put(NOISY[12:]),
 )
+PARTS = {"noisy": slice(12), "valid": slice(12, 18), "test": slice(18, None)}
+
+
+def ties(outputs, rounding):
+    """Which points two routes may decide differently: shares of `PARTS` by name."""
+    second, largest = np.sort(outputs, axis=1)[:, -2:].T
+    close = largest - second <= rounding
+    shares = {name: close[part].mean() for name, part in PARTS.items()}
+    return close, {**shares, "truth": shares["noisy"]}
 
 
 def test_images_of_all_shares_are_the_same():
@@ -116,34 +127,38 @@ def test_path_of_a_network(loss):
     flat = lambda each: np.concatenate(
         [np.ravel(leaf) for leaf in jax.tree.leaves(each.params)]
     )
-    start = flat(snapshots[0])
+    start, apply = flat(snapshots[0]), jax.jit(model.apply)
+    x = jax.device_put(np.asarray(IMAGES.x, np.float32))
     assert all(len(arrays[name]) == 9 for name in (*NAMES, "loss", "distance"))
     for each in snapshots:
-        apply: Any = model.apply
-        outputs = np.asarray(apply(each.params, IMAGES.x.astype(jnp.float32)))
+        found: Any = apply(each.params, x)
+        outputs = np.asarray(found, float)
+        # the same parameters, in sums of another order
+        eps = 64 * float(np.finfo(np.float32).eps)
+        rounding = eps * max(1, np.abs(outputs).max())
+        close, shares = ties(outputs, rounding)
         right = outputs.argmax(axis=1) == labels
         losses = ((outputs - y) ** 2).mean(axis=1)
         if loss == "cross_entropy":
             chance = np.exp(outputs) / np.exp(outputs).sum(axis=1, keepdims=True)
             losses = -np.log(chance[np.arange(27), labels])
         step = each.epoch
-        assert arrays["noisy"][step] == pytest.approx(right[:12].mean())
-        assert arrays["valid"][step] == pytest.approx(right[12:18].mean())
-        assert arrays["test"][step] == pytest.approx(right[18:].mean())
-        assert arrays["loss"][step] == pytest.approx(losses[:12].mean(), rel=1e-4)
-        assert arrays["valid_loss"][step] == pytest.approx(
-            losses[12:18].mean(), rel=1e-4
-        )
+        for name, part in PARTS.items():
+            expected = pytest.approx(right[part].mean(), abs=shares[name] + 1e-6)
+            assert arrays[name][step] == expected, name
+        # of squares and of log chances: of slope 2 max(|f - y|, 1) at most
+        atol = 2 * max(1, np.abs(outputs - y).max()) * rounding
+        for name, part in (("loss", slice(12)), ("valid_loss", slice(12, 18))):
+            expected = pytest.approx(losses[part].mean(), abs=atol)
+            assert arrays[name][step] == expected, name
         far = np.linalg.norm(flat(each) - start) / np.linalg.norm(start)
-        assert arrays["distance"][step] == pytest.approx(far, rel=1e-4, abs=1e-7)
+        assert arrays["distance"][step] == pytest.approx(far, rel=eps)
         for at in ("stop", "end"):
             if row[at] == step:
-                np.testing.assert_allclose(
-                    arrays[f"losses_{at}"], losses[:12], rtol=1e-3, atol=1e-6
-                )
-                np.testing.assert_array_equal(
-                    arrays[f"predicted_{at}"], outputs[:12].argmax(axis=1)
-                )
+                found = arrays[f"losses_{at}"]
+                np.testing.assert_allclose(found, losses[:12], rtol=0, atol=atol)
+                same = arrays[f"predicted_{at}"] == outputs[:12].argmax(axis=1)
+                assert (same | close[:12]).all()
     assert row["end"] == 8
     assert row["stop"] == arrays["valid"].argmax()
     assert row["oracle"] == arrays["test"].argmax()
@@ -158,9 +173,10 @@ def test_path_of_the_kernel():
     key = jax.random.key(0)
     row, arrays = _stopping_paths.of_kernel(arch, IMAGES, key)
     # gradient flow by hand: Theta(x, X) Theta^-1 (1 - exp(-Theta t)) y
-    theta = np.asarray(theory.ntk(IMAGES.problem.x_train, IMAGES.problem.x_train, arch))
     rows = np.asarray(theory.ntk(IMAGES.x, IMAGES.problem.x_train, arch))
+    theta = rows[:12]
     values, vectors = np.linalg.eigh(theta)
+    eps = 64 * np.finfo(float).eps * values[-1] / values[0]
     y = np.eye(3)[np.asarray(IMAGES.problem.labels_train)]
     unit = np.diag(theta).mean()
     assert len(arrays["time"]) == 61
@@ -169,8 +185,10 @@ def test_path_of_the_kernel():
         weights = -np.expm1(-values * time / unit) / values
         outputs = rows @ (vectors * weights) @ vectors.T @ y
         expected = IMAGES.accuracies(outputs.argmax(axis=1)[None])
+        _, shares = ties(outputs, eps * np.abs(outputs).max())
         for name in NAMES:
-            assert arrays[name][step] == pytest.approx(expected[name][0])
+            same = pytest.approx(expected[name][0], abs=shares[name] + 1e-6)
+            assert arrays[name][step] == same, name
     # at infinite time it fits every label, wrong ones too
     assert row["at_end"]["noisy"] == 1
     assert row["at_end"]["truth"] == pytest.approx(10 / 12)

@@ -12,6 +12,11 @@ from ntk_corrupt import empirical
 from ntk_corrupt.results import RunDirectory
 
 MODES, INPUTS = _empirical_report.MODES, _empirical_report.INPUTS
+# Of kernels in float32: relative to their size, and of the 12 eigenvalues relative to
+# the largest.
+F32 = float(128 * np.finfo(np.float32).eps)
+NEGATIVE = 12 * 16 * np.finfo(np.float32).eps
+TIE = 1.5 / 40  # two programs may decide a tie differently: one of 40 images
 KINDS = [f"{mode}_{inputs}" for mode in MODES for inputs in INPUTS]
 
 
@@ -54,7 +59,7 @@ def test_every_level_is_run(run):
                 np.testing.assert_allclose(
                     row[f"{kind}_{time}_trace"], values.sum(axis=1), rtol=1e-9
                 )
-                assert min(row[f"{kind}_{time}_negative"]) > -1e-5  # rounding
+                assert min(row[f"{kind}_{time}_negative"]) > -NEGATIVE
             assert min(row[f"{kind}_moved"]) > 1e-3
             assert max(row[f"{kind}_alignment"]) < 1
             # images of another subset, and another network
@@ -67,7 +72,7 @@ def test_inputs_and_levels(run):
     for mode in MODES:
         clean, corrupted = (f"{mode}_{inputs}_before_trace" for inputs in INPUTS[::-1])
         # of the same images and untrained networks at every level
-        assert low[clean] == pytest.approx(high[clean], rel=1e-5)
+        assert low[clean] == pytest.approx(high[clean], rel=F32)
         assert low[corrupted] != pytest.approx(high[corrupted], rel=1e-3)
         assert low[clean] != pytest.approx(low[corrupted], rel=1e-3)
     # noise makes images less alike
@@ -99,13 +104,13 @@ def test_table_and_figure(run):
 def test_a_network_that_hardly_trains_keeps_its_kernel():
     found = one_cell(learning_rate=1e-9)
     for kind in KINDS:
-        assert found[f"{kind}_moved"] < 1e-5
-        assert found[f"{kind}_alignment"] == pytest.approx(1)
+        assert found[f"{kind}_moved"] < F32
+        assert found[f"{kind}_alignment"] == pytest.approx(1, abs=F32)
         before, after = (
             found[f"{kind}_{t}_effective_rank"] for t in ("before", "after")
         )
         assert after == pytest.approx(before, rel=1e-4)
-    assert found["accuracy_before"] == found["accuracy_after"]
+    assert found["accuracy_after"] == pytest.approx(found["accuracy_before"], abs=TIE)
     assert one_cell(epochs=8)["accuracy_after"] > found["accuracy_before"]
 
 
@@ -123,18 +128,19 @@ def test_wide_networks_have_the_kernel_of_infinite_width(settings):
     x, _ = empirical_ntk._points(config, 0, 0.4)
     model = _settings.network(config, 10)
     found = empirical.ntk(model, model.init(jax.random.key(0), x), x) / 10
-    # about 1/sqrt(width), .02, for each layer
+    # about 1/sqrt(width) for each layer
     limit = empirical_ntk.infinite(config, x)
-    assert empirical.distance(found, limit) < 0.08
+    assert empirical.distance(found, limit) < 4 / 2048**0.5
 
 
 def test_both_modes_approach_the_kernel_of_infinite_width():
     found = one_cell(widths=(1024,), epochs=1, learning_rate=1e-9)
+    far = 4 / 1024**0.5  # as above
     for kind in KINDS:
-        assert found[f"{kind}_before_from_infinite"] < 0.12
-        assert found[f"{kind}_after_from_infinite"] < 0.12
+        assert found[f"{kind}_before_from_infinite"] < far
+        assert found[f"{kind}_after_from_infinite"] < far
         assert found[f"{kind}_before_trace"] == pytest.approx(
-            found[f"{kind}_infinite_trace"], rel=0.1
+            found[f"{kind}_infinite_trace"], rel=far
         )
 
 

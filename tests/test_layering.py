@@ -1,6 +1,7 @@
 """Imports go one way: theory <- ntk_corrupt <- experiments, benchmarks."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -30,6 +31,7 @@ def modules():
 MODULES = modules()
 
 
+@functools.cache
 def imports(name):
     """Dotted names that a module imports, at any depth of its code."""
     found = set()
@@ -51,7 +53,7 @@ def imports(name):
                 full if (full := f"{base}.{alias.name}") in MODULES else base
                 for alias in node.names
             }
-    return found
+    return frozenset(found)
 
 
 def roots(name):
@@ -102,8 +104,16 @@ def test_no_cycles():
         visit(name)
 
 
-def test_importing_theory_loads_nothing_heavy():
-    code = "import sys, theory; print(*{n.partition('.')[0] for n in sys.modules})"
+@pytest.fixture(scope="module")
+def imported():
+    """What importing theory changes: settings of JAX that differ, packages loaded."""
+    code = (
+        "import sys, jax; before = dict(jax.config.values); "
+        "import theory, theory.solve; "
+        "after = dict(jax.config.values); "
+        "print(*{k for k in before | after if before.get(k) != after.get(k)}); "
+        "print(*{n.partition('.')[0] for n in sys.modules})"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
@@ -111,14 +121,15 @@ def test_importing_theory_loads_nothing_heavy():
         text=True,
         check=True,
     )
-    loaded = set(run.stdout.split())
+    settings, loaded = run.stdout.splitlines()
+    return set(settings.split()), set(loaded.split())
+
+
+def test_importing_theory_loads_nothing_heavy(imported):
+    loaded = imported[1]
     assert "theory" in loaded
     assert not loaded & HEAVY
 
 
-def test_importing_theory_does_not_touch_jax_settings():
-    code = (
-        "import jax; before = dict(jax.config.values); import theory, theory.solve; "
-        "assert dict(jax.config.values) == before"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+def test_importing_theory_does_not_touch_jax_settings(imported):
+    assert not imported[0]

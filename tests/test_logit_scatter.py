@@ -24,7 +24,7 @@ def test_spread_and_error_are_those_of_the_means_asked_for():
         # one standard deviation common to all points: 400 draws know it to 3.5 %
         np.testing.assert_allclose(found.spread, var**0.5, rtol=5 * 0.035)
         np.testing.assert_allclose(found.error, 1.25 / 400, rtol=5 * 0.07)
-        np.testing.assert_allclose(found.own_error, 0.25 * 2 / 3 / 400, rtol=0.1)
+        np.testing.assert_allclose(found.own_error, 0.25 * 2 / 3 / 400, rtol=5 * 0.01)
     law = theory.OutputLaw(
         mean=jnp.zeros((5, 3)),
         cov=jnp.tile(2 * jnp.eye(3), (5, 1, 1)),
@@ -37,7 +37,7 @@ def test_spread_and_error_are_those_of_the_means_asked_for():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = logit_scatter.EXPERIMENT.configure(
-        "smoke", routes=("first_order", "exact"), n_train=60, n_test=40, draws=3
+        "smoke", routes=("first_order", "exact"), depth=2, n_test=60, draws=2
     )
     workdir = tmp_path_factory.mktemp("scatter")
     return (
@@ -83,8 +83,10 @@ def test_stored_draws_are_those_computed(run):
     found = _routes.stored(RunDirectory(workdir), row)
     assert isinstance(found, theory.Draws)
     labels = _settings.problem(config, 0).labels_test
+    # outputs are kept in float32, and a share of theirs is one
+    rounding = 2 * float(np.finfo(np.float32).eps)
     np.testing.assert_allclose(
-        found.accuracies(labels), row["accuracies"]["inf"], atol=1e-12
+        found.accuracies(labels), row["accuracies"]["inf"], rtol=rounding
     )
     np.testing.assert_allclose(
         found.accuracies(labels, 2), row["accuracies"]["2"], atol=1e-4

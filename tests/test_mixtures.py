@@ -76,7 +76,11 @@ def test_copies_are_of_the_same_images(monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "config"),
-    [(clean_fraction, fractions()), (garbage_augmentation, garbage())],
+    [
+        # of one size: trained by one program
+        (clean_fraction, fractions(n_train=80)),
+        (garbage_augmentation, garbage(ratios=(1,))),
+    ],
 )
 def test_from_end_to_end(module, config, tmp_path):
     rows = _runner.execute(module.EXPERIMENT, config, workdir=tmp_path)

@@ -1,5 +1,6 @@
 """The gallery of corrupted images: its ratios against samples, and its pictures."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,13 @@ from problems import raises
 import theory
 from experiments import _runner, _settings, noise_gallery
 from ntk_corrupt.results import RunDirectory
+
+COPIES = 20_000
+
+
+@jax.jit
+def many(noise, key, image):
+    return theory.corrupt(noise, key, 0, jnp.tile(image, (COPIES, 1)))
 
 
 @pytest.fixture(scope="module")
@@ -25,21 +33,19 @@ def test_signal_to_noise_is_that_of_many_copies(run):
         settings = noise_gallery._configured(config, kind)
         noise = _settings.corruption(settings, row["strength"])
         x = np.asarray(_settings.problem(settings, 0).x_train[config.image])
-        copies, sums = 20_000, []
+        key, sums = _settings.corruption_key(settings, 1), []
         for image in (x, np.full_like(x, x.mean())):
-            drawn = np.asarray(
-                theory.corrupt(
-                    noise,
-                    _settings.corruption_key(settings, 1),
-                    0,
-                    jnp.tile(image, (copies, 1)),
-                )
-            )
-            sums.append((drawn.mean(axis=0), drawn.var(axis=0).sum()))
-        (mean, spread), (grey, _) = sums
+            drawn = np.asarray(many(noise, key, image))
+            sums.append((drawn.mean(axis=0), drawn.var(axis=0)))
+        (mean, var), (grey, _) = sums
+        squares, spread = (mean - grey) ** 2, var.sum()
         # the squared distance of two noisy means is too large by their error
-        signal = ((mean - grey) ** 2).sum() - 2 * spread / copies
-        np.testing.assert_allclose(row["snr"], signal / spread, rtol=0.05)
+        signal = squares.sum() - 2 * spread / COPIES
+        # standard errors of the distance and, of as many numbers as are summed, of the
+        # spread
+        rtol = (8 * (squares * var).sum() / COPIES) ** 0.5 / signal
+        rtol += (2 / (COPIES * x.size)) ** 0.5
+        np.testing.assert_allclose(row["snr"], signal / spread, rtol=5 * rtol)
 
 
 def test_no_noise_and_nothing_but_noise(run):

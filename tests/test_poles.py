@@ -18,12 +18,22 @@ STATED = {
     7: (2.3e-12, 3.8e-14, 37),
     8: (3e-14, 5e-16, 73),
 }
-# Terms as large as the residues cancel: each is rounded a few times.
-ROUNDING = 12 * np.finfo(float).eps
+EPS = np.finfo(float).eps
 
 
 def summed(x, residues, poles):
     return (residues / (x[:, None] + poles)).sum(axis=1).real
+
+
+def rounding(residues):
+    """Of weights, in units of them at s = 0 and of 1/x far out, where most cancels.
+
+    Terms add up to sum |r_k| there. A residue is a quotient of polynomials of degree
+    2 pairs, two roundings for each power; a term is a sum and a complex division, eight
+    more; and `pairs` of them are added.
+    """
+    pairs = len(residues)
+    return (4 * pairs + 8 + pairs) * EPS * np.abs(residues).sum()
 
 
 @pytest.mark.parametrize("pairs", STATED)
@@ -36,11 +46,9 @@ def test_weights_for_every_eigenvalue(pairs, time):
     x = S / time
     weights = summed(x, residues, poles)
     relative, left, largest = STATED[pairs]
-    rounding = ROUNDING * largest
-    np.testing.assert_allclose(weights, expected, rtol=relative + rounding)
-    np.testing.assert_allclose(
-        1 - x * weights, np.exp(-S), rtol=0, atol=left + rounding
-    )
+    rounded = rounding(residues)
+    np.testing.assert_allclose(weights, expected, rtol=relative + rounded)
+    np.testing.assert_allclose(1 - x * weights, np.exp(-S), rtol=0, atol=left + rounded)
     assert np.abs(residues).max() < largest
 
 
@@ -50,8 +58,11 @@ def test_each_pair_gains_the_constant_of_halphen():
         weights = summed(S, *flow_poles(1.0, pairs))
         return np.abs(1 - S * weights - np.exp(-S)).max()
 
-    ratios = [error(pairs) / error(pairs + 1) for pairs in (3, 4, 5)]
-    np.testing.assert_allclose(ratios, 9.28903**2, rtol=0.02)
+    for pairs in (2, 3, 4, 5):
+        few, more = error(pairs), error(pairs + 1)
+        # a hundredth is the next order in 1/pairs
+        allowed = 0.01 + rounding(flow_poles(1.0, pairs + 1)[0]) / more
+        np.testing.assert_allclose(few / more, 9.28903**2, rtol=allowed)
 
 
 def test_where_the_poles_are():
@@ -83,8 +94,11 @@ def test_complex_ridges_are_gradient_flow(rank):
         )
         flow = solve.gradient_flow(jnp.asarray(kernel), jnp.asarray(time))
         expected = np.asarray(flow.apply(jnp.asarray(y)))
+        # weights to those of 7 pairs, of columns of norm sqrt(20); and eigenvalues off
+        # by 20 roundings of the largest, 1e3, to which weights answer by `time` of it
+        allowed = 20**0.5 * (STATED[7][0] + rounding(residues)) + 20 * EPS * 1e3 * time
         np.testing.assert_allclose(
-            np.real(got), expected, rtol=0, atol=1e-11 * np.abs(expected).max()
+            np.real(got), expected, rtol=0, atol=allowed * np.abs(expected).max()
         )
 
 

@@ -15,7 +15,9 @@ from ntk_corrupt import rbm, rbm_classifiers
 from theory.errors import NumericalError
 
 KEY = jax.random.key(5)
+hidden = jax.jit(rbm.hidden)
 D, H = 5, 3
+ROUNDING = 256 * np.finfo(float).eps  # of sums of some 30 numbers of size one
 SETTINGS: dict = {
     "components": H,
     "k": 1,
@@ -33,12 +35,16 @@ def binary(n):
     return np.array(list(itertools.product([0.0, 1.0], repeat=n)))
 
 
+def machine_of(**parts):
+    return rbm.Rbm(**{name: jnp.asarray(part) for name, part in parts.items()})
+
+
 def some_rbm(h=H, d=D, scale=0.8, seed=0):
     rng = np.random.default_rng(seed)
-    return rbm.Rbm(
-        weights=jnp.asarray(rng.normal(size=(h, d)) * scale),
-        hidden_bias=jnp.asarray(rng.normal(size=h) * scale),
-        visible_bias=jnp.asarray(rng.normal(size=d) * scale),
+    return machine_of(
+        weights=rng.normal(size=(h, d)) * scale,
+        hidden_bias=rng.normal(size=h) * scale,
+        visible_bias=rng.normal(size=d) * scale,
     )
 
 
@@ -61,6 +67,10 @@ def stripes(n=60):
     return jnp.asarray(np.where(rng.random((n, D)) < 0.1, 1 - images, images), float)
 
 
+def single(n):
+    return jnp.asarray(np.asarray(stripes(n), np.float32))
+
+
 def gradient_by_enumeration(machine, v):
     """E_data - E_machine of h v, h and v: both by sums over states."""
     states, hidden = binary(D), binary(H)
@@ -69,7 +79,7 @@ def gradient_by_enumeration(machine, v):
     rows = (np.asarray(v) @ 2 ** np.arange(D)[::-1]).astype(int)
     given_v = weight[rows] / weight[rows].sum(axis=1, keepdims=True)
     mean_h = given_v @ hidden
-    return rbm.Rbm(
+    return machine_of(
         weights=mean_h.T @ np.asarray(v) / len(v) - hidden.T @ law.T @ states,
         hidden_bias=mean_h.mean(axis=0) - law.sum(axis=0) @ hidden,
         visible_bias=np.asarray(v).mean(axis=0) - law.sum(axis=1) @ states,
@@ -80,23 +90,38 @@ def leaves(machine):
     return [np.asarray(part) for part in jax.tree.leaves(machine)]
 
 
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=ROUNDING, atol=ROUNDING)
+
+
+@jax.jit
+def likelihoods(machine, v):
+    return {
+        "energy": rbm.free_energy(machine, v),
+        "log_z": rbm.log_partition(machine),
+        "exact": rbm.log_likelihood(machine, v),
+        "pseudo": rbm.pseudo_likelihood(machine, v),
+    }
+
+
 def test_energies_are_sums_over_states():
     machine, v = some_rbm(), binary(D)
     weight = joint(machine)
-    np.testing.assert_allclose(
-        rbm.free_energy(machine, jnp.asarray(v)), -np.log(weight.sum(axis=1))
-    )
-    np.testing.assert_allclose(rbm.log_partition(machine), np.log(weight.sum()))
-    np.testing.assert_allclose(
-        rbm.log_likelihood(machine, jnp.asarray(v)),
-        np.log(weight.sum(axis=1) / weight.sum()),
-    )
+    found = likelihoods(machine, jnp.asarray(v))
+    assert_close(found["energy"], -np.log(weight.sum(axis=1)))
+    assert_close(found["log_z"], np.log(weight.sum()))
+    assert_close(found["exact"], np.log(weight.sum(axis=1) / weight.sum()))
     given_v = weight / weight.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(rbm.hidden(machine, jnp.asarray(v)), given_v @ binary(H))
+    assert_close(hidden(machine, jnp.asarray(v)), given_v @ binary(H))
     given_h = (weight / weight.sum(axis=0)).T
-    np.testing.assert_allclose(
-        rbm.visible(machine, jnp.asarray(binary(H))), given_h @ v
-    )
+    found = jax.jit(rbm.visible)(machine, jnp.asarray(binary(H)))
+    assert_close(found, given_h @ v)
+
+
+def energy_by_hand(machine, v):
+    """-b.v - sum_j log(1 + exp(c + W v))_j, of grey pixels too."""
+    field = v @ np.asarray(machine.weights).T + np.asarray(machine.hidden_bias)
+    return -v @ np.asarray(machine.visible_bias) - np.log1p(np.exp(field)).sum(axis=1)
 
 
 def test_pseudo_likelihood_is_a_product_of_conditionals():
@@ -109,32 +134,30 @@ def test_pseudo_likelihood_is_a_product_of_conditionals():
         expected.append(
             sum(np.log(law[index] / (law[index] + law[f])) for f in flipped)
         )
-    found = rbm.pseudo_likelihood(machine, jnp.asarray(v))
-    np.testing.assert_allclose(found, expected)
+    assert_close(likelihoods(machine, jnp.asarray(v))["pseudo"], expected)
     # grey pixels: the formula, pixel by pixel
-    grey = jnp.asarray(np.random.default_rng(2).random((4, D)))
-    flips = [
-        jax.nn.log_sigmoid(
-            rbm.free_energy(machine, grey.at[:, i].set(1 - grey[:, i]))
-            - rbm.free_energy(machine, grey)
-        )
-        for i in range(D)
-    ]
-    np.testing.assert_allclose(rbm.pseudo_likelihood(machine, grey), sum(flips))
+    grey = np.random.default_rng(2).random(v.shape)
+    energy, flips = energy_by_hand(machine, grey), 0.0
+    for i in range(D):
+        other = grey.copy()
+        other[:, i] = 1 - grey[:, i]
+        flips = flips - np.log1p(np.exp(energy - energy_by_hand(machine, other)))
+    assert_close(likelihoods(machine, jnp.asarray(grey))["pseudo"], flips)
     # 250 images: 100 of them, two apart
-    many = jnp.tile(jnp.asarray(v), (8, 1))[:250]
-    np.testing.assert_allclose(
-        rbm.followed(machine, many), np.tile(expected, 8)[:250][::2][:100].mean()
-    )
+    many = jnp.asarray(np.tile(v, (8, 1))[:250])
+    found = jax.jit(rbm.followed)(machine, many)
+    assert_close(found, np.tile(expected, 8)[:250][::2][:100].mean())
 
 
 def test_the_gradient_of_the_likelihood():
     machine, v = some_rbm(), stripes()
-    exact = jax.grad(lambda m: rbm.log_likelihood(m, v).mean())(machine)
+    mean = lambda m: rbm.log_likelihood(m, v).mean()
     for found, expected in zip(
-        leaves(exact), leaves(gradient_by_enumeration(machine, v)), strict=True
+        leaves(jax.jit(jax.grad(mean))(machine)),
+        leaves(gradient_by_enumeration(machine, v)),
+        strict=True,
     ):
-        np.testing.assert_allclose(found, expected, atol=1e-12)
+        assert_close(found, expected)
 
 
 def estimates(machine, v, k, *, chains=None, count=200):
@@ -169,19 +192,19 @@ def test_training_raises_the_likelihood(persistent):
     x = stripes()
     before, _ = fit(x, persistent=persistent, epochs=1, learning_rate=1e-9)
     after, followed = fit(x, persistent=persistent, epochs=100)
-    gain = rbm.log_likelihood(after, x).mean() - rbm.log_likelihood(before, x).mean()
-    np.testing.assert_allclose(
-        rbm.log_likelihood(before, x).mean(), -D * math.log(2), atol=0.01
-    )
+    first, last = (jax.device_get(likelihoods(m, x)) for m in (before, after))
+    gain = last["exact"].mean() - first["exact"].mean()
+    # weights of size .01 at the start
+    np.testing.assert_allclose(first["exact"].mean(), -D * math.log(2), atol=0.01)
     # a law of independent pixels gains nothing: all are black as often as white
     assert gain > 0.8
     assert followed.shape == (100,)
-    np.testing.assert_allclose(followed[-1], rbm.pseudo_likelihood(after, x).mean())
+    assert_close(followed[-1], last["pseudo"].mean())
     assert followed[-1] > followed[0] + 0.8
 
 
 def test_a_fit_is_repeated_exactly_and_keeps_the_precision():
-    x = stripes(25).astype(jnp.float32)  # 10 in a batch: five are left out
+    x = single(25)  # 10 in a batch: five are left out
     first, second, other = (fit(x, key=key)[0] for key in (KEY, KEY, jax.random.key(6)))
     for one, again in zip(leaves(first), leaves(second), strict=True):
         assert one.dtype == np.float32
@@ -193,18 +216,15 @@ def test_hidden_units_are_those_of_scikit_learn():
     x = np.random.default_rng(0).random((30, 12))
     theirs = BernoulliRBM(n_components=7, n_iter=5, batch_size=6, random_state=0).fit(x)
     machine = rbm_classifiers.machine(theirs)
-    np.testing.assert_allclose(
-        rbm.hidden(machine, jnp.asarray(x)), theirs.transform(x), rtol=0, atol=1e-6
-    )
-    np.testing.assert_allclose(
-        rbm.free_energy(machine, jnp.asarray(x)), theirs._free_energy(x), rtol=1e-9
-    )
+    assert_close(hidden(machine, jnp.asarray(x)), theirs.transform(x))
+    energy = jax.jit(rbm.free_energy)(machine, jnp.asarray(x))
+    assert_close(energy, theirs._free_energy(x))
 
 
 @pytest.fixture(scope="module")
 def problem():
     found = prototypes((20, 20, 20), n_test=60, d=16, spread=0.7, kind="unit")
-    binary = lambda x: (x > 0.5).astype(x.dtype)
+    binary = lambda x: jnp.asarray((np.asarray(x) > 0.5).astype(x.dtype))
     return dataclasses.replace(
         found, x_train=binary(found.x_train), x_test=binary(found.x_test)
     )
@@ -219,14 +239,13 @@ def test_every_method_learns(problem, method):
     fitted = rbm_classifiers.features_and_classifier(
         method, x, labels, config=config, seed=3
     )
-    right = fitted.predict(np.asarray(problem.x_test)) == problem.labels_test
+    labels_test = np.asarray(problem.labels_test)
+    right = fitted.predict(np.asarray(problem.x_test)) == labels_test
     assert right.mean() > 0.8, right.mean()
     if method.startswith("rbm"):
         machine = rbm_classifiers.machine(fitted["rbm"])
         assert machine.weights.shape == (20, 16)
-        np.testing.assert_allclose(
-            fitted["rbm"].transform(x), rbm.hidden(machine, jnp.asarray(x)), atol=1e-6
-        )
+        assert_close(fitted["rbm"].transform(x), hidden(machine, jnp.asarray(x)))
     with raises("`x` must be pixels in [0, 1], got [-"):
         fitted.predict(np.asarray(problem.x_test) - 1)
 
@@ -239,18 +258,22 @@ def test_the_class_mean_rule(problem):
     )
     means = np.stack([x[labels == i].mean(axis=0) for i in range(3)])
     test = np.asarray(problem.x_test)
-    nearest = ((test[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
-    np.testing.assert_array_equal(fitted.predict(test), nearest)
+    distances = ((test[:, None] - means[None]) ** 2).sum(axis=2)
+    # where rounding does not decide
+    clear = np.diff(np.sort(distances, axis=1))[:, 0] > ROUNDING
+    assert clear.mean() > 0.9
+    nearest = distances.argmin(axis=1)
+    np.testing.assert_array_equal(fitted.predict(test)[clear], nearest[clear])
 
 
 def test_bad_input_is_refused(problem):
-    x = stripes()
+    x = np.asarray(stripes())
     for images, text in (
         (x - 0.5, "`x` must be pixels in [0, 1], got [-0.5, 0.5]"),
-        (x.at[0, 0].set(jnp.nan), "`x` must be pixels in [0, 1]"),
+        (np.where(x == x[0], np.nan, x), "`x` must be pixels in [0, 1]"),
     ):
         with raises(text):
-            fit(images)
+            fit(jnp.asarray(images))
     for settings, text in (
         ({"components": 0}, "`components` must be at least 1, got 0"),
         ({"k": 0}, "`k` must be at least 1, got 0"),
@@ -260,14 +283,14 @@ def test_bad_input_is_refused(problem):
         ({"learning_rate": math.nan}, "`learning_rate` must be positive, got nan"),
     ):
         with raises(text):
-            fit(x, **settings)
+            fit(jnp.asarray(x), **settings)
     with raises("`rbm` must have at most 12 hidden units for its log Z, got 13"):
         rbm.log_partition(some_rbm(h=13))
-    few = stripes(25).astype(jnp.float32)
+    few = single(25)
     with raises("lower `learning_rate`, now 1e+300", NumericalError):
         fit(few, learning_rate=1e300)
     labels = np.zeros(len(x), int)
     with raises("unknown method 'rbm'"):
         rbm_classifiers.features_and_classifier(
-            "rbm", np.asarray(x), labels, config=rbm_classifiers.RbmConfig()
+            "rbm", x, labels, config=rbm_classifiers.RbmConfig()
         )

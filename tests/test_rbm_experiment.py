@@ -13,6 +13,9 @@ from experiments import _rbm_report, _runner, _settings, rbm
 from ntk_corrupt import models, probes
 from ntk_corrupt.results import RunDirectory
 
+# Two programs may decide a tie differently: one of 50 images.
+TIE = 1.5 / 50
+F32 = 4 * float(np.finfo(np.float32).eps)  # of a mean of float32 numbers
 TINY = {
     "n_train": 60,
     "n_test": 50,
@@ -49,9 +52,10 @@ def test_every_method_is_run_in_every_regime(run):
         levels = [0.0, 0.9] if row["p"] == 0 else [0.9]
         assert row["p_test"] == levels
         assert arrays["corrupted"].shape == (len(levels), 3)
-        np.testing.assert_allclose(row["corrupted"], arrays["corrupted"].mean(axis=1))
+        means = arrays["corrupted"].mean(axis=1, dtype=float)
+        np.testing.assert_allclose(row["corrupted"], means, rtol=F32)
         if row["p"] == 0:  # no corruption at all
-            np.testing.assert_allclose(row["corrupted"][0], row["clean"], atol=1e-6)
+            np.testing.assert_allclose(row["corrupted"][0], row["clean"], atol=TIE)
             # three corruptions of the test images are not one
             if row["method"] == "raw":
                 assert len(set(arrays["corrupted"][1])) > 1
@@ -83,11 +87,12 @@ def test_the_class_means_by_hand(run):
     means = np.stack([x[labels == i].mean(axis=0) for i in range(10)])
     test = np.asarray(problem.x_test)
     nearest = ((test[:, None] - means[None]) ** 2).sum(axis=2).argmin(axis=1)
-    assert row["clean"] == (nearest == np.asarray(problem.labels_test)).mean()
+    expected = (nearest == np.asarray(problem.labels_test)).mean()
+    assert row["clean"] == pytest.approx(expected, abs=TIE)
 
 
 def test_the_network_sees_the_same_test_images():
-    problem = _settings.problem(tiny(), 0).astype(jnp.float32)
+    problem = _settings.problem(tiny(n_test=400), 0).astype(jnp.float32)
     arch = theory.Architecture(depth=2, activation="relu")
     model = rbm.Centred(models.mlp(arch, 8, 10))
     key = jax.random.key(3)
@@ -105,12 +110,16 @@ def test_the_network_sees_the_same_test_images():
     )
     found = probe(model, params, jax.random.key(9))["corrupted"]
     inner = {"params": params["params"]["network"]}
+    apply = jax.jit(models.mlp(arch, 8, 10).apply)
+    labels = np.asarray(problem.labels_test)
     for level, noise in enumerate(levels):
         for trial in range(2):
             seen = 2 * theory.corrupt(noise, key, trial, problem.x_test) - 1
-            outputs: Any = models.mlp(arch, 8, 10).apply(inner, seen)
-            right = outputs.argmax(axis=1) == problem.labels_test
-            np.testing.assert_allclose(found[level, trial], right.mean(), atol=1e-6)
+            outputs: Any = apply(inner, seen)
+            right = np.asarray(outputs).argmax(axis=1) == labels
+            # two programs may decide a tie differently
+            atol = 1.5 / len(labels)
+            np.testing.assert_allclose(found[level, trial], right.mean(), atol=atol)
 
 
 def fake(method, p, values, **settings):

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from problems import prototypes, raises
+from problems import erf_kernels, prototypes, raises, within
+from test_equivalent import check_sample
 
 import theory
 from theory import (
@@ -16,8 +17,6 @@ from theory import (
     ClippedAdditive,
     Replacement,
     Uniform,
-    activations,
-    duals,
     equivalent,
     exact,
     predictions,
@@ -27,34 +26,27 @@ from theory import (
 from theory.noises import Bernoulli
 
 KEY = jax.random.key(1)
-ERF = Architecture(depth=3, activation="erf")
-ZERO, TWO = np.array([0]), np.array([2])
+# Every other architecture, shape or option compiles all of the route anew.
+ERF = Architecture(depth=2, activation="erf")
+DEEP = Architecture(depth=3, activation="erf")
+NOISE, ON_TEST = Replacement(p=0.8), Replacement(p=0.3)
+EVERYONE = np.arange(30)
 
 
 def centred(outputs):
     return outputs - outputs.mean(axis=-1, keepdims=True)
 
 
-def against_draws(law, draws):
-    """Root mean square z-score of the means, ratio of variances, cross-covariance."""
-    outputs = np.asarray(draws.outputs[:, 0])
-    sd = np.sqrt(np.einsum("nii->ni", np.asarray(law.cov)))
-    # a class that is missing has no noise
-    some = sd > 1e-12 * sd.max()
-    gap = outputs.mean(0) - np.asarray(law.mean)
-    np.testing.assert_allclose(gap[~some], 0, atol=1e-12)
-    z = gap[some] / sd[some] * len(outputs) ** 0.5
-    ratio = outputs.var(axis=0, ddof=1).sum() / (sd**2).sum()
-    points = np.arange(min(12, outputs.shape[1]))
-    cross = np.asarray(law.cross_cov(points, points))
-    deviation = (outputs - outputs.mean(0))[:, points]
-    measured = np.einsum("kai,kbj->abij", deviation, deviation) / (len(outputs) - 1)
-    slope = (cross * measured).sum() / (cross**2).sum()
-    return np.sqrt((z**2).mean()), ratio, slope
+def check_against(law, draws):
+    """Mean, variances and covariances of draws are those of the law."""
+    points = np.arange(len(law.mean))
+    check_sample(draws.outputs[:, 0], law.mean, law.cross_cov(points, points))
 
 
 SETTINGS = {
-    "erf additive": (ERF, Additive(p=0.9), "standardised", (25,) * 4),
+    # the programs of `clean`
+    "erf additive": (ERF, Additive(p=0.9), "standardised", (20,) * 3),
+    "more pixels": (DEEP, Additive(p=0.9), "standardised", (25,) * 4),
     "relu raw": (
         Architecture(depth=3, activation="relu"),
         Replacement(p=0.8, noise=Uniform(0.0, 1.0)),
@@ -96,16 +88,12 @@ SETTINGS = {
 )
 def test_mean_and_covariance_of_exact_kernels(setting):
     arch, noise, kind, counts = setting
-    problem = prototypes(counts, n_test=40, d=400, spread=1.5, seed=1, kind=kind)
+    n_test, d = (30, 120) if counts == (20,) * 3 else (40, 400)
+    problem = prototypes(counts, n_test=n_test, d=d, spread=1.5, seed=1, kind=kind)
     law = resummed(arch, noise, problem)
     assert law.diagnostics["valid"], law.diagnostics
     draws = exact(arch, noise, problem, draws=60, key=KEY)
-    z, ratio, slope = against_draws(law, draws)
-    # z: 1 expected, of an error that all points of a draw share in part
-    assert z < 1.6, z
-    # variances of 60 draws, most of it common to the points: error .18 at worst
-    np.testing.assert_allclose(ratio, 1, atol=0.25)
-    np.testing.assert_allclose(slope, 1, atol=0.35)
+    check_against(law, draws)
     np.testing.assert_allclose(
         law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
     )
@@ -121,17 +109,29 @@ def test_mean_and_covariance_of_exact_kernels(setting):
 def test_against_400_kernels(counts):
     problem = prototypes(counts, n_test=100, d=784, spread=1.5, seed=2)
     noise = Additive(p=0.9)
-    law = resummed(ERF, noise, problem)
-    draws = exact(ERF, noise, problem, draws=400, key=KEY)
-    z, ratio, slope = against_draws(law, draws)
-    assert z < 1.3, z
-    np.testing.assert_allclose(ratio, 1, atol=0.04)
-    np.testing.assert_allclose(slope, 1, atol=0.08)
+    law = resummed(DEEP, noise, problem)
+    draws = exact(DEEP, noise, problem, draws=400, key=KEY)
+    check_against(law, draws)
 
 
 @pytest.fixture(scope="module")
 def small():
     return prototypes((20, 20, 20), n_test=30, d=120, spread=1.5, seed=3)
+
+
+@pytest.fixture(scope="module")
+def clean(small):
+    """At clean test images."""
+    return resummed(ERF, NOISE, small)
+
+
+@pytest.fixture(scope="module")
+def bare(small):
+    """Without `init_var`, at the first few."""
+    few = dataclasses.replace(
+        small, x_test=small.x_test[:7], labels_test=small.labels_test[:7]
+    )
+    return resummed(ERF, NOISE, few, with_init_var=False)
 
 
 def test_without_corruption_it_is_the_exact_kernel(small):
@@ -145,7 +145,7 @@ def test_without_corruption_it_is_the_exact_kernel(small):
 
 @pytest.mark.slow
 def test_neighbouring_regressions_start_from_the_first_and_end_where_they_would():
-    law = resummed(ERF, Additive(p=0.9), prototypes((25,) * 4))
+    law = resummed(DEEP, Additive(p=0.9), prototypes((25,) * 4))
     assert isinstance(law.cross, predictions.ResummedCross)
     solved = law.cross.solved
     for side in solved.sides:
@@ -153,24 +153,33 @@ def test_neighbouring_regressions_start_from_the_first_and_end_where_they_would(
         assert side.solution.steps < solved.centre.solution.steps == cold.steps
         for name in ("tau", "omega"):
             found, expected = (float(getattr(of, name)) for of in (side.solution, cold))
-            # a last step of 1e4 roundings is followed by its square only
-            np.testing.assert_allclose(found, expected, rtol=1e-12)
+            # the last steps of both are below 1e4 roundings
+            rounding = 2e4 * np.finfo(float).eps
+            np.testing.assert_allclose(found, expected, rtol=rounding)
 
 
 def test_copies_without_corruption_coincide(small):
     law = resummed(ERF, Replacement(p=0.0), small, copies=3, ridge=0.6)
-    draws = exact(ERF, Replacement(p=0.0), small, draws=1, key=KEY, copies=3, ridge=0.6)
-    np.testing.assert_allclose(law.mean, draws.outputs[0, 0], atol=1e-10)
-    np.testing.assert_allclose(law.init_var, np.asarray(draws.init_var)[0], rtol=1e-4)
+    # the kernel of all rows, each three times
+    x_train, x_test = np.tile(small.x_train, (3, 1)), np.asarray(small.x_test)
+    nngp, ntk = erf_kernels(x_train, x_train, 2)
+    test_nngp, test_ntk = erf_kernels(x_test, x_train, 2)
+    smooth = np.linalg.solve(ntk + 0.6 * np.eye(180), test_ntk.T)
+    # 180 images of a condition number of 100 or so
+    mean = smooth.T @ np.tile(small.y, (3, 1))
+    np.testing.assert_allclose(law.mean, mean, atol=1e-10)
+    prior = np.diagonal(erf_kernels(x_test, x_test, 2)[0])
+    init_var = prior + (smooth * (nngp @ smooth - 2 * test_nngp.T)).sum(axis=0)
+    # of a difference in s, whose error is the square of a step of 7e-4
+    np.testing.assert_allclose(law.init_var, init_var, rtol=1e-4)
 
 
 @pytest.mark.slow
-def test_corruption_of_test_images_that_is_none(small):
-    law = resummed(ERF, Replacement(p=0.8), small)
-    same = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.0))
-    np.testing.assert_allclose(same.mean, law.mean, atol=1e-10)
-    np.testing.assert_allclose(same.cov, law.cov, atol=1e-10)
-    np.testing.assert_allclose(same.init_var, law.init_var, rtol=1e-6)
+def test_corruption_of_test_images_that_is_none(small, clean):
+    same = resummed(ERF, NOISE, small, test_corruption=Replacement(p=0.0))
+    np.testing.assert_allclose(same.mean, clean.mean, atol=1e-10)
+    np.testing.assert_allclose(same.cov, clean.cov, atol=1e-10)
+    np.testing.assert_allclose(same.init_var, clean.init_var, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -178,9 +187,7 @@ def test_corruption_of_test_images_that_is_none(small):
 def test_little_corruption(small, p):
     law = resummed(ERF, Replacement(p=p), small)
     draws = exact(ERF, Replacement(p=p), small, draws=60, key=KEY)
-    z, ratio, _ = against_draws(law, draws)
-    assert z < 1.5, z
-    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    check_against(law, draws)
 
 
 @pytest.mark.slow
@@ -197,7 +204,10 @@ def test_first_order_is_its_limit():
     # few images in many dimensions, little signal
     problem = prototypes((2, 2, 2), n_test=20, d=600, spread=1.0, seed=4)
     noise = Replacement(p=0.99)
-    law, first = resummed(ERF, noise, problem), theory.first_order(ERF, noise, problem)
+    law, first = (
+        resummed(DEEP, noise, problem),
+        theory.first_order(DEEP, noise, problem),
+    )
     gap = np.abs(centred(law.mean) - centred(first.mean)).max()
     # N/d and eps are .01
     assert gap < 0.01 * np.abs(centred(first.mean)).max()
@@ -209,9 +219,7 @@ def test_copies_are_seen_by_exact_kernels_too(small):
     noise = Replacement(p=0.8)
     law = resummed(ERF, noise, small, copies=3)
     draws = exact(ERF, noise, small, draws=60, key=KEY, copies=3)
-    z, ratio, _ = against_draws(law, draws)
-    assert z < 1.5, z
-    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    check_against(law, draws)
     np.testing.assert_allclose(
         law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
     )
@@ -219,29 +227,32 @@ def test_copies_are_seen_by_exact_kernels_too(small):
 
 @pytest.mark.parametrize("p", [pytest.param(0.0, marks=pytest.mark.slow), 0.8])
 def test_corrupted_test_images(small, p):
-    noise, on_test = Replacement(p=p), Replacement(p=0.3)
-    law = resummed(ERF, noise, small, test_corruption=on_test)
-    draws = exact(ERF, noise, small, draws=100, key=KEY, test_corruption=on_test)
-    z, ratio, _ = against_draws(law, draws)
-    assert z < 1.5, z
-    np.testing.assert_allclose(ratio, 1, atol=0.15)
+    noise = Replacement(p=p)
+    law = resummed(ERF, noise, small, test_corruption=ON_TEST)
+    draws = exact(ERF, noise, small, draws=100, key=KEY, test_corruption=ON_TEST)
+    check_against(law, draws)
     np.testing.assert_allclose(
         law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
     )
 
 
-def test_other_test_points_need_no_new_solution(small, monkeypatch):
-    noise, on_test = Replacement(p=0.8), Replacement(p=0.3)
-    other = dataclasses.replace(small, x_test=small.x_test[::-1][:7] + 0.1)
-    other = dataclasses.replace(other, labels_test=small.labels_test[::-1][:7])
-    clean = resummed(ERF, noise, small)
-    noisy = resummed(ERF, noise, other, test_corruption=on_test)
+def test_other_test_points_need_no_new_solution(small, clean, bare, monkeypatch):
+    # points do not see each other, nor how many there are
+    for name in ("mean", "cov"):
+        expected = getattr(clean, name)[:7]
+        np.testing.assert_allclose(
+            getattr(bare, name), expected, rtol=0, atol=1e-9 * np.abs(expected).max()
+        )
+    other = dataclasses.replace(
+        small, x_test=small.x_test[::-1] + 0.1, labels_test=small.labels_test[::-1]
+    )
+    noisy = resummed(ERF, NOISE, other, test_corruption=ON_TEST)
     monkeypatch.setattr(equivalent, "solve", None)
     for start in (clean, noisy.averaged(3)):
         for x, test, expected in (
             (small.x_test, None, clean),
             (small.x_test, Replacement(p=0.0), clean),
-            (other.x_test, on_test, noisy),
+            (other.x_test, ON_TEST, noisy),
         ):
             found = theory.resummed_at(start, x, test)
             if start is not clean:
@@ -252,7 +263,9 @@ def test_other_test_points_need_no_new_solution(small, monkeypatch):
             assert found.inits == expected.inits
             assert found.diagnostics == expected.diagnostics
             np.testing.assert_allclose(
-                found.cross_cov(ZERO, TWO), expected.cross_cov(ZERO, TWO), rtol=1e-9
+                found.cross_cov(EVERYONE, EVERYONE),
+                expected.cross_cov(EVERYONE, EVERYONE),
+                rtol=1e-9,
             )
     # a doubt about test points is theirs alone
     doubt = "`init_var` is negative at some test points"
@@ -263,23 +276,20 @@ def test_other_test_points_need_no_new_solution(small, monkeypatch):
     assert not found.diagnostics["valid"]
 
 
-def test_other_test_points_are_checked(small):
-    law = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
+def test_other_test_points_are_checked(small, bare):
     with raises("`x_test` must have as many pixels as the training images"):
-        theory.resummed_at(law, small.x_test[:, :-1])
+        theory.resummed_at(bare, small.x_test[:, :-1])
     with raises("`test_corruption`: `p` must be a corruption level in [0, 1], got 2"):
-        theory.resummed_at(law, small.x_test, Replacement(p=2.0))
+        theory.resummed_at(bare, small.x_test, Replacement(p=2.0))
     with raises("`law` must be one that theory.resummed returned"):
-        theory.resummed_at(dataclasses.replace(law, cross=None), small.x_test)
+        theory.resummed_at(dataclasses.replace(bare, cross=None), small.x_test)
 
 
 def test_ridge(small):
     noise = Replacement(p=0.8)
     law = resummed(ERF, noise, small, ridge=0.7)
     draws = exact(ERF, noise, small, draws=60, key=KEY, ridge=0.7)
-    z, ratio, _ = against_draws(law, draws)
-    assert z < 1.5, z
-    np.testing.assert_allclose(ratio, 1, atol=0.25)
+    check_against(law, draws)
 
 
 @pytest.mark.slow
@@ -289,10 +299,7 @@ def test_training_time(small, copies):
     law = resummed(ERF, noise, small, time=time, copies=copies)
     assert law.diagnostics["valid"], law.diagnostics
     draws = exact(ERF, noise, small, draws=60, key=KEY, time=time, copies=copies)
-    z, ratio, slope = against_draws(law, draws)
-    assert z < 1.5, z
-    np.testing.assert_allclose(ratio, 1, atol=0.25)
-    np.testing.assert_allclose(slope, 1, atol=0.35)
+    check_against(law, draws)
     end = resummed(ERF, noise, small, copies=copies, with_init_var=False)
     assert np.abs(law.mean - end.mean).mean() > 0.05
     points = np.arange(4)
@@ -321,32 +328,32 @@ def test_covariances_between_points_hold_those_of_points(small):
         np.testing.assert_allclose(init[i, i], law.init_var[point], rtol=1e-6)
 
 
-def test_initialisations_of_two_points(small):
-    noise = Replacement(p=0.8)
-    law = resummed(ERF, noise, small)
-    points = np.arange(8)
-    assert law.cross is not None
-    predicted = np.asarray(law.cross.init_cov(points, points))
-    # (11) between points, averaged over draws
-    measured = np.zeros_like(predicted)
-    x_test, draws = small.x_test[:8], 30
-    for k in range(draws):
-        x = theory.corrupt(noise, KEY, k, small.x_train)
-        train, test = theory.gram(x, ERF), theory.nngp_ntk(x_test, x, ERF)
-        prior = theory.nngp(x_test, x_test, ERF)
-        smooth = jnp.linalg.solve(train.ntk, test.ntk.T)
-        cross = test.nngp @ smooth
-        measured += np.asarray(prior - cross - cross.T + smooth.T @ train.nngp @ smooth)
-    np.testing.assert_allclose(
-        predicted, measured / draws, atol=0.03 * np.diagonal(predicted).mean()
-    )
+def test_initialisations_of_two_points(small, clean):
+    assert clean.cross is not None
+    predicted = np.asarray(clean.cross.init_cov(EVERYONE, EVERYONE))
+    corrupt = jax.jit(lambda k: theory.corrupt(NOISE, KEY, k, small.x_train))
+    x_test = np.asarray(small.x_test)
+    prior = erf_kernels(x_test, x_test, 2)[0]
+
+    def one(k):
+        """(11) between points."""
+        x = np.asarray(corrupt(k))
+        nngp, ntk = erf_kernels(x, x, 2)
+        test_nngp, test_ntk = erf_kernels(x_test, x, 2)
+        smooth = np.linalg.solve(ntk, test_ntk.T)
+        cross = test_nngp @ smooth
+        return prior - cross - cross.T + smooth.T @ nngp @ smooth
+
+    # to leading order in the 60 images
+    slack = np.diagonal(predicted).mean() / 60
+    within(np.stack([one(k) for k in range(30)]), predicted, slack=slack)
 
 
 @pytest.mark.parametrize(
     ("arch", "noise", "kind", "counts", "d"),
     [
         pytest.param(
-            ERF,
+            DEEP,
             Replacement(p=0.9),
             "standardised",
             (300,) * 4,
@@ -369,9 +376,7 @@ def test_many_images_per_pixel(arch, noise, kind, counts, d):
     law = resummed(arch, noise, problem)
     draws = exact(arch, noise, problem, draws=30, key=KEY)
     assert law.diagnostics["margin"] > 0.99
-    z, ratio, slope = against_draws(law, draws)
-    assert z < 1.6, z
-    np.testing.assert_allclose(ratio, 1, atol=0.35)
+    check_against(law, draws)
     found, expected = centred(np.asarray(draws.outputs.mean((0, 1)))), centred(law.mean)
     line = (found * expected).sum() / (expected**2).sum()
     np.testing.assert_allclose(line, 1, atol=0.1)
@@ -398,13 +403,10 @@ def test_fewer_landmarks_come_close():
 def test_surrogate_averages_to_the_law_and_follows_the_kernel():
     problem = prototypes((40,) * 3, n_test=40, d=300, spread=1.5, seed=6)
     noise = Additive(p=0.8)
-    law = resummed(ERF, noise, problem)
+    law = resummed(DEEP, noise, problem)
     sample = surrogate(law, noise, problem, draws=200, key=KEY)
-    z, ratio, slope = against_draws(law, sample)
-    assert z < 1.5, z
-    np.testing.assert_allclose(ratio, 1, atol=0.15)
-    np.testing.assert_allclose(slope, 1, atol=0.2)
-    draws = exact(ERF, noise, problem, draws=10, key=KEY, with_init_var=False)
+    check_against(law, sample)
+    draws = exact(DEEP, noise, problem, draws=10, key=KEY, with_init_var=False)
     assert sample.draw_keys is not None
     found = theory.compare(
         theory.Draws(outputs=sample.outputs[:10], draw_keys=sample.draw_keys[:10]),
@@ -418,46 +420,43 @@ def test_surrogate_averages_to_the_law_and_follows_the_kernel():
     assert rest.var(0).mean() < 0.1 * np.asarray(draws.outputs).var(0).mean()
 
 
-def test_a_sweep_of_the_level_compiles_once(small):
-    calls = []
-
-    def counting(fn):
-        return lambda *args: (calls.append(fn), fn(*args))[1]
-
-    erf = activations.get("erf")
-    dual = duals.ClosedForm(counting(erf.dual.pair), counting(erf.dual.diag))
-    arch = Architecture(depth=2, activation=activations.Activation("e", erf.fn, dual))
-    traced = []
-    for p in (0.6, 0.7, 0.8):
-        resummed(arch, Replacement(p=p), small, landmarks=60)
-        traced.append(len(calls))
-    assert traced[0] > 0
-    assert traced == traced[:1] * 3
+def test_a_sweep_of_the_level_compiles_once(small, clean):
+    jax.config.update("jax_no_tracing", True)
+    try:
+        laws = [resummed(ERF, Replacement(p=p), small) for p in (0.6, 0.7)]
+    finally:
+        jax.config.update("jax_no_tracing", False)
+    for law in laws:
+        assert np.abs(np.asarray(law.mean) - np.asarray(clean.mean)).max() > 0.01
 
 
-def test_what_it_cannot_say_is_flagged(small):
-    law = resummed(Architecture(depth=2, activation="cos"), Replacement(p=0.8), small)
-    assert not law.diagnostics["valid"]
-    assert "not linear" in law.diagnostics["doubts"]
-    few = prototypes((10, 10), n_test=10, d=4, seed=1)
-    law = resummed(ERF, Replacement(p=0.8), few)
-    assert "too few pixels" in law.diagnostics["doubts"]
-    good = resummed(ERF, Replacement(p=0.8), small, with_init_var=False)
-    assert good.diagnostics["valid"]
-    assert not good.diagnostics["doubts"]
+def test_what_it_cannot_say_is_flagged(small, bare, monkeypatch):
+    assert bare.diagnostics["valid"]
+    assert not bare.diagnostics["doubts"]
     with raises("`averaged` needs `init_var`"):
-        good.averaged(1)
+        bare.averaged(1)
+    # of the training images alone: predictions need not be compiled
+    module = importlib.import_module("theory.resummed")
+    law = bare.mean, bare.cov, bare.init_var
+    monkeypatch.setattr(module, "predict", lambda *_: law)
+    cos = Architecture(depth=2, activation="cos")
+    law_of_cos = resummed(cos, NOISE, small, with_init_var=False)
+    assert not law_of_cos.diagnostics["valid"]
+    assert "not linear" in law_of_cos.diagnostics["doubts"]
+    few = prototypes((10, 10), n_test=10, d=4, seed=1)
+    law_of_few = resummed(ERF, NOISE, few, with_init_var=False)
+    assert "too few pixels" in law_of_few.diagnostics["doubts"]
 
 
 @pytest.mark.slow
 def test_many_images_with_little_noise_are_flagged():
     many = prototypes((200,) * 4, n_test=10, d=50, spread=2.5, seed=1)
-    law = resummed(ERF, Additive(p=0.5), many, with_init_var=False)
+    law = resummed(DEEP, Additive(p=0.5), many, with_init_var=False)
     assert not law.diagnostics["valid"]
     assert "nearly indefinite" in law.diagnostics["doubts"]
 
 
-def test_a_negative_variance_is_flagged(small, monkeypatch):
+def test_a_negative_variance_is_flagged(small, clean, monkeypatch):
     module = importlib.import_module("theory.resummed")
     right = module.predict
 
@@ -466,17 +465,18 @@ def test_a_negative_variance_is_flagged(small, monkeypatch):
         return mean, cov, init_var.at[3].set(-1e-3)
 
     monkeypatch.setattr(module, "predict", wrong)
-    law = resummed(ERF, Replacement(p=0.8), small)
+    assert clean.diagnostics["valid"]
+    law = resummed(ERF, NOISE, small)
     assert law.diagnostics["doubts"] == "`init_var` is negative at some test points"
     assert not law.diagnostics["valid"]
 
 
-def test_single_precision(small):
-    double = resummed(ERF, Replacement(p=0.8), small)
-    single = resummed(ERF, Replacement(p=0.8), small.astype(np.float32))
+def test_single_precision(small, clean):
+    single = resummed(ERF, NOISE, small.astype(np.float32))
     assert single.mean.dtype == single.cov.dtype == np.float32
-    np.testing.assert_allclose(single.mean, double.mean, atol=1e-3)
-    np.testing.assert_allclose(single.init_var, double.init_var, rtol=0.02)
+    np.testing.assert_allclose(single.mean, clean.mean, atol=1e-3)
+    # a difference over a step of eps^(1/5) = .04
+    np.testing.assert_allclose(single.init_var, clean.init_var, rtol=0.02)
 
 
 def test_bad_arguments_are_refused(small):
@@ -502,6 +502,6 @@ def test_bad_arguments_are_refused(small):
     )
     with raises("training images 0 and 1 are identical", theory.NumericalError):
         resummed(ERF, Replacement(p=0.0), twins)
-    first = theory.first_order(ERF, noise, small)
+    other = theory.Draws(outputs=jnp.ones((2, 1, 30, 3))).law()
     with raises("`law` must come from theory.resummed"):
-        surrogate(first, noise, small, draws=1, key=KEY)
+        surrogate(other, noise, small, draws=1, key=KEY)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import pathlib
 import re
@@ -21,6 +23,8 @@ from ntk_corrupt.results import Cell, RunDirectory
 from theory.errors import InputError, NumericalError
 
 ROOT = pathlib.Path(__file__).parents[1]
+# Of a process that hangs: none is waited for as long, on however busy a machine.
+HANGS = 500
 calls = []
 
 
@@ -50,9 +54,12 @@ def cells(config):
 
 def compute(config, cell):
     calls.append(cell.settings["p"])
-    time.sleep(config.pause)
+    if config.pause:
+        pathlib.Path("asleep").touch()
+        time.sleep(config.pause)
     key = jax.random.key(cell.settings["seed"])
-    outputs = jax.random.normal(key, (cell.settings["width"],), jnp.float32)
+    # made of random bits without rounding: two processes must agree to the last one
+    outputs = jax.random.uniform(key, (cell.settings["width"],), jnp.float32)
     return {"accuracy": cell.settings["p"] / 3}, {"outputs": outputs}
 
 
@@ -99,36 +106,56 @@ def by_key(rows):
     return sorted(without_seconds(rows), key=lambda row: row["key"])
 
 
-def start(cwd, *arguments):
+def without_cache():
+    """The environment of a script that finds its own cache of compiled programs."""
     import matplotlib
 
-    environment = {
-        **os.environ,
-        "MPLCONFIGDIR": matplotlib.get_cachedir(),  # or it looks at all fonts again
-        "PYTHONPATH": str(ROOT),
-        "XDG_CACHE_HOME": str(cwd / "cache"),
-        "JAX_PLATFORMS": "cpu",
-    }
-    environment.pop("JAX_COMPILATION_CACHE_DIR")  # the script finds its own
-    return subprocess.Popen(
-        [sys.executable, __file__, *arguments],
-        cwd=cwd,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    # without its cache matplotlib looks at all fonts again
+    return {"MPLCONFIGDIR": matplotlib.get_cachedir(), "JAX_PLATFORMS": "cpu"}
 
 
-def finish(process):
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+def script(cwd, arguments):
+    """Runs this file as a script in a process of its own, its outputs in two files."""
+    os.chdir(cwd)
+    os.environ["XDG_CACHE_HOME"] = str(cwd / "cache")
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(cwd / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = [__file__, *arguments]
+    _runner.main(EXPERIMENT)
 
 
-def wait_for_row(process, workdir, count):
-    """Waits until the run has stored `count` rows, and no longer than it lives."""
-    while process.poll() is None and len(RunDirectory(workdir).rows()) < count:
-        time.sleep(0.02)
+@pytest.fixture(scope="module")
+def start():
+    """Starts scripts, of a server that has imported once what all of them import."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with pytest.MonkeyPatch().context() as patch:
+        patch.delenv("JAX_COMPILATION_CACHE_DIR")
+        # of its own the server ignores modules that it does not find
+        path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        for name, value in (without_cache() | path).items():
+            patch.setenv(name, value)
+        multiprocessing.forkserver.ensure_running()
+
+    def run(cwd, *arguments):
+        process = context.Process(target=script, args=(cwd, arguments))
+        process.start()
+        return process
+
+    return run
+
+
+def finish(process, cwd):
+    process.join(HANGS)
+    assert process.exitcode is not None
+    return process.exitcode, *((cwd / name).read_text() for name in ("out", "err"))
+
+
+def wait_for(process, happened):
+    """Waits until something has happened, and no longer than the process lives."""
+    while not happened():
+        assert process.exitcode is None
+        time.sleep(0.01)
 
 
 def test_run_leaves_rows_arrays_table_and_figures(tmp_path, capsys):
@@ -345,29 +372,33 @@ def test_two_experiments_share_a_process():
     assert "workdir" not in flags.FLAGS
 
 
-def test_kills_at_any_moment_cost_nothing_but_time(tmp_path):
-    settings = {"p": tuple(i / 10 for i in range(10)), "routes": ("exact", "network")}
+def test_kills_at_any_moment_cost_nothing_but_time(tmp_path, start):
+    cells = 40
+    settings = {"p": tuple(i / 20 for i in range(20)), "routes": ("exact", "network")}
     whole = execute(tmp_path / "whole", **settings)
     p, routes = (",".join(map(str, settings[name])) for name in ("p", "routes"))
     command = ("--workdir=run", f"--p={p}", f"--routes={routes}")
-    command += ("--pause=0.1", "--x64" if whole[0]["x64"] else "--nox64")
+    command += ("--x64" if whole[0]["x64"] else "--nox64",)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    stored = lambda: metrics.read_bytes().count(b"\n") if metrics.exists() else 0
     random = np.random.default_rng()
     counts = [0]
     for _ in range(3):
         for entry in tmp_path.glob("cache/ntk-corrupt/jax/*-cache"):
             os.truncate(entry, 10)  # torn by the kill as well
-        process = start(tmp_path, *command)
-        wait_for_row(process, tmp_path / "run", counts[-1] + 1)
-        time.sleep(random.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        assert finish(process)[0] == -signal.SIGKILL
+        # all cells take so long that a busy machine does not miss the next one
+        process = start(tmp_path, *command, "--pause=0.2")
+        wait_for(process, lambda: stored() > counts[-1])
+        time.sleep(random.uniform(0, 0.4))
+        process.kill()
+        assert finish(process, tmp_path)[0] == -signal.SIGKILL
         counts.append(len(RunDirectory(tmp_path / "run").rows()))
-    assert 0 < counts[1] < counts[2] < counts[3] < 20
-    status, out, err = finish(start(tmp_path, *command))
+    assert 0 < counts[1] < counts[2] < counts[3] < cells
+    status, out, err = finish(start(tmp_path, *command), tmp_path)
     assert status == 0, err
-    assert out.splitlines()[:20] == table(None, whole).splitlines()
-    assert f"20 cells, {20 - counts[3]} to compute" in err
-    assert len(err.splitlines()) == 1 + 20 - counts[3]  # no warnings
+    assert out.splitlines()[:cells] == table(None, whole).splitlines()
+    assert f"{cells} cells, {cells - counts[3]} to compute" in err
+    assert len(err.splitlines()) == 1 + cells - counts[3]  # no warnings
     directory = RunDirectory(tmp_path / "run")
     assert by_key(directory.rows()) == by_key(whole)
     for row in whole:
@@ -376,30 +407,41 @@ def test_kills_at_any_moment_cost_nothing_but_time(tmp_path):
     assert any((tmp_path / "cache" / "ntk-corrupt" / "jax").iterdir())
 
 
-def test_control_c_says_how_to_go_on(tmp_path):
-    process = start(tmp_path, "--pause=30")
-    while not (tmp_path / "results" / "fake" / "environment.json").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+def test_control_c_says_how_to_go_on(tmp_path, start):
+    process = start(tmp_path, f"--pause={HANGS}")
+    wait_for(process, (tmp_path / "asleep").exists)
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    status, out, err = finish(process)
+    os.kill(process.pid, signal.SIGINT)
+    status, out, err = finish(process, tmp_path)
     assert status == 130
     assert out == ""
     assert err.splitlines()[1].startswith("interrupted: finished cells are stored")
     assert len(err.splitlines()) == 2
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("--widht=3",), ("--p=1.5",), ("--p", "0.5", "0.9")],
-)
-def test_bad_command_line_is_one_line_with_status_2(tmp_path, arguments):
-    status, out, err = finish(start(tmp_path, *arguments))
+BAD_COMMANDS = [("--widht=3",), ("--p=1.5",), ("--p", "0.5", "0.9")]
+
+
+@pytest.mark.parametrize("arguments", BAD_COMMANDS)
+def test_bad_command_line_is_one_line_with_status_2(tmp_path, start, arguments):
+    status, out, err = finish(start(tmp_path, *arguments), tmp_path)
     assert status == 2
     assert out == ""
     assert re.fullmatch(r"error: .+\n", err)
     assert not (tmp_path / "results").exists()
+
+
+def test_a_script_is_run_by_its_name(tmp_path):
+    done = subprocess.run(
+        [sys.executable, __file__, *BAD_COMMANDS[0]],
+        cwd=tmp_path,
+        env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .+\n", done.stderr)
 
 
 def test_help_lists_the_settings():

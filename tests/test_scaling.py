@@ -15,6 +15,7 @@ from ntk_corrupt.thresholds import power_law, threshold_crossing
 P = np.linspace(0.9, 0.995, 30)
 SIZES = np.array([500.0, 2000.0, 5000.0, 20000.0, 60000.0])
 P_C, NU, KAPPA = 0.95, 2.5, 0.10
+ROUNDING = 64 * np.finfo(float).eps  # of some ten operations on numbers of size one
 SEARCH: dict[str, Any] = {"p_c": (0.92, 0.98), "nu": (0.5, 6.0), "kappa": (-2.0, 2.0)}
 
 SHAPES = {
@@ -31,17 +32,17 @@ def curves(shape="tanh", kappa=KAPPA, critical=0.45):
 
 
 @functools.cache
-def found(shape, noise=0.0, seed=0, normalised=True):
+def found(shape, noise=0.0, seed=0, normalised=True, grid=21):
     accuracy = curves(shape)
     accuracy = accuracy + noise * np.random.default_rng(seed).normal(
         size=accuracy.shape
     )
-    return collapse(P, accuracy, SIZES, normalised=normalised, **SEARCH)
+    return collapse(P, accuracy, SIZES, normalised=normalised, grid=grid, **SEARCH)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_normalised_score_recovers_the_truth(shape):
-    got = found(shape)
+    got = found(shape, grid=41)
     assert abs(got.p_c - P_C) <= 1e-3
     assert abs(got.kappa - KAPPA) <= 0.01
     assert abs(got.nu - NU) <= 0.1
@@ -51,7 +52,7 @@ def test_the_normalised_score_recovers_the_truth(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_normalised_score_recovers_the_truth_from_noisy_curves(shape):
-    for seed in range(8):
+    for seed in range(4):
         got = found(shape, noise=0.002, seed=seed)
         assert abs(got.p_c - P_C) <= 0.003
         assert abs(got.kappa - KAPPA) <= 0.05
@@ -71,7 +72,7 @@ def test_the_score_that_is_not_normalised_is_degenerate_and_says_so(shape, noise
 
 
 def test_profiles_cover_the_ranges_and_are_least_near_the_best():
-    got = found("tanh", noise=0.002)
+    got = found("tanh", noise=0.002, grid=41)
     assert set(got.profiles) == set(SEARCH)
     for name, (values, scores) in got.profiles.items():
         assert values.shape == scores.shape == (41,)
@@ -122,14 +123,17 @@ def test_the_score_against_loops_over_points():
                 normalised=normalised,
             )
             expected = within_sum / flat.size / (flat.var() if normalised else 1)
-            np.testing.assert_allclose(score, expected, rtol=1e-9)
+            # differences of sums of squares, all of the size of the variance times
+            # the number of points
+            largest = flat @ flat / flat.size / (flat.var() if normalised else 1)
+            np.testing.assert_allclose(score, expected, atol=ROUNDING * 150 * largest)
 
 
 def test_two_parameters_are_found_where_curves_need_no_shift():
     accuracy = curves(kappa=0.0)
     for noise in (0.0, 0.005):
         noisy = accuracy + noise * np.random.default_rng(0).normal(size=accuracy.shape)
-        got = collapse(P, noisy, SIZES, p_c=(0.92, 0.98), nu=(0.5, 6.0))
+        got = collapse(P, noisy, SIZES, p_c=(0.92, 0.98), nu=(0.5, 6.0), grid=21)
         assert got.kappa is None
         assert set(got.profiles) == {"p_c", "nu"}
         assert abs(got.p_c - P_C) <= 0.003
@@ -142,7 +146,7 @@ def test_two_parameters_use_the_window_alone():
     # outside of the window the sizes have nothing in common
     spoilt = np.where((accuracy > 0.12) & (accuracy < 0.78), accuracy, 0.0)
     spoilt += np.where(accuracy >= 0.78, 0.8 + 0.04 * np.arange(5)[:, None], 0.0)
-    options: dict[str, Any] = {"p_c": (0.92, 0.98), "nu": (0.5, 6.0)}
+    options: dict[str, Any] = {"p_c": (0.92, 0.98), "nu": (0.5, 6.0), "grid": 21}
     got = collapse(P, spoilt, SIZES, window=(0.12, 0.78), **options)
     assert abs(got.p_c - P_C) <= 0.003
     wide = collapse(P, spoilt, SIZES, window=(-0.01, 1.0), **options)
@@ -150,22 +154,22 @@ def test_two_parameters_use_the_window_alone():
 
 
 def test_scaled_curves_fall_on_one():
-    got = found("steep tanh")
+    got = found("steep tanh", grid=41)
     x, y = got.scaled(P, curves("steep tanh"), SIZES)
     assert x.shape == y.shape == (5, 30)
     shape = SHAPES["steep tanh"]
     # the exponents are found to a step of the fine grid, half a percent of a fall
     np.testing.assert_allclose(y, shape(x), atol=0.03)
-    two = collapse(P, curves(kappa=0.0), SIZES, p_c=(0.92, 0.98), nu=(0.5, 6.0))
+    options: dict[str, Any] = {"p_c": (0.92, 0.98), "nu": (0.5, 6.0), "grid": 21}
+    two = collapse(P, curves(kappa=0.0), SIZES, **options)
     np.testing.assert_array_equal(two.scaled(P, curves(), SIZES)[1], curves())
 
 
 def test_a_truth_outside_of_its_range_is_at_the_edge():
     nu, kappa = SEARCH["nu"], SEARCH["kappa"]
-    got = collapse(P, curves(), SIZES, p_c=(0.96, 0.98), nu=nu, kappa=kappa)
-    assert "p_c" in got.at_edge
-    got = collapse(P, curves(), SIZES, p_c=SEARCH["p_c"], nu=(3.0, 6.0), kappa=kappa)
-    assert "nu" in got.at_edge
+    coarse = functools.partial(collapse, P, curves(), SIZES, kappa=kappa, grid=21)
+    assert "p_c" in coarse(p_c=(0.96, 0.98), nu=nu).at_edge
+    assert "nu" in coarse(p_c=SEARCH["p_c"], nu=(3.0, 6.0)).at_edge
 
 
 def test_curves_with_nothing_in_common_have_no_collapse():
@@ -181,20 +185,21 @@ def test_bootstrap_gives_intervals_and_the_share_at_an_edge():
     rng = np.random.default_rng(0)
     samples = curves() + 0.004 * rng.normal(size=(6, *curves().shape))
     run = functools.partial(
-        bootstrap_collapse, P, samples, SIZES, resamples=20, grid=21
+        bootstrap_collapse, P, samples, SIZES, resamples=10, grid=21
     )
     intervals, edges = run(rng=np.random.default_rng(1), **SEARCH)
     assert set(intervals) == set(edges) == set(SEARCH)
     for name, truth in (("p_c", P_C), ("nu", NU), ("kappa", KAPPA)):
         got = intervals[name]
         assert got.low < got.high
-        assert (got.failed, got.resamples) == (0, 20)
-        # a percentile interval of 20 resamples of 6 repeats is narrow: twice of it
+        assert (got.failed, got.resamples) == (0, 10)
+        # a percentile interval of 10 resamples of 6 repeats is narrow: twice of it
         slack = got.high - got.low
         assert got.low - slack <= truth <= got.high + slack
     assert set(edges.values()) == {0.0}
-    again, _ = run(rng=np.random.default_rng(1), **SEARCH)
-    assert again == intervals
+    few = {**SEARCH, "resamples": 2}
+    first, again = (run(rng=np.random.default_rng(1), **few)[0] for _ in range(2))
+    assert again == first
     _, edges = run(rng=rng, normalised=False, **{**SEARCH, "resamples": 4})
     assert edges["kappa"] == 1.0
 
@@ -220,7 +225,7 @@ def test_crossings_of_lines_are_exact():
         0.9 + 0.02 * 0.65 / 0.7,
     ]
     got = threshold_crossing(p, curves, 0.15)
-    np.testing.assert_allclose(got, expected, rtol=1e-14)
+    np.testing.assert_allclose(got, expected, rtol=ROUNDING)
     stacked = threshold_crossing(p, curves.reshape(2, 3, 4), 0.15)
     np.testing.assert_array_equal(stacked, got.reshape(2, 3))
     np.testing.assert_allclose(threshold_crossing(p, curves[0], 0.15), expected[0])

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import assert_close
 from problems import prototypes
 
 from theory import activations, first_order
@@ -15,12 +16,26 @@ from theory.sign import gain_sign, sign_changes, slope_sign
 
 CUBIC = activations.custom(lambda u: u - u**3 / 3, name="cubic")
 VARIANCES = jnp.linspace(0.1, 4, 40)
+# Of a mean by quadrature with some 256 nodes, over its terms: moments of CUBIC up to
+# E[u^4] = 7.
+ROUNDING = 8 * 256 * np.finfo(float).eps
+# Points of a call: as many as `prototypes` has, for one program per architecture.
+SIZE = 7
+
+
+def signs_at(arch, *numbers):
+    """`slope_sign` of any number of points, in calls of one size."""
+    n = len(numbers[0])
+    columns = [np.resize(x, -(-n // SIZE) * SIZE).reshape(-1, SIZE) for x in numbers]
+    found = [
+        slope_sign(*map(jnp.asarray, part), arch) for part in zip(*columns, strict=True)
+    ]
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[:n], *found)
 
 
 def at(activation, depth, q_test, q_train, cov, **settings):
-    numbers = (jnp.array([float(x)]) for x in (q_test, q_train, cov))
     arch = Architecture(depth=depth, activation=activation, **settings)
-    return slope_sign(*numbers, arch)
+    return signs_at(arch, *np.array([[q_test], [q_train], [cov]], float))
 
 
 def changing(activation, orders=16):
@@ -39,7 +54,6 @@ def changing(activation, orders=16):
     ids=lambda a: getattr(a, "name", a),
 )
 def test_coefficients_that_keep_their_signs(activation):
-    assert changing(activation) == []
     assert changing(activation, orders=40) == []
 
 
@@ -52,7 +66,7 @@ def test_coefficients_that_do_not():
 
 def test_a_coefficient_that_changes_its_sign():
     found = at(CUBIC, 2, 0.5, 1.5, 0.0)
-    np.testing.assert_allclose(found.slope, -0.5, rtol=1e-12)
+    np.testing.assert_allclose(found.slope, -0.5, rtol=0, atol=ROUNDING)
     assert (found.sign, found.guaranteed, found.layer, found.order) == (-1, False, 1, 1)
     np.testing.assert_allclose([found.q_train, found.q_test], [[1.5], [0.5]])
     assert not found.positive
@@ -62,8 +76,8 @@ def test_a_coefficient_that_changes_its_sign():
         "and 0.5 ... 0.5"
     )
     # the same test point at the variance of the noise
-    assert at(CUBIC, 2, 1.5, 1.5, 0.0).guaranteed
-    np.testing.assert_array_equal(at(CUBIC, 2, 1.5, 1.5, 0.0).sign, 1)
+    found = at(CUBIC, 2, 1.5, 1.5, 0.0)
+    assert (found.sign, found.guaranteed) == (1, True)
 
 
 def test_a_deeper_coefficient_that_changes_its_sign():
@@ -72,7 +86,7 @@ def test_a_deeper_coefficient_that_changes_its_sign():
     assert (found.layer, found.order) == (2, 1)
     variances = [6 * (q - 2 * q**2 + 5 / 3 * q**3) for q in (0.5, 0.2)]
     np.testing.assert_allclose(
-        [found.q_train[0], found.q_test[0]], variances, rtol=1e-12
+        [found.q_train[0], found.q_test[0]], variances, rtol=ROUNDING
     )
 
 
@@ -108,31 +122,32 @@ def test_order_zero_counts_before_the_last_hidden_layer():
 
 @pytest.mark.parametrize("activation", ["erf", "tanh", "relu", "cos"])
 def test_what_is_guaranteed_is_so(activation):
-    rng = np.random.default_rng(0)
-    q_test, q_train = rng.uniform(0.1, 4, size=(2, 400))
-    cov = rng.uniform(-1, 1, size=400) * np.sqrt(q_test * q_train)
-    numbers = [jnp.asarray(x) for x in (q_test, q_train, cov)]
+    rng, n = np.random.default_rng(0), 20 * SIZE
+    q_test, q_train = rng.uniform(0.1, 4, size=(2, n))
+    cov = rng.uniform(-1, 1, size=n) * np.sqrt(q_test * q_train)
     arch = Architecture(depth=3, activation=activation, w_var=1.3)
-    found = slope_sign(*numbers, arch)
-    guaranteed = np.asarray(found.guaranteed)
-    assert 0 < guaranteed.sum() < 400
-    np.testing.assert_array_equal(guaranteed, cov >= 0)
-    assert (np.asarray(found.slope)[guaranteed] >= 0).all()
-    np.testing.assert_allclose(found.slope, transfer(*numbers, arch).by_cov)
+    found = signs_at(arch, q_test, q_train, cov)
+    assert 0 < found.guaranteed.sum() < n
+    np.testing.assert_array_equal(found.guaranteed, cov >= 0)
+    assert (found.slope[found.guaranteed] >= 0).all()
+    slope = jax.jit(transfer)(*(x[:SIZE] for x in (q_test, q_train, cov)), arch).by_cov
+    assert_close(found.slope[:SIZE], slope)
     assert (np.sign(found.slope) == found.sign).all()
 
 
 @pytest.mark.parametrize("kind", [Replacement, Additive])
 def test_gain_of_a_problem(kind):
     problem = prototypes((5, 5, 5), d=30, kind="unit")
-    for activation, noise in (
-        ("erf", Uniform(-(3**0.5), 3**0.5)),
-        ("relu", Bernoulli(0.5)),
+    for activation, noise, compared in (
+        ("erf", Uniform(-(3**0.5), 3**0.5), Replacement),
+        ("relu", Bernoulli(0.5), Additive),
     ):
         arch = Architecture(depth=2, activation=activation, w_var=1.4, b_var=0.1)
         found = gain_sign(arch, kind(p=0.9, noise=noise), problem)
-        gain = first_order(arch, kind(p=0.9, noise=noise), problem).gain[:, 0]
-        np.testing.assert_allclose(gain / found.slope, gain[0] / found.slope[0])
+        if kind is compared:
+            gain = first_order(arch, kind(p=0.9, noise=noise), problem).gain[:, 0]
+            ratio = np.asarray(gain) / np.asarray(found.slope)
+            np.testing.assert_allclose(ratio, ratio[0])
         assert found.positive
         assert found.guaranteed.all()
         assert found.reason == (

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -23,7 +22,8 @@ EPOCHS, SNAPSHOTS = 12, [0, 1, 12]
 
 
 def tiny(**settings):
-    chosen = {"n_test": 60, "learning_rate": 0.01, "width": 20, "epochs": EPOCHS}
+    # as many test images as held-out ones: their programs are the same
+    chosen = {"n_test": 50, "learning_rate": 0.01, "width": 20, "epochs": EPOCHS}
     chosen["weight_decay"] = (0.0, 1.0)
     return spectral_truncation.EXPERIMENT.configure("smoke", **{**chosen, **settings})
 
@@ -35,6 +35,15 @@ def run(tmp_path_factory):
     return workdir, _runner.execute(
         spectral_truncation.EXPERIMENT, config, workdir=workdir
     )
+
+
+def assert_alike(accuracies, others, ties=1):
+    """Shares of 50 images differ by so many ties at most.
+
+    Of the same outputs by two programs in float32: about one in a million ties.
+    """
+    gap = np.abs(np.asarray(accuracies) - np.asarray(others)).max()
+    assert gap < (ties + 0.5) / 50
 
 
 def test_every_arm_is_run(run):
@@ -67,16 +76,14 @@ def test_curves_belong_to_their_network(run):
         assert found["by_d"].shape == (3, 21)
         # a head on all components is the whole head, at every epoch looked at
         assert found["rank"].max() <= 20
-        np.testing.assert_allclose(found["by_d"][:, -1], found["test"][SNAPSHOTS])
-        np.testing.assert_allclose(
-            found["by_d_validation"][:, -1], found["validation"][SNAPSHOTS]
-        )
-        np.testing.assert_allclose(found["tail"][0], found["test"][-1])
-        np.testing.assert_allclose(found["low_rank"][-1], found["test"][-1])
-        np.testing.assert_allclose(found["projected"][:, -1], found["test"][-1])
-        np.testing.assert_allclose(
-            found["probe_random_end"][:, -1], found["probe_noisy"][-1, -1], atol=0.04
-        )
+        assert_alike(found["by_d"][:, -1], found["test"][SNAPSHOTS])
+        assert_alike(found["by_d_validation"][:, -1], found["validation"][SNAPSHOTS])
+        assert_alike(found["tail"][0], found["test"][-1])
+        assert_alike(found["low_rank"][-1], found["test"][-1])
+        assert_alike(found["projected"][:, -1], found["test"][-1])
+        # normal equations of condition 1/ridge, a thousand times the rounding
+        one, other = found["probe_random_end"][:, -1], found["probe_noisy"][-1, -1]
+        assert_alike(one, other, ties=2)
         assert np.isnan(found["loss"][0])
         assert found["loss"][-1] < found["loss"][1]
         assert np.isnan(found["fit_tail"]).all() == (row["rho"] == 0)
@@ -111,17 +118,20 @@ def test_weight_decay():
     config = TrainConfig(optimiser="adam", learning_rate=0.1)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     decayed = spectral_truncation.Decayed(**fields, weight_decay=0.5)
-    weights = {"w": jnp.asarray([2.0, -1.0])}
-    gradient = {"w": jnp.asarray([0.3, 0.0])}
+    weights = {"w": jax.device_put(np.array([2.0, -1.0]))}
+    gradient = {"w": jax.device_put(np.array([0.3, 0.0]))}
 
+    @jax.jit
     def updates(config):
         transform = config.transform()
         return transform.update(gradient, transform.init(weights), weights)[0]["w"]
 
     shrunk = np.asarray(updates(decayed)) - np.asarray(updates(config))
-    np.testing.assert_allclose(shrunk, -0.1 * 0.5 * np.asarray(weights["w"]), rtol=1e-6)
+    rtol = 8 * float(np.finfo(np.float32).eps)  # of the rate, in single precision
+    expected = -0.1 * 0.5 * np.asarray(weights["w"])
+    np.testing.assert_allclose(shrunk, expected, rtol=rtol)
     none = dataclasses.replace(decayed, weight_decay=0.0)
-    np.testing.assert_allclose(updates(none), updates(config), rtol=1e-6)
+    np.testing.assert_allclose(updates(none), updates(config), rtol=rtol)
     assert jax.tree.structure(decayed) != jax.tree.structure(config)
     assert isinstance(decayed.transform(), optax.GradientTransformation)
 

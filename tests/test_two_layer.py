@@ -21,6 +21,13 @@ def made(name, activation="softplus", d=D, m=M, key=KEY, dtype=jnp.float64):
     return MAKE[name](activations.get(activation), d, m, key=key, dtype=dtype)
 
 
+@jax.jit
+def both_grams(net):
+    """Four rows of the gram, and the Jacobians by automatic differentiation."""
+    outputs = lambda trained: net.moved(*trained)(X)
+    return net.jacobian_gram(X[:4], X), jax.jacobian(outputs)((net.w, net.b))
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_outputs_by_hand(name):
     net = made(name, "tanh")
@@ -34,17 +41,11 @@ def test_outputs_by_hand(name):
 @pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize("activation", ["softplus", "erf", "relu"])
 def test_gram_of_the_jacobians(name, activation):
-    net = made(name, activation)
-
-    def outputs(trained):
-        return net.moved(*trained)(X)
-
-    parts = jax.tree.leaves(jax.jacobian(outputs)((net.w, net.b)))
+    gram, jacobian = both_grams(made(name, activation))
+    parts = jax.tree.leaves(jacobian)
     assert len(parts) == (1 if name == "signed" else 2)
     jacobian = np.concatenate([np.reshape(part, (len(X), -1)) for part in parts], 1)
-    np.testing.assert_allclose(
-        net.jacobian_gram(X[:4], X), jacobian[:4] @ jacobian.T, rtol=1e-9, atol=1e-12
-    )
+    np.testing.assert_allclose(gram, jacobian[:4] @ jacobian.T, rtol=1e-9, atol=1e-12)
 
 
 def test_gram_tends_to_the_kernel_of_infinite_width():
@@ -55,7 +56,8 @@ def test_gram_tends_to_the_kernel_of_infinite_width():
     slopes = 4 / np.pi / np.sqrt(np.outer(1 + 2 * q, 1 + 2 * q) - 4 * k**2)
     # phi' is at most 2/sqrt(pi): so is the deviation of a product of two 4/pi
     error = 4 / np.pi / 40_000**0.5 * np.abs(k)
-    gap = np.abs(np.asarray(net.jacobian_gram(X, X)) - k * slopes)
+    gram = jax.jit(lambda net: net.jacobian_gram(X, X))(net)
+    gap = np.abs(np.asarray(gram) - k * slopes)
     assert (gap <= 5 * error).all()
 
 
@@ -68,7 +70,14 @@ def test_laws_of_the_initialisation():
             0, abs=5 * (expected / values.size) ** 0.5
         )
 
-    signed, gaussian = (made(name, d=20, m=1000) for name in ("signed", "gaussian"))
+    signed, gaussian, other = (
+        jax.tree.map(np.asarray, net)
+        for net in (
+            made("signed", d=20, m=1000),
+            made("gaussian", d=20, m=1000),
+            made("gaussian", d=20, m=1000, key=jax.random.key(2)),
+        )
+    )
     variance(signed.w, 1.0)
     assert signed.b is None
     np.testing.assert_allclose(np.abs(signed.a), 1000**-0.5)
@@ -77,7 +86,6 @@ def test_laws_of_the_initialisation():
     variance(gaussian.b, 1.0)
     variance(gaussian.a, 1 / 1000)
     # independent of each other, and of another key's
-    other = made("gaussian", d=20, m=1000, key=jax.random.key(2))
     for one, two in (
         (gaussian.a, gaussian.b),
         (gaussian.a, gaussian.w[:, 0] * 20**0.5),
@@ -98,16 +106,19 @@ def test_only_what_is_trained_moves():
 
 def test_goes_through_jit_grad_and_vmap():
     keys = jax.random.split(KEY, 3)
-    nets = jax.vmap(lambda key: made("gaussian", key=key))(keys)
+    nets = jax.jit(jax.vmap(lambda key: made("gaussian", key=key)))(keys)
     outputs = jax.jit(jax.vmap(lambda net: net(X)))(nets)
     for key, found in zip(keys, outputs, strict=True):
-        np.testing.assert_allclose(found, made("gaussian", key=key)(X), rtol=1e-10)
+        expected = made("gaussian", key=key)(X)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
     net = made("signed")
-    slope = jax.grad(lambda w: (net.moved(w, None)(X) ** 2).sum())(net.w)
-    h, hit = 1e-6, jnp.zeros_like(net.w).at[2, 3].set(1.0)
-    loss = lambda w: float((net.moved(w, None)(X) ** 2).sum())
+    loss = jax.jit(lambda w: (net.moved(w, None)(X) ** 2).sum())
+    slope = jax.jit(jax.grad(loss))(net.w)
+    h, hit = 1e-6, np.zeros((M, D))
+    hit[2, 3] = 1.0
     difference = (loss(net.w + h * hit) - loss(net.w - h * hit)) / (2 * h)
-    assert float(slope[2, 3]) == pytest.approx(difference, rel=1e-5)
+    # rounding of the loss over h: 1e-10 of it
+    assert float(slope[2, 3]) == pytest.approx(float(difference), rel=1e-5)
     single = dataclasses.replace(made("gaussian", dtype=jnp.float32))
     assert single(X.astype(jnp.float32)).dtype == jnp.float32
 

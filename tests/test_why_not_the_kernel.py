@@ -101,7 +101,7 @@ def test_trained_biases_take_the_offset_over():
         labels_test=jnp.asarray(labels[50:]),
         num_classes=10,
     )
-    arch = theory.Architecture(depth=3, activation="erf", b_rates=(1.0, 1.0, 1.0))
+    arch = theory.Architecture(depth=2, activation="erf", b_rates=(1.0, 1.0))
     law = theory.first_order(
         arch, theory.Additive(p=0.9, noise=theory.Normal()), problem
     )
