@@ -304,6 +304,24 @@ def test_no_two_laws_look_alike_to_jit():
         assert all(one != other for other in different[:i])
 
 
+def test_moments_by_hand():
+    x, p, end = np.linspace(-2, 2, 5)[None], 0.3, 1.5
+    of_noise = [0.0, end**2 / 3, 0.0, end**4 / 5]
+    m1, m2, m3, m4 = ((1 - p) * x**k + p * of_noise[k - 1] for k in (1, 2, 3, 4))
+    found = Replacement(p=p, noise=Uniform(-end, end)).moments(jnp.asarray(x))
+    expected = {
+        "mean": m1,
+        "var": m2 - m1**2,
+        "cov_square": m3 - m1 * m2,
+        "var_square": m4 - m2**2,
+    }
+    for name, value in expected.items():
+        # a few roundings of the largest term of all
+        np.testing.assert_allclose(
+            getattr(found, name), value, rtol=0, atol=16 * EPS * m4.max(), err_msg=name
+        )
+
+
 def test_gradients_in_the_level_are_those_of_the_moments():
     x = tiled([0.3, -1.2])
 
