@@ -119,7 +119,12 @@ def test_exponents_are_found():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = snr_scaling.EXPERIMENT.configure(
-        "smoke", routes=("first_order", "exact", "network"), epochs=4, n_test=40
+        "smoke",
+        routes=("first_order", "exact", "network"),
+        epochs=4,
+        n_trains=(50, 100),
+        sizes=(8, 10),
+        n_test=40,
     )
     workdir = tmp_path_factory.mktemp("snr")
     return workdir, _runner.execute(snr_scaling.EXPERIMENT, config, workdir=workdir)
