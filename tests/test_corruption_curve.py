@@ -182,7 +182,7 @@ def test_bad_settings(settings, text):
 
 def test_margins(tmp_path):
     config = margins.EXPERIMENT.configure(
-        "smoke", **{**TINY, "curvature": 1, "corruptions": 2}
+        "smoke", **{**TINY, "epochs": 40, "curvature": 1, "corruptions": 2}
     )
     rows = _runner.execute(margins.EXPERIMENT, config, workdir=tmp_path)
     assert [row["p"] for row in rows] == [0.2, 0.8]
