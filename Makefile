@@ -1,7 +1,7 @@
 # make demo | test | test-all | portable | portable-one | matrix | lint | notebooks |
-# run-notebooks | wheel | bench | constraints. Each makes .venv first, and installs when pyproject.toml
-# or constraints.txt is newer than it. PYTHON chooses the interpreter of a new .venv.
-# Versions are those of constraints.txt, which the suite was last green with;
+# run-notebooks | wheel | bench | constraints. Each makes .venv first, and installs when
+# pyproject.toml or constraints.txt is newer than it. PYTHON chooses the interpreter of a
+# new .venv. Versions are those of constraints.txt, which the suite was last green with;
 # UNPINNED=1 takes the newest that pyproject.toml allows.
 PYTHON ?= python3
 VENV := .venv
@@ -19,9 +19,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
 
-# What takes minutes too: once a week.
+# What takes minutes too, compiled as for users: once a week.
 test-all: $(INSTALLED)
-	$(PYTEST)
+	$(PYTEST) --optimised
 
 # As other processors would compute it: each instruction set and BLAS kernel that this
 # one can run, or the one that is furthest from its own.

@@ -10,19 +10,17 @@ import contextlib
 import dataclasses
 import logging
 import os
-import pathlib
 import sys
 import time
 import typing
-import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
-import jaxlib
 import tqdm
 from absl import app, flags
 
+from experiments import _compilation
 from experiments._flags import Config, Options, Parser
 from experiments._flags import setting as setting
 from ntk_corrupt.results import Cell, Row, RunDirectory, environment
@@ -241,42 +239,6 @@ def _one_line_errors() -> Generator[None, None, None]:
     sys.exit(2)
 
 
-# What else halves the time to compile, by version of jaxlib, where it was tried: a
-# process ends at a flag that it does not know.
-_QUICK = {
-    "0.10.": (
-        "--xla_cpu_parallel_codegen_split_count=1",
-        "--xla_cpu_use_fusion_emitters=false",
-    )
-}
-
-
-def _compile_quickly() -> None:
-    """Compiles programs without optimising them: a smoke run is nothing but compiling.
-
-    Numbers change by rounding; time to run, which is little there, up to threefold.
-    """
-    jax.config.update("jax_disable_most_optimizations", True)
-    for version, own in _QUICK.items():
-        if jaxlib.__version__.startswith(version):
-            os.environ["XLA_FLAGS"] = " ".join([*own, os.environ.get("XLA_FLAGS", "")])
-
-
-def _use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache directory, where there is one."""
-    if jax.config.jax_compilation_cache_dir:  # ty: ignore[missing-attribute]
-        return
-    with contextlib.suppress(OSError, RuntimeError):  # read-only, or no home
-        cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        cache = cache.expanduser() / "ntk-corrupt" / "jax"
-        cache.mkdir(parents=True, exist_ok=True)
-        if os.access(cache, os.W_OK):
-            jax.config.update("jax_compilation_cache_dir", str(cache))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # An entry torn by a kill is compiled again; its owner need not hear of it.
-    warnings.filterwarnings("ignore", "Error reading persistent compilation cache")
-
-
 def main(experiment: Experiment[C]) -> None:
     """Runs a script: flags, presets, `execute`, exit status."""
 
@@ -285,9 +247,9 @@ def main(experiment: Experiment[C]) -> None:
             raise flags.Error(f"settings are given as --name=value, got {argv[1]!r}.")
         config, options = read_flags(experiment)
         jax.config.update("jax_enable_x64", options.x64)
-        _use_compilation_cache()
-        if options.preset == "smoke":
-            _compile_quickly()
+        _compilation.use_cache()
+        if options.preset == "smoke":  # it does little but compile
+            _compilation.compile_quickly()
         execute(
             experiment,
             config,

@@ -10,37 +10,21 @@ import pathlib
 import tempfile
 
 import jax
-import jaxlib
 import pytest
+
+from experiments._compilation import compile_quickly
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # Of Linux; it allows a process 65 530 of them unless told otherwise.
 _MAPS, _MOST_MAPS = pathlib.Path("/proc/self/maps"), 40_000
-# A process ends at a flag that it does not know: only where they were tried.
-_QUICK = {
-    "0.10.": (
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-        "--xla_cpu_parallel_codegen_split_count=1",
-        "--xla_cpu_use_fusion_emitters=false",
-    )
-}
 
 
 def pytest_addoption(parser):
     parser.addoption(
         "--optimised", action="store_true", help="compile programs as for users"
     )
-
-
-def _compile_quickly():
-    """For this process, its workers and their processes."""
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    for version, own in _QUICK.items():
-        if jaxlib.__version__.startswith(version):
-            os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *own])
 
 
 def pytest_configure(config):
@@ -51,10 +35,7 @@ def pytest_configure(config):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
         if not config.getoption("optimised"):
-            _compile_quickly()
-    jax.config.update(
-        "jax_disable_most_optimizations", not config.getoption("optimised")
-    )
+            compile_quickly()  # workers inherit it
     jax.config.update(
         "jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"]
     )

@@ -1,6 +1,7 @@
 """Laws of outputs and draws from them: estimates without bias, averages, refusals."""
 
 import dataclasses
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 from problems import raises, within
 
 from theory.laws import Draws, OutputLaw, standard_error
+from theory.output_law import check_labels
 
 N, C = 2, 3
 MEAN = np.array([[1.0, 0.2, -0.3], [0.1, 0.5, 0.4]])
@@ -302,3 +304,10 @@ def test_labels_that_do_not_fit():
             accuracy(np.array([0, 3]))
         with raises("`labels` must lie in 0 ... 2, got -1 ... 2"):
             accuracy(np.array([2, -1]))
+
+
+@pytest.mark.parametrize("labels", [np.array([0.5, 2.0]), np.array([True, False])])
+def test_labels_are_never_rounded(labels):
+    # without the tests' own check of types, which users do not have
+    with raises(f"`labels` must be integers, got {labels.dtype}"):
+        inspect.unwrap(check_labels)(labels, (N, C))

@@ -37,6 +37,8 @@ def check_labels(labels: Labels, shape: tuple[int, ...], name: str = "labels") -
             f"`{name}` must have one entry per test point, {shape[0]}, "
             f"got shape {values.shape}."
         )
+    if not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"`{name}` must be integers, got {values.dtype}.")
     if values.size and not 0 <= values.min() <= values.max() < shape[1]:
         raise InputError(
             f"`{name}` must lie in 0 ... {shape[1] - 1}, "
