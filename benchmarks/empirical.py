@@ -22,16 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.kernels import spread
-from ntk_corrupt import empirical, models, neural_tangents
-from theory.problem import Architecture
+from ntk_corrupt import neural_tangents
+from ntk_corrupt.kernels import empirical
+from ntk_corrupt.networks import mlp
+from theory.kernels.architecture import Architecture
 
 CLASSES, INPUTS = 10, 784
 
 
-def network(width: int, depth: int) -> tuple[models.MLP, Any]:
+def network(width: int, depth: int) -> tuple[mlp.MLP, Any]:
     """Returns a network in the standard parametrisation and its parameters."""
     arch = Architecture(depth=depth, activation="relu", w_var=2.0)
-    model = models.mlp(arch, width, CLASSES)
+    model = mlp.mlp(arch, width, CLASSES)
     params = model.init(jax.random.key(0), jnp.zeros((1, INPUTS), jnp.float32))
     return model, params
 
@@ -41,7 +43,7 @@ def points(n: int) -> jax.Array:
     return jax.random.normal(jax.random.key(1), (n, INPUTS), jnp.float32)
 
 
-def sides(model: models.MLP, params: Any) -> dict[str, Any]:
+def sides(model: mlp.MLP, params: Any) -> dict[str, Any]:
     """Returns jitted functions x -> NTK by name."""
     nt = neural_tangents.load()
     found = {"ours": jax.jit(lambda x: empirical.ntk(model, params, x, "all"))}

@@ -32,10 +32,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.kernels import spread
-from ntk_corrupt import ensembles, member_blocks, models, training
-from theory.corrupted import corrupt
-from theory.corruption import Replacement
-from theory.problem import Architecture, Problem
+from ntk_corrupt.ensembles import ensemble, layout
+from ntk_corrupt.networks import mlp
+from ntk_corrupt.training import epochs
+from ntk_corrupt.training.config import PRECISIONS, TrainConfig
+from theory.corruption.copies import corrupt
+from theory.corruption.corruptions import Replacement
+from theory.kernels.architecture import Architecture
+from theory.problem import Problem
 
 NOISE = Replacement(p=0.97)
 KEY = jax.random.key(0)
@@ -64,10 +68,10 @@ def one_by_one(
     width: int,
     draws: int,
     inits: int,
-    config: training.TrainConfig,
+    config: TrainConfig,
 ) -> Side:
     """Returns a function that trains every member alone."""
-    model = models.mlp(arch, width, problem.num_classes)
+    model = mlp.mlp(arch, width, problem.num_classes)
 
     @jax.jit
     def corrupted(draw):
@@ -77,22 +81,20 @@ def one_by_one(
     def start(member):
         key = jax.random.fold_in(KEY, member)
         params = model.init(key, problem.x_train[:1])
-        return training.start(config, params, jax.random.fold_in(key, 1))
+        return epochs.start(config, params, jax.random.fold_in(key, 1))
 
     @functools.partial(jax.jit, donate_argnums=0)
     def run_epoch(member, x, epoch):
-        return training.run_epoch(
+        return epochs.run_epoch(
             model.apply, config, member, x, problem.labels_train, epoch=epoch
         )
 
     @jax.jit
     def finish(member, x):
-        loss = training.train_loss(
+        loss = epochs.train_loss(
             model.apply, config, member.params, x, problem.labels_train
         )
-        return loss, training.predict(
-            model.apply, config, member.params, problem.x_test
-        )
+        return loss, epochs.predict(model.apply, config, member.params, problem.x_test)
 
     def run():
         results = []
@@ -119,7 +121,7 @@ def step_flop(shapes: Shapes, batch: int) -> int:
 
 
 def step_products(
-    shapes: Shapes, batch: int, members: int, config: training.TrainConfig
+    shapes: Shapes, batch: int, members: int, config: TrainConfig
 ) -> Side:
     """Returns the products of a step of several members, and nothing else."""
 
@@ -141,7 +143,7 @@ def step_products(
     return functools.partial(products, operands)
 
 
-def square_product(n: int, config: training.TrainConfig) -> Side:
+def square_product(n: int, config: TrainConfig) -> Side:
     """Returns a product of two n x n matrices."""
 
     @jax.jit
@@ -192,12 +194,12 @@ def report(args: argparse.Namespace, width: int) -> None:
     """Runs all sides of one width in turns and prints rates and ratios."""
     arch = Architecture(depth=args.depth, activation=args.activation)
     problem = synthetic(args.n_train, args.n_test, args.inputs)
-    config = training.TrainConfig(batch_size=args.batch_size, precision=args.precision)
+    config = TrainConfig(batch_size=args.batch_size, precision=args.precision)
     members, batch = args.draws * args.inits, config.batch(args.n_train)
-    size = args.member_block or len(jax.devices()) * member_blocks.block_size(
-        models.mlp(arch, width, problem.num_classes), config, problem, inits=args.inits
+    size = args.member_block or len(jax.devices()) * layout.block_size(
+        mlp.mlp(arch, width, problem.num_classes), config, problem, inits=args.inits
     )
-    block = len(next(member_blocks.plan(members, size))[0])
+    block = len(next(layout.plan(members, size))[0])
     hidden = [width] * (args.depth - 1)
     shapes = list(itertools.pairwise([args.inputs, *hidden, problem.num_classes]))
     parameters = sum((fan_in + 1) * fan_out for fan_in, fan_out in shapes)
@@ -215,7 +217,7 @@ def report(args: argparse.Namespace, width: int) -> None:
     config = dataclasses.replace(config, epochs=epochs)
     steps *= epochs
     sides: dict[str, Side] = {
-        "ensemble": lambda: ensembles.measure(
+        "ensemble": lambda: ensemble.measure(
             arch,
             NOISE,
             problem,
@@ -277,7 +279,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=250)
     parser.add_argument("--draws", type=int, default=2)
     parser.add_argument("--inits", type=int, default=2)
-    parser.add_argument("--precision", choices=list(training.PRECISIONS))
+    parser.add_argument("--precision", choices=list(PRECISIONS))
     parser.add_argument("--member_block", type=int, default=None)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument(

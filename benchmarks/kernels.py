@@ -27,8 +27,9 @@ import numpy as np
 import scipy.linalg
 
 from ntk_corrupt import neural_tangents
-from theory import activations, kernels
-from theory.problem import Architecture
+from theory.activations import registry
+from theory.kernels import matrices
+from theory.kernels.architecture import Architecture
 
 W_VAR, B_VAR = 1.5, 0.1
 _PAUSE = 0.2  # seconds
@@ -39,7 +40,7 @@ def architecture(name: str, depth: int, dtype: str) -> Architecture:
     """Returns the architecture, in the dtype of the points."""
     arch = Architecture(
         depth=depth,
-        activation=activations.get(name).name,
+        activation=registry.get(name).name,
         w_var=W_VAR,
         b_var=B_VAR,
     )
@@ -59,7 +60,7 @@ def points(n: int, inputs: int, dtype: str) -> np.ndarray:
 def ours(name: str, depth: int, dtype: str) -> Side:
     """Returns x -> NTK by `theory`."""
     arch = architecture(name, depth, dtype)
-    return lambda x: kernels.ntk_gram(x, arch)
+    return lambda x: matrices.ntk_gram(x, arch)
 
 
 def theirs(name: str, depth: int, deg: int, rows: int) -> Side:
@@ -76,7 +77,7 @@ def theirs(name: str, depth: int, deg: int, rows: int) -> Side:
             return formula()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it says it is numerical
-            return stax.ElementwiseNumerical(activations.get(name).fn, deg)
+            return stax.ElementwiseNumerical(registry.get(name).fn, deg)
 
     dense = lambda: stax.Dense(1, W_VAR**0.5, B_VAR**0.5)
     hidden = [layer for _ in range(depth - 1) for layer in (dense(), phi())]
@@ -163,9 +164,9 @@ def _matrices(side: str, name: str, n: int, inputs: int, dtype: str) -> float:
     x = jax.ShapeDtypeStruct((n, inputs), dtype)
     if side == "ours":
         arch = architecture(name, 3, dtype)
-        upper = kernels._upper.lower(x, arch, kinds=("ntk",)).compile()
+        upper = matrices._upper.lower(x, arch, kinds=("ntk",)).compile()
         whole = {"ntk": jax.ShapeDtypeStruct((n, n), dtype)}
-        programs = [upper, kernels._mirrored.lower(whole).compile()]
+        programs = [upper, matrices._mirrored.lower(whole).compile()]
     else:
         jitted: Any = theirs(name, 3, 25, 25)
         programs = [jitted.lower(x).compile()]

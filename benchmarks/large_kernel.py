@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import theory
-from ntk_corrupt import data
-from theory import tiles
+from ntk_corrupt.data import loading
+from theory.routes.exact import tiles
 
 
 class Stages:
@@ -74,7 +74,7 @@ def main() -> None:
     jax.config.update("jax_enable_x64", True)
 
     full = args.n_train == 60_000
-    problem = data.load(
+    problem = loading.load(
         "mnist",
         n_train=None if full else args.n_train,
         n_test=None,

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import theory
-from ntk_corrupt import data
+from ntk_corrupt.data import loading
 
 ARCH = theory.Architecture(depth=3, activation="erf")
 NOISE = theory.Replacement(p=0.9, noise=theory.Uniform(-(3**0.5), 3**0.5))
@@ -47,7 +47,7 @@ def main() -> None:
     print("      N     d  " + "  ".join(f"{name:>12} accuracy" for name in routes))
     cases = [(n, 28) for n in numbers] + [(4000, side) for side in sides if side != 28]
     for n, side in cases:
-        problem = data.load(
+        problem = loading.load(
             "mnist",
             n_train=n,
             n_test=None,

@@ -10,23 +10,25 @@ networks (network).
 
 import dataclasses
 
-from experiments import _accuracy, _routes, _runner
+from experiments.harness import runner
+from experiments.laws import accuracy_report
+from experiments.shared import routes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AccuracyCurve(_routes.Routes):
+class AccuracyCurve(routes.Routes):
     """Settings of the experiment."""
 
 
 PRESETS = {
     "smoke": {
-        **_routes.SMOKE,
+        **routes.SMOKE,
         "p": (0.5, 0.95),
     },
     "cpu": {},
     # arXiv 2606.11319, its figure on the centroid rule
     "paper": {
-        **_routes.SOURCE,
+        **routes.SOURCE,
         "p": (0.5, 0.8, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 1.0),
         "draws": 20,
         "inits": 10,
@@ -35,18 +37,18 @@ PRESETS = {
 }
 
 
-EXPERIMENT = _runner.Experiment(
+EXPERIMENT = runner.Experiment(
     name="accuracy_curve",
     config=AccuracyCurve,
     presets=PRESETS,
-    check=_routes.check,
-    cells=_routes.cells,
-    compute=_routes.compute,
-    table=_accuracy.table,
-    figure=_accuracy.figure,
-    estimate=_routes.estimate,
+    check=routes.check,
+    cells=routes.cells,
+    compute=routes.compute,
+    table=accuracy_report.table,
+    figure=accuracy_report.figure,
+    estimate=routes.estimate,
 )
 
 
 if __name__ == "__main__":
-    _runner.main(EXPERIMENT)
+    runner.main(EXPERIMENT)

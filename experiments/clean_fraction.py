@@ -7,35 +7,16 @@ on all images clean; accuracy on clean test images, differences repeat by repeat
     python -m experiments.clean_fraction --workdir=results/clean_fraction
 """
 
-import dataclasses
-from collections.abc import Sequence
-
-import jax.numpy as jnp
-import numpy as np
-
-from experiments import _mixtures, _networks, _runner, _settings
-from experiments._runner import setting
-from ntk_corrupt import plots
-from ntk_corrupt.results import Cell, Row, RunDirectory
-from theory.errors import InputError
-
-ALONE, MATCHED, MIXED, ALL = "alone", "alone, as many steps", "mixed", "all clean"
-# What is expected at a share of .05: at least so much is gained up to these levels.
-_SHARE, _GAINS, _USELESS = 0.05, {0.9: 0.03, 0.95: 0.01}, 0.03
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CleanFraction(_networks.Networks):
-    """Settings of the experiment."""
-
-    p: tuple[float, ...] = setting(
-        (0.5, 0.8, 0.9, 0.95, 1.0), "corruption levels of the other images"
-    )
-    fractions: tuple[float, ...] = setting(
-        (0.02, 0.05, 0.2), "shares of the training images that are clean"
-    )
-    noise_regime: str = setting("frozen", "frozen: the only one here")
-
+from experiments.harness import runner
+from experiments.networks.mixtures.clean_fraction import (
+    CleanFraction,
+    cells,
+    check,
+    compute,
+    figure,
+    table,
+)
+from experiments.shared import trained
 
 PRESETS = {
     "smoke": {
@@ -54,143 +35,7 @@ PRESETS = {
 }
 
 
-def check(config: CleanFraction) -> None:
-    """Raises `InputError` on bad settings."""
-    _mixtures.check(config)
-    if not config.fractions or not all(0 < f < 1 for f in config.fractions):
-        raise InputError(
-            f"`--fractions` must be between 0 and 1, got {config.fractions}."
-        )
-    if min(config.fractions) * config.n_train < 1:
-        raise InputError(
-            f"`--fractions` must leave one of {config.n_train} images clean, got "
-            f"{min(config.fractions)}."
-        )
-
-
-def cells(config: CleanFraction) -> list[Cell]:
-    """One cell for all clean, two per share, and one per share and level."""
-    asked = [(ALL, 1.0, 0.0)]
-    for fraction in config.fractions:
-        asked += [(ALONE, fraction, 0.0), (MATCHED, fraction, 0.0)]
-        asked += [(MIXED, fraction, p) for p in config.p]
-    return [
-        Cell({**_networks.cell(config, p).settings, "arm": arm, "fraction": fraction})
-        for arm, fraction, p in asked
-    ]
-
-
-def compute(config: CleanFraction, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
-    """Computes one cell: accuracies of the repeats."""
-    config = _settings.settled(config, cell)
-    arm, fraction, p = (cell.settings[name] for name in ("arm", "fraction", "p"))
-    found = []
-    for repeat in range(config.repeats):
-        problem, corrupted = _mixtures.images(config, repeat, p)
-        n = len(problem.labels_train)
-        order = np.random.default_rng((config.seed, repeat)).permutation(n)
-        clean = np.sort(order[: round(fraction * n)])
-        x, labels, epochs = problem.x_train, problem.labels_train, config.epochs
-        if arm == MIXED:
-            x = corrupted.at[clean].set(x[clean])
-        elif arm != ALL:
-            x, labels = x[clean], labels[clean]
-        if arm == MATCHED:
-            epochs = _mixtures.matched(config, len(clean), n)
-        found.append(
-            _mixtures.accuracy(
-                config, problem, jnp.asarray(x), labels, repeat=repeat, epochs=epochs
-            )
-        )
-    return {"accuracies": found}, {"accuracies": np.array(found)}
-
-
-def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
-    """Accuracies by share and arm, gains over both controls, expectations."""
-    levels = sorted({row["p"] for row in rows if row["arm"] == MIXED})
-    shares = sorted({row["fraction"] for row in rows if row["arm"] == MIXED})
-    mean = lambda row: f"{np.mean(row['accuracies']):.3f}" if row else "-"
-    whole = _mixtures.pick(rows, arm=ALL)
-    lines = ["", f"accuracy on clean images; all images clean: {mean(whole)}"]
-    lines.append(
-        f"{'clean':>7}{'alone':>9}{'matched':>9}"
-        + "".join(f"{f'p = {p:g}':>10}" for p in levels)
-    )
-    for share in shares:
-        alone, matched = (
-            _mixtures.pick(rows, arm=arm, fraction=share) for arm in (ALONE, MATCHED)
-        )
-        mixed = [_mixtures.pick(rows, arm=MIXED, fraction=share, p=p) for p in levels]
-        lines.append(
-            f"{share:>7g}{mean(alone):>9}{mean(matched):>9}"
-            + "".join(f"{mean(row):>10}" for row in mixed)
-        )
-    for arm, what in ((ALONE, "alone"), (MATCHED, "alone for as many steps")):
-        lines += ["", f"gain of the corrupted images over the clean ones {what}"]
-        for share in shares:
-            reference = _mixtures.pick(rows, arm=arm, fraction=share)
-            gains = [
-                _mixtures.gain(row, reference)
-                for p in levels
-                if (row := _mixtures.pick(rows, arm=MIXED, fraction=share, p=p))
-                and reference
-            ]
-            lines.append(f"{share:>7g}" + "".join(_mixtures.text(*g) for g in gains))
-    return "\n".join([*lines, *_expected(rows), ""])
-
-
-def _expected(rows: Sequence[Row]) -> list[str]:
-    alone = _mixtures.pick(rows, arm=ALONE, fraction=_SHARE)
-    if alone is None:
-        return []
-    lines = ["", f"expected at a share of {_SHARE:g}, gain over the clean ones alone"]
-    for row in rows:
-        if row["arm"] != MIXED or row["fraction"] != _SHARE:
-            continue
-        value, p = _mixtures.gain(row, alone)[0], row["p"]
-        if p == 1:
-            said, holds = f"p = 1: at most {_USELESS}", value <= _USELESS
-        else:
-            needed = [least for level, least in _GAINS.items() if p <= level]
-            if not needed:
-                continue
-            said, holds = f"p = {p:g}: at least {max(needed)}", value >= max(needed)
-        lines.append(_mixtures.verdict(said, value, holds))
-    return lines
-
-
-def figure(directory: RunDirectory, rows: Sequence[Row]):
-    """Accuracy over the level for each share, with both controls."""
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(6.4, 4.4), layout="constrained")
-    ax = fig.subplots()
-    shares = sorted({row["fraction"] for row in rows if row["arm"] == MIXED})
-    for share, colour in zip(shares, plots.PALETTE * 3, strict=False):
-        mixed = sorted(
-            (row for row in rows if row["arm"] == MIXED and row["fraction"] == share),
-            key=lambda row: row["p"],
-        )
-        values = np.array([row["accuracies"] for row in mixed])
-        error = values.std(axis=1, ddof=min(1, values.shape[1] - 1))
-        plots.accuracy_curves(
-            ax, [row["p"] for row in mixed], values.mean(axis=1),
-            error / values.shape[1] ** 0.5, label=f"{share:g} clean", color=colour,
-        )  # fmt: skip
-        for arm, style in ((ALONE, ":"), (MATCHED, "--")):
-            row = _mixtures.pick(rows, arm=arm, fraction=share)
-            if row:
-                ax.axhline(np.mean(row["accuracies"]), linestyle=style, color=colour)
-    ax.plot([], [], ":", color="0.4", label="clean ones alone")
-    ax.plot([], [], "--", color="0.4", label="alone, as many steps")
-    ax.set(xlabel="corruption level of the other images")
-    ax.legend(fontsize="small")
-    row = rows[0]
-    ax.set_title(f"{row['dataset']}, {row['n_train']} images ({row['normalise']})")
-    return fig
-
-
-EXPERIMENT = _runner.Experiment(
+EXPERIMENT = runner.Experiment(
     name="clean_fraction",
     config=CleanFraction,
     presets=PRESETS,
@@ -199,9 +44,9 @@ EXPERIMENT = _runner.Experiment(
     compute=compute,
     table=table,
     figure=figure,
-    estimate=_networks.estimate,
+    estimate=trained.estimate,
 )
 
 
 if __name__ == "__main__":
-    _runner.main(EXPERIMENT)
+    runner.main(EXPERIMENT)

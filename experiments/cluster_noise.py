@@ -11,30 +11,11 @@ theorems say exactly; a ridge in place of stopping; the covariance of the centre
 Source: Li, Soltanolkotabi & Oymak 2020, arXiv:1903.11680.
 """
 
-import dataclasses
-
-import jax
-import numpy as np
-
-from experiments import _cluster_checks, _cluster_parts, _runner
-from experiments._cluster_figure import figure
-from experiments._cluster_report import table
-from experiments._cluster_settings import PARTS, ClusterNoise
-from ntk_corrupt import clusters
-from ntk_corrupt.results import Cell, Row
-from theory import activations
-from theory.errors import InputError, unknown
-
-# Settings of the two-layer part of the duplicates: share of flips, last iteration.
-_DUPLICATES = {"flip": 0.2, "steps": 1500}
-_COMPUTE = {
-    "training": _cluster_parts.training,
-    "distance": _cluster_checks.distance,
-    "duplicates": _cluster_checks.duplicates,
-    "ridge": _cluster_checks.ridge,
-    "covariance": _cluster_checks.covariance,
-}
-_COMMON = ("repeats", "seed", "n", "d", "points")
+from experiments.harness import runner
+from experiments.wrong_labels.clusters.cells import cells, check, compute, estimate
+from experiments.wrong_labels.clusters.figure import figure
+from experiments.wrong_labels.clusters.report import table
+from experiments.wrong_labels.clusters.settings import ClusterNoise
 
 PRESETS = {
     "smoke": {
@@ -60,124 +41,7 @@ PRESETS = {
 }
 
 
-def check(config: ClusterNoise) -> None:
-    """Raises `InputError` on bad settings."""
-    for part in config.parts:
-        if part not in PARTS:
-            raise unknown("--parts", part, PARTS)
-    least = {"repeats": 1, "n": 4, "n_test": 1, "d": 2, "early": 1, "samples": 100_000}
-    for name, value in least.items():
-        if getattr(config, name) < value:
-            raise InputError(
-                f"`--{name}` must be at least {value}, got {getattr(config, name)}."
-            )
-    for name in ("late", "flip_late"):
-        if getattr(config, name) <= config.early:
-            raise InputError(
-                f"`--{name}` must be after --early, {config.early}, got "
-                f"{getattr(config, name)}."
-            )
-    for width in (config.width, config.flip_width, *config.widths):
-        if width < 2 or width % 2:
-            raise InputError(
-                "`--width`, `--flip_width` and `--widths` must be even and positive, "
-                f"got {width}."
-            )
-    if not config.activations:
-        raise InputError("`--activations` must name one at least.")
-    for name in (*config.activations, *config.covariances):
-        if not activations.get(name).trainable:
-            raise InputError(
-                f"`--activations` and `--covariances` must have slopes, got {name}."
-            )
-    for name in ("flips", "radii"):
-        for value in getattr(config, name):
-            if not 0 <= value < 1:
-                raise InputError(f"`--{name}` must be in [0, 1), got {value}.")
-    if not 0 < config.share <= 1:
-        raise InputError(f"`--share` must be in (0, 1], got {config.share}.")
-    if any(not weight > 0 for weight in config.ridges):
-        raise InputError(f"`--ridges` must be positive, got {config.ridges}.")
-    if not jax.config.jax_enable_x64:  # ty: ignore[missing-attribute]
-        raise InputError("`--x64` must be on: laws and checks need float64.")
-    for radius in (config.eps0, *config.radii):
-        clusters.ClusterModel(
-            n=config.n, d=config.d, eps0=radius, mode=config.points
-        ).check()
-
-
-def cells(config: ClusterNoise) -> list[Cell]:
-    """One cell per kind of network, share, ridge and activation of a covariance."""
-    common = {name: getattr(config, name) for name in _COMMON}
-    base = common | {"eps0": config.eps0}
-    first, test = config.activations[0], {"n_test": config.n_test}
-    kinds = [
-        *((name, config.width, config.eps0) for name in config.activations),
-        *((first, width, config.eps0) for width in config.widths),
-        *((first, config.width, radius) for radius in config.radii),
-    ]
-    how = {"share": config.share, "late": config.late}
-    asked = {
-        "training": [
-            common | test | how
-            | {"activation": name, "width": width, "radius": radius,
-               "early": config.early}
-            for name, width, radius in dict.fromkeys(kinds)
-        ],
-        "distance": [
-            base
-            | {"flip": flip, "activation": first, "flip_width": config.flip_width,
-               "early": config.early, "flip_late": config.flip_late}
-            for flip in config.flips
-        ],
-        "duplicates": [
-            common | _DUPLICATES
-            | {"activation": first, "width": config.width, "early": config.early}
-        ],
-        "ridge": [
-            base | test | how
-            | {"ridge": weight, "activation": first, "width": config.width}
-            for weight in config.ridges
-        ],
-        "covariance": [
-            {"repeats": config.repeats, "seed": config.seed, "d": config.d,
-             "activation": name, "samples": config.samples}
-            for name in config.covariances
-        ],
-    }  # fmt: skip
-    return [
-        Cell({"part": part, **settings})
-        for part in config.parts
-        for settings in asked[part]
-    ]
-
-
-def compute(config: ClusterNoise, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
-    """Computes one cell: lists over repeats."""
-    settings = dict(cell.settings)
-    names = {field.name for field in dataclasses.fields(config)}
-    own = {name: value for name, value in settings.items() if name in names}
-    if "activation" in settings:  # the first of them is the one of the cell
-        own["activations"] = (settings["activation"],)
-    settled = dataclasses.replace(config, **own)
-    return _COMPUTE[settings["part"]](settled, settings)
-
-
-def estimate(config: ClusterNoise, cell: Cell) -> float:
-    """Returns a rough number of seconds on one core."""
-    settings = cell.settings
-    if settings["part"] == "covariance":
-        return 2 + settings["repeats"] * settings["samples"] * 1e-6
-    steps = settings.get("late", settings.get("flip_late", settings.get("steps")))
-    width = settings.get("width", settings.get("flip_width"))
-    slow = {"relu": 1.0, "softplus": 2.5}.get(settings["activation"], 1.5)
-    if settings["part"] == "duplicates":
-        slow = 2.0  # float64
-    work = steps * settings["repeats"] * settings["n"] * width
-    return 5 + slow * work * 4e-9 * (0.4 + settings["d"] / 40)
-
-
-EXPERIMENT = _runner.Experiment(
+EXPERIMENT = runner.Experiment(
     name="cluster_noise",
     config=ClusterNoise,
     presets=PRESETS,
@@ -191,4 +55,4 @@ EXPERIMENT = _runner.Experiment(
 
 
 if __name__ == "__main__":
-    _runner.main(EXPERIMENT)
+    runner.main(EXPERIMENT)

@@ -9,38 +9,14 @@ of the measurement after the other is put in, which says what makes them.
     python -m experiments.snr_scaling --workdir=results/snr_scaling
 """
 
-import dataclasses
-
-import numpy as np
-
-from experiments import _routes, _runner, _snr_report
-from experiments._runner import setting
-from ntk_corrupt.results import Cell, Row
-from theory.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SnrScaling(_routes.Routes):
-    """Settings of the experiment."""
-
-    p: tuple[float, ...] = setting((0.9,), "corruption levels in [0, 1]")
-    n_trains: tuple[int, ...] = setting((100, 200, 400, 700, 1150), "training images")
-    sizes: tuple[int, ...] = setting((14, 20, 28, 40), "sides of the images in pixels")
-    trained_biases: tuple[bool, ...] = setting(
-        (False, True), "whether biases are trained; kernels have the rates of that"
-    )
-    n_train: int = setting(0, "not used here: see --n_trains")
-    size: int | None = setting(None, "not used here: see --sizes")
-    biases: bool = setting(True, "not used here: see --trained_biases")
-    rates: str = setting("standard", "training rates of the kernels: standard or ntk")
-    n_test: int | None = setting(500, "test images, balanced; none is all")
-    draws: int = setting(8, "corruption draws")
-    inits: int = setting(2, "networks per draw, averaged")
-
+from experiments.harness import runner
+from experiments.laws import snr_report
+from experiments.laws.snr_scaling import SnrScaling, cells, check, compute
+from experiments.shared import routes
 
 PRESETS = {
     "smoke": {
-        **_routes.SMOKE,
+        **routes.SMOKE,
         "n_train": 0,
         "n_trains": (60,),
         "sizes": (8,),
@@ -50,7 +26,7 @@ PRESETS = {
     "cpu": {},
     # arXiv 2606.11319, its figure on the signal to noise ratio
     "paper": {
-        **_routes.SOURCE,
+        **routes.SOURCE,
         "n_train": 0,
         "p": (0.97,),
         "n_trains": (1000, 2000, 3000, 4000),
@@ -63,58 +39,18 @@ PRESETS = {
 }
 
 
-def _each(config: SnrScaling) -> list[SnrScaling]:
-    return [
-        dataclasses.replace(config, n_train=n, size=size, biases=biases)
-        for biases in config.trained_biases
-        for size in config.sizes
-        for n in config.n_trains
-    ]
-
-
-def check(config: SnrScaling) -> None:
-    """Raises `InputError` on bad settings."""
-    for name, value in (("n_train", 0), ("size", None), ("biases", True)):
-        if getattr(config, name) != value:
-            raise InputError(
-                f"`--{name}` must be left out here: this script varies it, got "
-                f"{getattr(config, name)!r}."
-            )
-    if config.draws < 2:
-        raise InputError(f"`--draws` must be at least 2, got {config.draws}.")
-    if not config.n_test:
-        raise InputError(
-            f"`--n_test` must be the number of test images, got {config.n_test}: it "
-            "keeps them the same for all sizes of the training set."
-        )
-    for each in _each(config):
-        _routes.check(each)
-
-
-def cells(config: SnrScaling) -> list[Cell]:
-    """One cell per training set, treatment of biases, route and level."""
-    return [cell for each in _each(config) for cell in _routes.cells(each)]
-
-
-def compute(config: SnrScaling, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
-    """Computes one cell."""
-    row, arrays = _routes.compute(config, cell)
-    row["pixels"] = arrays["clean"].shape[1]
-    return row, arrays
-
-
-EXPERIMENT = _runner.Experiment(
+EXPERIMENT = runner.Experiment(
     name="snr_scaling",
     config=SnrScaling,
     presets=PRESETS,
     check=check,
     cells=cells,
     compute=compute,
-    table=_snr_report.table,
-    figure=_snr_report.figure,
-    estimate=_routes.estimate,
+    table=snr_report.table,
+    figure=snr_report.figure,
+    estimate=routes.estimate,
 )
 
 
 if __name__ == "__main__":
-    _runner.main(EXPERIMENT)
+    runner.main(EXPERIMENT)

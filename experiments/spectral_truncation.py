@@ -9,71 +9,16 @@ untrained network too; how much of each component true and wrong labels explain.
     python -m experiments.spectral_truncation --workdir=results/spectral_truncation
 """
 
-import dataclasses
-import functools
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import linen as nn
-from jaxtyping import Array
-
-from experiments import _runner, _settings
-from experiments._runner import setting
-from experiments._spectral_looks import Images, choices, look, together
-from experiments._spectral_report import figure, table
-from ntk_corrupt import trajectories
-from ntk_corrupt.label_noise import MODES, corrupt_labels
-from ntk_corrupt.results import Cell, Row
-from ntk_corrupt.training import TrainConfig
-from theory.errors import InputError, unknown
-from theory.records import record
-
-# Settings of images that are corrupted: here they are not.
-_UNUSED = ("corruption", "noise", "noise_regime", "rates", "stop_loss", "precision")
-_PER_CELL = (
-    *(name for name in _settings.DATA if name not in _UNUSED),
-    *_settings.ARCHITECTURE,
-    *(name for name in _settings.TRAINING if name not in _UNUSED),
-    *("n_val", "snapshots", "draws", "ridge"),
+from experiments.harness import runner
+from experiments.wrong_labels.spectral.cells import (
+    Truncations,
+    cells,
+    check,
+    compute,
+    estimate,
 )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Truncations(_settings.Settings):
-    """Settings of the experiment; images stay clean, labels do not."""
-
-    rho: tuple[float, ...] = setting((0.0, 0.2, 0.4, 0.6), "shares of wrong labels")
-    label_noise: tuple[str, ...] = setting(
-        ("flip", "next", "nearest"),
-        f"what replaces a label, of {', '.join(MODES)}; the first at every --rho, the "
-        "others at --contrast_rho",
-    )
-    contrast_rho: tuple[float, ...] = setting(
-        (0.4,), "shares of the other models of noise, and with weight decay"
-    )
-    weight_decay: tuple[float, ...] = setting(
-        (0.0, 1.0), "AdamW's, against the first noise; 0 is none, and always there"
-    )
-    repeats: int = setting(3, "networks of each, with images and noise of their own")
-    n_val: int = setting(300, "held-out images, with labels as noisy as the others'")
-    snapshots: tuple[int, ...] = setting(
-        (0, 1, 2, 3, 5, 10, 20, 30),
-        "epochs at which all d are looked at, beside the last",
-    )
-    draws: int = setting(20, "random subspaces")
-    ridge: float = setting(1e-3, "of the probes, over the variance of a feature")
-    n_train: int = setting(800, "training images, balanced over classes")
-    normalise: str = setting("unit", "pixel scale")
-    activation: str = setting("relu", "between layers")
-    w_var: float = setting(2.0, "weight variance times fan-in")
-    loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
-    batch_size: int = setting(20, "training images per step")
-    epochs: int = setting(60, "epochs to train")
-    stop_loss: float | None = setting(None, "left out here: all epochs are trained")
-
+from experiments.wrong_labels.spectral.figure import figure
+from experiments.wrong_labels.spectral.report import table
 
 PRESETS = {
     "smoke": {
@@ -111,164 +56,7 @@ PRESETS = {
 }
 
 
-@record(kw_only=True)
-class Decayed(TrainConfig):
-    """Training with AdamW.
-
-    Attributes:
-        weight_decay: its decay, in units of the learning rate; traced.
-    """
-
-    weight_decay: float = 0.0
-
-    def transform(self) -> optax.GradientTransformation:
-        """Returns the optimiser."""
-        rate = jnp.asarray(self.learning_rate, jnp.float32)
-        return optax.adamw(rate, weight_decay=self.weight_decay)
-
-
-def images(config: Truncations, mode: str, rho: float, repeat: int) -> Images:
-    """Returns the images and labels of a repeat: validation is as noisy as training."""
-    n, total = config.n_train, config.n_train + config.n_val
-    drawn = dataclasses.replace(config, n_train=total)
-    problem = _settings.problem(drawn, repeat).astype(jnp.float32)
-    labels, x = problem.labels_train, problem.x_train
-    noisy = corrupt_labels(
-        labels,
-        rho,
-        problem.num_classes,
-        mode=mode,
-        key=_settings.corruption_key(config, repeat),
-        x=x,
-        groups=(jnp.arange(total) >= n).astype(int),  # each loses the same share
-    )
-    return Images(
-        x=x[:n],
-        true=labels[:n],
-        noisy=noisy[:n],
-        validation=(x[n:], noisy[n:]),
-        test=(problem.x_test, problem.labels_test),
-        classes=problem.num_classes,
-    )
-
-
-def check(config: Truncations) -> None:
-    """Raises `InputError` on bad settings."""
-    defaults = Truncations()
-    for name in _UNUSED:
-        if getattr(config, name) != getattr(defaults, name):
-            raise InputError(f"`--{name}` must be left out here: images stay clean.")
-    for name in ("repeats", "n_val", "draws", "epochs"):
-        if getattr(config, name) < 1:
-            raise InputError(
-                f"`--{name}` must be at least 1, got {getattr(config, name)}."
-            )
-    if not config.label_noise or len(set(config.label_noise)) < len(config.label_noise):
-        raise InputError(
-            f"`--label_noise` must be different models, got {config.label_noise}."
-        )
-    for mode in config.label_noise:
-        if mode not in MODES:
-            raise unknown("--label_noise", mode, MODES)
-    for name in ("rho", "contrast_rho"):
-        shares = getattr(config, name)
-        if not all(0 <= share < 1 for share in shares) or not config.rho:
-            raise InputError(f"`--{name}` must be shares in [0, 1), got {shares}.")
-    if not all(decay >= 0 for decay in config.weight_decay):
-        raise InputError(
-            f"`--weight_decay` must not be negative, got {config.weight_decay}."
-        )
-    if any(config.weight_decay) and config.optimiser != "adam":
-        raise InputError(
-            "`--weight_decay` must be 0 unless the --optimiser is adam, got "
-            f"{config.weight_decay}."
-        )
-    if not all(0 <= epoch <= config.epochs for epoch in config.snapshots):
-        raise InputError(
-            f"`--snapshots` must be in 0 ... {config.epochs}, the --epochs, got "
-            f"{config.snapshots}."
-        )
-    if not config.ridge > 0:
-        raise InputError(f"`--ridge` must be positive, got {config.ridge}.")
-    if config.depth < 2:
-        raise InputError(f"`--depth` must be at least 2, got {config.depth}.")
-    total = config.n_train + config.n_val
-    _settings.check(dataclasses.replace(config, n_train=total), (0.0,))
-
-
-def cells(config: Truncations) -> list[Cell]:
-    """One cell per noise, share, weight decay and repeat."""
-    first, *others = config.label_noise
-    arms = [(first, rho, 0.0) for rho in config.rho]
-    arms += [(mode, rho, 0.0) for mode in others for rho in config.contrast_rho]
-    arms += [
-        (first, rho, decay)
-        for decay in config.weight_decay
-        for rho in config.contrast_rho
-        if decay
-    ]
-    settings = dataclasses.asdict(config)
-    common = {name: settings[name] for name in _PER_CELL}
-    common["snapshots"] = sorted({0, *config.snapshots, config.epochs})
-    return [
-        Cell({"mode": mode, "rho": rho, "decay": decay, "repeat": repeat, **common})
-        for mode, rho, decay in arms
-        for repeat in range(config.repeats)
-    ]
-
-
-@functools.partial(jax.jit, static_argnames="model")
-def _accuracy(model: nn.Module, params: Any, x: Array, labels: Array) -> Array:
-    outputs: Any = model.apply(params, x)
-    return (outputs.argmax(axis=-1) == labels).mean()
-
-
-def compute(config: Truncations, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
-    """Computes one cell: numbers of one network, and curves over d and epochs."""
-    settled, chosen = _settings.settled(config, cell), cell.settings
-    seen = images(settled, chosen["mode"], chosen["rho"], chosen["repeat"])
-    key = _settings.corruption_key(settled, chosen["repeat"])
-    model = _settings.network(settled, seen.classes)
-    how = _settings.training(settled)
-    if chosen["decay"]:
-        fields = {f.name: getattr(how, f.name) for f in dataclasses.fields(how)}
-        how = Decayed(**fields, weight_decay=chosen["decay"])
-    curves: dict[str, list[float]] = {"test": [], "validation": [], "loss": []}
-    looked: list[dict[str, Any]] = []
-    for snapshot in trajectories.walk(model, how, seen.x, seen.noisy, key=key):
-        params = snapshot.params
-        curves["test"].append(float(_accuracy(model, params, *seen.test)))
-        curves["validation"].append(float(_accuracy(model, params, *seen.validation)))
-        curves["loss"].append(float(snapshot.loss))
-        if snapshot.epoch in chosen["snapshots"]:
-            end = {0: "start", settled.epochs: "end"}.get(snapshot.epoch)
-            looked.append(
-                look(
-                    model,
-                    params,
-                    seen,
-                    ridge=settled.ridge,
-                    draws=settled.draws,
-                    key=key,
-                    end=end,
-                )
-            )
-    arrays = {name: np.asarray(values) for name, values in curves.items()}
-    arrays |= together(looked)
-    row = {"classes": seen.classes, **choices(arrays, seen.classes)}
-    return row, arrays
-
-
-def estimate(config: Truncations, cell: Cell) -> float:
-    """Returns a rough number of seconds on two cores."""
-    settled = _settings.settled(config, cell)
-    weights = 784 * settled.width + (settled.depth - 1) * settled.width**2
-    images = settled.epochs * settled.n_train
-    looks = len(cell.settings["snapshots"]) + settled.draws / 4
-    return 2 + images * 6 * weights * 3e-11 + looks * (settled.width / 512) ** 2
-
-
-EXPERIMENT = _runner.Experiment(
+EXPERIMENT = runner.Experiment(
     name="spectral_truncation",
     config=Truncations,
     presets=PRESETS,
@@ -282,4 +70,4 @@ EXPERIMENT = _runner.Experiment(
 
 
 if __name__ == "__main__":
-    _runner.main(EXPERIMENT)
+    runner.main(EXPERIMENT)

@@ -44,9 +44,12 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ntk_corrupt import cluster_training, clusters, jacobian, plots, two_layer
-from theory import activations, cluster_covariance, kernels
-from theory.corrupted import stream
+from ntk_corrupt import plots
+from ntk_corrupt.clusters import descent, jacobian, points
+from ntk_corrupt.networks import two_layer
+from theory import activations, kernels
+from theory.keys import stream
+from theory.two_layer.clusters import fixed_output
 
 SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
 N, D, WIDTH, LAST = (60, 6, 40, 300) if SMOKE else (400, 20, 1000, 4500)
@@ -62,10 +65,10 @@ print(jax.devices())
 
 # %%
 key = jax.random.key(0)
-model = clusters.ClusterModel(n=N, d=D, eps0=0.5)
-train = clusters.draw(model, key=key)
-test = clusters.draw(model, key=stream(key, "test"), centres=train.centres)
-noisy = clusters.corrupt(train, SHARE, key=stream(key, "noise"))
+model = points.ClusterModel(n=N, d=D, eps0=0.5)
+train = points.draw(model, key=key)
+test = points.draw(model, key=stream(key, "test"), centres=train.centres)
+noisy = points.corrupt(train, SHARE, key=stream(key, "noise"))
 wrong = np.asarray(noisy.flipped)
 print(f"{wrong.mean():.3f} of the labels are wrong")
 
@@ -78,26 +81,26 @@ print(f"{wrong.mean():.3f} of the labels are wrong")
 # %%
 relu = activations.get("relu")
 net = two_layer.signed(relu, D, WIDTH, key=key)
-rate = cluster_training.step_size(net, train.x)
+rate = descent.step_size(net, train.x)
 steps = np.unique([0, EARLY, *np.geomspace(1, LAST, 40).astype(int)])
-path = cluster_training.descend(net, train.x, noisy.y, test.x, steps=steps, rate=rate)
+path = descent.descend(net, train.x, noisy.y, test.x, steps=steps, rate=rate)
 
 # %%
-arch = cluster_covariance.fixed_output(relu, D)
+arch = fixed_output(relu, D)
 x, x_test, y = (part.astype(jnp.float64) for part in (train.x, test.x, noisy.y))
 limit = dataclasses.replace(
-    cluster_training.at_start(net, train.x, test.x).astype(jnp.float64),
+    descent.at_start(net, train.x, test.x).astype(jnp.float64),
     kernel=kernels.ntk_gram(x, arch),
     rows=kernels.ntk(x_test, x, arch),
 )
-law = cluster_training.flow(limit, y, jnp.asarray(float(rate) * steps))
+law = descent.flow(limit, y, jnp.asarray(float(rate) * steps))
 
 
 # %%
 def accuracies(path):
     alphas = train.alphas.astype(path.outputs.dtype)
-    decided = cluster_training.decide(path.outputs, alphas)
-    on_test = cluster_training.decide(path.test_outputs, alphas)
+    decided = descent.decide(path.outputs, alphas)
+    on_test = descent.decide(path.test_outputs, alphas)
     return [
         np.asarray(found == labels[None]).mean(axis=1)
         for found, labels in (
@@ -129,7 +132,7 @@ for name, network, predicted, colour in zip(
 axes[0].axhline(1 - wrong.mean(), color="0.5", ls=":", label="right labels")
 axes[0].set(xlabel="iteration", ylabel="accuracy", ylim=(0.4, 1.02))
 axes[0].legend(fontsize="small")
-losses = np.asarray(cluster_training.loss(path.outputs, noisy.y))
+losses = np.asarray(descent.loss(path.outputs, noisy.y))
 at = np.searchsorted(steps, EARLY)
 for of, name in ((~wrong, "right labels"), (wrong, "wrong labels")):
     axes[1].hist(losses[at][of], np.linspace(0, 0.6, 31), density=True, alpha=0.6,

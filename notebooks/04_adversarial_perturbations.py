@@ -41,9 +41,9 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from ntk_corrupt import adversarial, adversarial_data, adversarial_training, plots
-from ntk_corrupt import adversarial_attacks as attacks
-from theory import adversarial as closed
+from ntk_corrupt import adversarial, plots
+from ntk_corrupt.adversarial import attacks, descent, two_classes
+from theory.two_layer import perturbations as closed
 
 SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
 UNITS, STEPS, EPS = (40, 30, 0.14) if SMOKE else (200, 200, 0.14)
@@ -55,7 +55,7 @@ key_f, key_g, key_targets = jax.random.split(jax.random.key(0), 3)
 # ## A network that knows two digits
 
 # %%
-digits = adversarial_data.images("digits", (1, 2), n=200)
+digits = two_classes.images("digits", (1, 2), n=200)
 d = digits.x.shape[1]
 protocol = adversarial.Protocol(
     steps_f=STEPS,
@@ -63,9 +63,7 @@ protocol = adversarial.Protocol(
     rates_f=jnp.asarray([RATE], jnp.float32),
     rates_g=jnp.asarray([RATE], jnp.float32),
 )
-f = adversarial.first(
-    protocol, adversarial_training.network(d, UNITS, 0.0, key=key_f), digits
-)
+f = adversarial.first(protocol, descent.network(d, UNITS, 0.0, key=key_f), digits)
 
 # %% [markdown]
 # ## Targets and perturbations
@@ -96,7 +94,7 @@ plt.show()
 # Without perturbations it is as it was initialised.
 
 # %%
-start = adversarial_training.network(d, UNITS, 0.0, key=key_g)
+start = descent.network(d, UNITS, 0.0, key=key_g)
 for eps in (0.0, EPS):
     r = attacks.perturb_each(f, digits.x, targets, attacks.Attack(eps=eps)).r
     g = adversarial.second(protocol, start, r, targets)
@@ -121,7 +119,7 @@ print(f"|cos| of the perturbations and D(x): {float(cosine[0]):.3f}")
 hat_g = closed.second_output(
     digits.x_test.astype(float), found.r[0].astype(float), moved, 0.0
 )
-outputs = adversarial_training.outputs(g, digits.x_test)[0, 0]
+outputs = descent.outputs(g, digits.x_test)[0, 0]
 alike = (jnp.sign(hat_g) == jnp.sign(outputs)).mean()
 print(f"decisions of g that the closed form predicts: {float(alike):.3f}")
 

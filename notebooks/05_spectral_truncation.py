@@ -40,11 +40,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import theory
-from ntk_corrupt import band_probes, data, models, plots, segregation, spectral
+from ntk_corrupt import data, models, plots, spectral
 from ntk_corrupt.label_noise import corrupt_labels
-from ntk_corrupt.spectral import SpectralTruncation, accuracy
+from ntk_corrupt.spectral import SpectralTruncation, accuracy, band_probes, segregation
 from ntk_corrupt.training import TrainConfig
-from ntk_corrupt.trajectories import walk
+from ntk_corrupt.training.trajectories import walk
 
 SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
 N, HELD, WIDTH, EPOCHS = (200, 100, 32, 6) if SMOKE else (800, 300, 256, 60)

@@ -12,7 +12,7 @@ import tempfile
 import jax
 import pytest
 
-from experiments._compilation import compile_quickly
+from experiments.harness.compilation import compile_quickly
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")

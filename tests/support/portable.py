@@ -38,18 +38,18 @@ MACHINES = (
 
 # In two minutes: solves, quadrature, sums that cancel, laws, descent, each by one file.
 CHOSEN = (
-    "test_band_probes.py",
-    "test_blocks.py",
-    "test_equivalent.py",
-    "test_laws.py",
-    "test_numerics.py",
-    "test_orthant.py",
-    "test_poles.py",
-    "test_rbm.py",
-    "test_segregation.py",
-    "test_solve.py",
-    "test_storage.py",
-    "test_tiled_cholesky.py",
+    "ntk_corrupt/spectral/test_band_probes.py",
+    "theory/numerics/test_blocks.py",
+    "theory/regression/test_equivalent.py",
+    "theory/outputs/test_draws.py",
+    "theory/numerics/test_edges.py",
+    "theory/outputs/test_orthant.py",
+    "theory/regression/test_poles.py",
+    "ntk_corrupt/rbm/test_machine.py",
+    "ntk_corrupt/spectral/test_segregation.py",
+    "theory/numerics/test_solve.py",
+    "theory/outputs/test_storage.py",
+    "theory/routes/exact/test_tiled_cholesky.py",
 )
 
 

@@ -1,0 +1,1 @@
+"""What runs every script: flags, sweeps, cells, run directories."""

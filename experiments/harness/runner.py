@@ -1,0 +1,262 @@
+"""What every experiment shares: flags, presets, the run directory, one-line errors.
+
+A script declares its `Config`, a few plain functions and an `Experiment` of them, and
+ends in `_runner.main(EXPERIMENT)`. Each field of `Config` is a flag; flags are defined
+and read in `main` alone, so that scripts import without side effects. `execute` does
+the work, and is what tests and notebooks call.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import sys
+import time
+import typing
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import jax
+import tqdm
+from absl import app, flags
+
+from experiments.harness import compilation
+from experiments.harness.flags import Config, Options, Parser
+from experiments.harness.run_directory import Cell, Row, RunDirectory, environment
+from theory.errors import InputError, NumericalError, unknown
+
+C = TypeVar("C", bound=Config)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment(Generic[C]):
+    """A question, as plain functions of its settings.
+
+    Attributes:
+        name: name of the script, of its figure and of its default run directory.
+        config: the subclass of `Config`; its defaults are the preset `cpu`.
+        presets: preset -> settings that differ from the defaults.
+        check: raises `InputError` on bad settings, before anything is written.
+        cells: the cells that the settings ask for, without computing.
+        compute: row and arrays of one cell; only its settings decide the numbers.
+        table: what the terminal shows of the directory and the rows asked for, which
+            come in the order of `cells`.
+        figure: a `matplotlib.figure.Figure` of the rows and `directory.arrays(row)`.
+        estimate: the seconds that one cell will take, for `--dry_run`.
+    """
+
+    name: str
+    config: type[C]
+    presets: Mapping[str, Mapping[str, Any]]
+    check: Callable[[C], None]
+    cells: Callable[[C], Sequence[Cell]]
+    compute: Callable[[C, Cell], tuple[Mapping[str, Any], Mapping[str, Any]]]
+    table: Callable[[RunDirectory, Sequence[Row]], str]
+    figure: Callable[[RunDirectory, Sequence[Row]], Any]
+    estimate: Callable[[C, Cell], float] | None = None
+
+    def configure(self, preset: str = "cpu", **explicit: Any) -> C:
+        """Returns the settings of a preset, with the `explicit` ones in their place."""
+        presets = {"cpu": {}, **self.presets}
+        if preset not in presets:
+            raise unknown("--preset", preset, presets)
+        return self.config(**{**presets[preset], **explicit})
+
+
+def execute(
+    experiment: Experiment[C],
+    config: C,
+    *,
+    workdir: str | os.PathLike[str],
+    overwrite: bool = False,
+    dry_run: bool = False,
+) -> list[Row]:
+    """Computes the cells that `workdir` lacks, then tabulates and draws all asked for.
+
+    Whether x64 is on decides numbers too, so it joins the settings of every cell.
+
+    Args:
+        experiment: what to compute.
+        config: its settings.
+        workdir: the run directory; created unless the settings are bad.
+        overwrite: discard the cells asked for first.
+        dry_run: print what there is and what is missing; write nothing.
+
+    Returns:
+        The rows of the cells asked for, in the order of `experiment.cells`.
+    """
+    if not 0 <= config.seed < 2**31:
+        raise InputError(f"`--seed` must be in 0 ... 2^31 - 1, got {config.seed}.")
+    experiment.check(config)
+    x64 = jax.config.jax_enable_x64  # ty: ignore[missing-attribute]
+    asked = [Cell({**cell.settings, "x64": x64}) for cell in experiment.cells(config)]
+    asked = list({cell.key: cell for cell in asked}.values())
+    directory = RunDirectory(workdir)
+    found = directory.read_json("config.json")
+    if found is not None and found.get("experiment") != experiment.name:
+        raise InputError(
+            f"`--workdir` must be new or a run of {experiment.name}, got {workdir}: "
+            f"its config.json is of {found.get('experiment')}."
+        )
+    if dry_run:
+        rows = [] if overwrite else directory.rows(asked)
+        _print_plan(experiment, config, asked, rows)
+        return rows
+    with directory.writing():
+        if overwrite:
+            directory.discard(asked)
+        settings = {"experiment": experiment.name, **dataclasses.asdict(config)}
+        directory.write_json("config.json", settings)
+        _compute_missing(experiment, config, asked, directory)
+        rows = directory.rows(asked)
+        print(experiment.table(directory, rows))
+        _draw(experiment, rows, directory)
+    return rows
+
+
+def _missing(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
+    computed = {row["key"] for row in rows}
+    return [cell for cell in cells if cell.key not in computed]
+
+
+def _labels(cells: Sequence[Cell]) -> dict[str, str]:
+    """Returns, by key, the settings that tell the cells apart."""
+    names = dict.fromkeys(name for cell in cells for name in cell.settings)
+    values = {n: {str(c.settings[n]) for c in cells if n in c.settings} for n in names}
+    varying = [n for n in names if len(values[n]) > 1]
+    return {
+        c.key: " ".join(f"{n}={c.settings[n]}" for n in varying if n in c.settings)
+        for c in cells
+    }
+
+
+def _compute_missing(
+    experiment: Experiment[C], config: C, cells: Sequence[Cell], directory: RunDirectory
+) -> None:
+    """Computes cell by cell, under a bar or, without a terminal, a line for each."""
+    missing, labels = _missing(cells, directory.rows(cells)), _labels(cells)
+    count = f"{len(cells)} cells, {len(missing)} to compute"
+    print(f"{directory.path}: {count}", file=sys.stderr)
+    if missing:
+        directory.write_json("environment.json", environment())
+    with tqdm.tqdm(total=len(missing), disable=None) as bar:
+        for number, cell in enumerate(missing, start=1):
+            bar.set_description(labels[cell.key])
+            start = time.perf_counter()
+            row, arrays = experiment.compute(config, cell)
+            seconds = round(time.perf_counter() - start, 3)
+            directory.save(cell, {**row, "seconds": seconds}, arrays)
+            bar.update()
+            if bar.disable:
+                done = f"[{number}/{len(missing)}] {labels[cell.key]}"
+                print(f"{done} ({seconds:.1f} s)", file=sys.stderr, flush=True)
+
+
+def _print_plan(
+    experiment: Experiment[C], config: C, cells: Sequence[Cell], rows: Sequence[Row]
+) -> None:
+    missing, labels, cost = _missing(cells, rows), _labels(cells), ""
+    for cell in cells:
+        state = "missing " if cell in missing else "computed"
+        print(f"{state}  {cell.key}  {labels[cell.key]}")
+    if experiment.estimate is not None:
+        seconds = sum(experiment.estimate(config, cell) for cell in missing)
+        cost = f", about {seconds:.0f} s"
+    print(f"{len(cells)} cells, {len(missing)} to compute{cost}")
+
+
+def _draw(
+    experiment: Experiment[C], rows: Sequence[Row], directory: RunDirectory
+) -> None:
+    import matplotlib
+
+    from ntk_corrupt import plots
+
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # chatty under absl
+    with matplotlib.rc_context(plots.style()):
+        figure = experiment.figure(directory, rows)
+        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+            with directory.new_file(f"figures/{experiment.name}.{kind}") as file:
+                figure.savefig(file, format=kind, metadata=metadata)
+            figure.set_layout_engine("none")  # it is laid out, which takes longest
+    print(f"figure: {directory.path}/figures/{experiment.name}.png and .pdf")
+
+
+def define_flags(
+    experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """Defines a flag for every field of the settings and of the run options."""
+    for record in (experiment.config, Options):
+        hints = typing.get_type_hints(record)
+        for field in dataclasses.fields(record):
+            parser = Parser(hints[field.name])
+            default: Any = field.default
+            if parser.many:
+                default = ",".join(map(str, default))
+            text = f"{field.metadata['help']} (default {default})"
+            if parser.kind is bool:  # --name and --noname
+                flag = flags.BooleanFlag(field.name, None, text)
+                flag.parser = parser
+            else:
+                flag = flags.Flag(parser, None, field.name, None, text)
+            flags.DEFINE_flag(flag, flag_values)
+            flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
+
+
+def read_flags(
+    experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
+) -> tuple[C, Options]:
+    """Returns the settings, explicit flags before the preset's, and the run options."""
+
+    def explicit(record: Any) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(record)]
+        return {n: flag_values[n].value for n in names if flag_values[n].present}
+
+    options = Options(**explicit(Options))
+    return experiment.configure(options.preset, **explicit(experiment.config)), options
+
+
+@contextlib.contextmanager
+def _one_line_errors() -> Generator[None, None, None]:
+    """Ends the process with one line where the user, not the program, can help."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            "interrupted: finished cells are stored, the same command without "
+            "--overwrite computes the rest.",
+            file=sys.stderr,
+        )
+        sys.exit(130)
+    except (InputError, NumericalError, flags.Error) as error:
+        message = str(error)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXH" not in str(error):
+            raise
+        message = f"out of memory, ask for smaller sizes: {error}"
+    print("error:", *message.split(), file=sys.stderr)
+    sys.exit(2)
+
+
+def main(experiment: Experiment[C]) -> None:
+    """Runs a script: flags, presets, `execute`, exit status."""
+
+    def run(argv):
+        if argv[1:]:
+            raise flags.Error(f"settings are given as --name=value, got {argv[1]!r}.")
+        config, options = read_flags(experiment)
+        jax.config.update("jax_enable_x64", options.x64)
+        compilation.use_cache()
+        if options.preset == "smoke":  # it does little but compile
+            compilation.compile_quickly()
+        execute(
+            experiment,
+            config,
+            workdir=options.workdir or f"results/{experiment.name}",
+            overwrite=options.overwrite,
+            dry_run=options.dry_run,
+        )
+
+    define_flags(experiment)
+    with _one_line_errors():
+        app.run(run, flags_parser=flags.FLAGS)

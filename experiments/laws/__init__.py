@@ -1,0 +1,1 @@
+"""The laws against kernels and networks."""

@@ -1,0 +1,1 @@
+"""Accuracy of trained networks over levels of corruption."""

@@ -1,0 +1,143 @@
+"""Networks under every kind of corruption: settings, cells, table, figure."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+import theory
+from experiments.harness.flags import Config, setting
+from experiments.harness.run_directory import Cell, Row, RunDirectory
+from experiments.shared import corruptions as shared_corruptions
+from experiments.shared import settings as shared_settings
+from ntk_corrupt import plots
+from ntk_corrupt.data import loading
+from theory.errors import InputError, unknown
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoiseGallery(Config):
+    """Settings of the experiment."""
+
+    dataset: str = setting("digits", f"one of {', '.join(loading.NAMES)}")
+    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    corruptions: tuple[str, ...] = setting(
+        tuple(shared_corruptions.MADE_FOR),
+        f"rows: any of {', '.join(shared_corruptions.MADE_FOR)}",
+    )
+    p: tuple[float, ...] = setting(
+        (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0),
+        "columns: corruption levels; clipped noise has the width p/(1 - p), 0 < p < 1",
+    )
+    image: int = setting(0, "number of the training image")
+
+
+def _configured(config: NoiseGallery, kind: str) -> shared_settings.Settings:
+    normalise, noise = shared_corruptions.MADE_FOR[kind]
+    return shared_settings.Settings(
+        seed=config.seed,
+        data_dir=config.data_dir,
+        dataset=config.dataset,
+        size=config.size,
+        n_train=config.image + 1 + -(config.image + 1) % 10,
+        n_test=10,
+        normalise=normalise,
+        corruption=kind,
+        noise=noise,
+    )
+
+
+def check(config: NoiseGallery) -> None:
+    """Raises `InputError` on bad settings."""
+    if config.image < 0:
+        raise InputError(f"`--image` must not be negative, got {config.image}.")
+    for kind in config.corruptions:
+        if kind not in shared_corruptions.MADE_FOR:
+            raise unknown("--corruptions", kind, shared_corruptions.MADE_FOR)
+        settings = _configured(config, kind)
+        levels = tuple(
+            s
+            for p in config.p
+            if (s := shared_corruptions.strength(kind, p)) is not None
+        )
+        shared_settings.check(settings, levels or (0.5,))
+
+
+def cells(config: NoiseGallery) -> list[Cell]:
+    """One cell per corruption and level."""
+    return [
+        Cell(
+            {
+                "corruption": kind,
+                "p": p,
+                "dataset": config.dataset,
+                "size": config.size,
+                "image": config.image,
+                "seed": config.seed,
+            }
+        )
+        for kind in config.corruptions
+        for p in config.p
+        if shared_corruptions.strength(kind, p) is not None
+    ]
+
+
+def compute(config: NoiseGallery, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
+    """Corrupts the image."""
+    kind, level = cell.settings["corruption"], cell.settings["p"]
+    settings, strength = (
+        _configured(config, kind),
+        shared_corruptions.strength(kind, level),
+    )
+    assert strength is not None
+    noise = shared_settings.corruption(settings, strength)
+    x = shared_settings.problem(settings, 0).x_train[config.image][None]
+    grey = jnp.full_like(x, x.mean())
+    of, without = noise.moments(x), noise.moments(grey)
+    signal = float(((of.mean - without.mean) ** 2).sum())
+    spread = float(of.var.sum())
+    key = shared_settings.corruption_key(settings, 0)
+    image = theory.corrupt(noise, key, 0, x)[0]
+    return {
+        "strength": strength,
+        "snr": signal / spread if spread > 0 else None,
+    }, {"image": np.asarray(image, np.float32)}
+
+
+def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
+    """Signal to noise ratio by corruption and level."""
+    lines = ["", f"{'corruption':<20} {'p':>6} {'strength':>9} {'SNR':>10}"]
+    lines += [
+        f"{row['corruption']:<20} {row['p']:>6g} {row['strength']:>9.3g} "
+        + ("  no noise" if row["snr"] is None else f"{row['snr']:>10.3g}")
+        for row in rows
+    ]
+    return "\n".join([*lines, ""])
+
+
+def figure(directory: RunDirectory, rows: Sequence[Row]):
+    """The images."""
+    from matplotlib.figure import Figure
+
+    kinds = list(dict.fromkeys(row["corruption"] for row in rows))
+    levels = sorted({row["p"] for row in rows})
+    fig = Figure(
+        figsize=(1.3 * len(levels) + 0.6, 1.45 * len(kinds) + 0.3), layout="constrained"
+    )
+    axes = fig.subplots(len(kinds), len(levels), squeeze=False)
+    for line, kind in zip(axes, kinds, strict=True):
+        found = {row["p"]: row for row in rows if row["corruption"] == kind}
+        for ax, p in zip(line, levels, strict=True):
+            if p not in found:
+                ax.set_axis_off()
+                continue
+            pixels = directory.arrays(found[p])["image"][None]
+            strength = found[p]["strength"]
+            name = f"p = {p:g}" if strength == p else f"width {strength:.2g}"
+            plots.sample_images([ax], plots.as_images(pixels), [name])
+            ax.title.set_fontsize("small")
+        next(ax for ax in line if ax.axison).set_ylabel(
+            kind.replace("_", "\n"), fontsize="small"
+        )
+    return fig

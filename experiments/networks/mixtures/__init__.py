@@ -1,0 +1,1 @@
+"""Clean images beside corrupted ones."""

@@ -1,0 +1,1 @@
+"""Other models: convolutional networks, Boltzmann machines."""

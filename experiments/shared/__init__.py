@@ -1,0 +1,1 @@
+"""Settings, routes, tables and verdicts that families of scripts share."""

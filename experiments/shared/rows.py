@@ -1,0 +1,96 @@
+"""Rows of routes: what is stored with a cell, read back and pooled."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import theory
+from experiments.harness.run_directory import Row, RunDirectory
+from theory.outputs.law import Labels
+
+# Sizes of averages over initialisations that the analytic routes are evaluated for.
+AVERAGES = (1, 2, 3, 5, 10, 20, 50)
+
+
+def accuracies(
+    found: theory.OutputLaw | theory.Draws, labels: Labels
+) -> dict[str, list[float]]:
+    """Accuracy of each draw, or of the law, by the size of averages over networks.
+
+    "inf" is the average over all initialisations. With the decisions of a rule as
+    `labels` it is the share decided as the rule does.
+    """
+    if isinstance(found, theory.OutputLaw):
+        by_inits = {"inf": [found.accuracy(labels)]}
+        if bool(np.isfinite(found.init_var).all()):
+            for inits in AVERAGES:
+                by_inits[str(inits)] = [found.averaged(inits).accuracy(labels)]
+        return by_inits
+    analytic = found.init_var is not None
+    inits = AVERAGES if analytic else {1, found.outputs.shape[1]}
+    by_inits = {
+        str(m): np.asarray(found.accuracies(labels, m)).tolist() for m in sorted(inits)
+    }
+    if analytic:
+        by_inits["inf"] = np.asarray(found.accuracies(labels)).tolist()
+    return by_inits
+
+
+def stored(directory: RunDirectory, row: Row) -> theory.OutputLaw | theory.Draws:
+    """What a computed cell holds: the law, or the draws."""
+    return held(directory.arrays(row))
+
+
+def stored_law(directory: RunDirectory, row: Row) -> theory.OutputLaw:
+    """The law of a cell that holds one."""
+    found = stored(directory, row)
+    assert isinstance(found, theory.OutputLaw)
+    return found
+
+
+def stored_draws(directory: RunDirectory, row: Row) -> theory.Draws:
+    """The draws of a cell that holds them."""
+    found = stored(directory, row)
+    assert isinstance(found, theory.Draws)
+    return found
+
+
+def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
+    """The law, or the draws, of the arrays of a cell."""
+    if "mean" in arrays:
+        mean, cov, init_var = (  # jnp.asarray compiles a program for every shape
+            jax.device_put(arrays[name]) for name in ("mean", "cov", "init_var")
+        )
+        return theory.OutputLaw(mean=mean, cov=cov, init_var=init_var)
+    outputs, keys, init_var = (
+        None if name not in arrays else jax.device_put(arrays[name])
+        for name in ("outputs", "draw_keys", "init_var")
+    )
+    assert outputs is not None
+    return theory.Draws(outputs=outputs, init_var=init_var, draw_keys=keys)
+
+
+def matching(rows: Sequence[Row], setting: Mapping[str, Any]) -> list[Row]:
+    """Returns the rows of the setting; one that does not hold for a route is alike."""
+    return [row for row in rows if all(row.get(k, v) == v for k, v in setting.items())]
+
+
+def pool(
+    rows: Sequence[Row], inits: str, of: str = "accuracies"
+) -> tuple[float, float] | None:
+    """Mean accuracy and standard error over the subsets and draws of `rows`.
+
+    `of` may name another share that the rows hold as they hold accuracies. None where
+    they do not know this average; the error is NaN where nothing tells.
+    """
+    if not rows or any(inits not in row.get(of, {}) for row in rows):
+        return None
+    # The mean of a subset's draws is one number: its draws share the training images.
+    per_subset = [np.mean(row[of][inits]) for row in rows]
+    if len(rows) > 1:
+        stderr = theory.standard_error(np.asarray(per_subset))
+    else:
+        stderr = theory.standard_error(np.asarray(rows[0][of][inits]))
+    return float(np.mean(per_subset)), stderr

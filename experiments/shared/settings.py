@@ -1,0 +1,245 @@
+"""Settings that experiments on one network and one data set share, and what they mean.
+
+A script's `Config` extends `Settings`; `problem`, `architecture`, `corruption` and
+`training` turn the settings into the objects of `theory` and `ntk_corrupt`.
+"""
+
+import dataclasses
+import functools
+import zlib
+from typing import TypeVar
+
+import jax
+import numpy as np
+
+import theory
+from experiments.harness.flags import Config, setting
+from experiments.harness.run_directory import Cell, Row
+from experiments.shared.corruptions import CORRUPTIONS, NOISES, parse_noise
+from ntk_corrupt.data import loading
+from ntk_corrupt.data.normalise import NORMALISATIONS
+from ntk_corrupt.networks import mlp
+from ntk_corrupt.training.config import PRECISIONS, TrainConfig
+from theory.errors import InputError, unknown
+
+# What decides data and architecture: parts of the key of a cell.
+DATA = (
+    "seed",
+    "dataset",
+    "n_train",
+    "n_test",
+    "size",
+    "normalise",
+    "corruption",
+    "noise",
+)
+ARCHITECTURE = ("activation", "depth", "w_var", "b_var")
+TRAINING = (
+    "width",
+    "parametrisation",
+    "biases",
+    "loss",
+    "optimiser",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "stop_loss",
+    "noise_regime",
+)
+RATES = ("ntk", "standard")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """Data, corruption, architecture and training; defaults are the bundled digits."""
+
+    dataset: str = setting("digits", f"one of {', '.join(loading.NAMES)}")
+    n_train: int = setting(1000, "training images, balanced over classes")
+    n_test: int | None = setting(None, "test images, balanced; none is all")
+    size: int | None = setting(
+        None, "side in pixels to resize the images to, bilinearly; none keeps them"
+    )
+    normalise: str = setting(
+        "standardise", f"pixel scale, one of {', '.join(NORMALISATIONS)}"
+    )
+    corruption: str = setting("replacement", f"one of {', '.join(CORRUPTIONS)}")
+    noise: str = setting(
+        "uniform(-1.7320508,1.7320508)",
+        f"law of a noise pixel: {', '.join(NOISES)}, with parameters in brackets",
+    )
+    activation: str = setting("erf", "between layers, e.g. erf, relu, tanh, gelu")
+    depth: int = setting(3, "weight layers; 3 is two hidden layers")
+    w_var: float = setting(1.0, "weight variance times fan-in")
+    b_var: float = setting(0.0, "bias variance")
+    width: int = setting(256, "units of each hidden layer")
+    parametrisation: str = setting("standard", "of the networks: standard or ntk")
+    biases: bool = setting(True, "whether networks in the former train biases, from 0")
+    rates: str = setting(
+        "ntk",
+        f"training rates of the kernels' layers, {' or '.join(RATES)}: of networks in "
+        "the parametrisation of that name, with their width and biases",
+    )
+    loss: str = setting("mse", "training loss: mse, cross_entropy, softmax_mse")
+    optimiser: str = setting("adam", "adam, sgd, momentum or gd (full batch)")
+    learning_rate: float = setting(1e-3, "of the optimiser")
+    batch_size: int = setting(250, "training images per step")
+    epochs: int = setting(400, "most epochs to train")
+    stop_loss: float | None = setting(
+        1e-3, "training loss at which a network stops; none trains all epochs"
+    )
+    noise_regime: str = setting(
+        "frozen", "frozen: one corrupted copy; fresh: another one in each epoch"
+    )
+    precision: str | None = setting(
+        None,
+        f"of the networks' matrix products: {', '.join(PRECISIONS)}; none leaves it "
+        "to JAX",
+    )
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def corruption(settings: Settings, p: float) -> theory.Corruption:
+    """Returns the corruption at level `p` (its width sigma, if it is clipped)."""
+    if settings.corruption == "replacement":
+        return theory.Replacement(p=p, noise=parse_noise(settings.noise))
+    if settings.corruption == "additive":
+        return theory.Additive(p=p, noise=parse_noise(settings.noise))
+    if settings.corruption == "clipped_additive":
+        return theory.ClippedAdditive(sigma=p)
+    if settings.corruption == "binary_replacement":
+        return theory.BinaryReplacement(p)
+    raise unknown("--corruption", settings.corruption, CORRUPTIONS)
+
+
+def architecture(settings: Settings) -> theory.Architecture:
+    """Returns the architecture, with the training rates of its kernel."""
+    arch = theory.Architecture(
+        depth=settings.depth,
+        activation=settings.activation,
+        w_var=settings.w_var,
+        b_var=settings.b_var,
+    )
+    if settings.rates == "ntk":
+        # as they are by default, but spelt out: one program for both kinds of rates
+        w_rates, b_rates = (1.0,) * settings.depth, (settings.b_var,) * settings.depth
+        return dataclasses.replace(arch, w_rates=w_rates, b_rates=b_rates)
+    d = problem(settings, 0).x_train.shape[1]
+    standard = theory.Architecture.standard(
+        widths=(d, *[settings.width] * (settings.depth - 1)),
+        activation=settings.activation,
+        w_var=settings.w_var,
+    )
+    b_rates = standard.b_rates if settings.biases else (0.0,) * settings.depth
+    return dataclasses.replace(arch, w_rates=standard.w_rates, b_rates=b_rates)
+
+
+def of_kernel(settings: Settings) -> tuple[str, ...]:
+    """Returns the settings that decide a kernel and its data: parts of a cell's key."""
+    rates = ("rates",) if settings.rates == "ntk" else ("rates", "width", "biases")
+    return (*DATA, *ARCHITECTURE, *rates)
+
+
+def settled(config: S, cell: Cell) -> S:
+    """Returns the config with the settings of a cell in place of its own."""
+    names = {field.name for field in dataclasses.fields(config)} - {"p"}
+    own = {name: value for name, value in cell.settings.items() if name in names}
+    return dataclasses.replace(config, **own)
+
+
+def of_network(settings: Settings) -> tuple[str, ...]:
+    """Returns the settings that decide networks and their data."""
+    names = (*DATA, *ARCHITECTURE, *TRAINING)
+    # not in the keys of runs from before there was the setting
+    return names if settings.precision is None else (*names, "precision")
+
+
+def network(settings: Settings, num_classes: int) -> mlp.MLP:
+    """Returns the network that is trained."""
+    return mlp.mlp(
+        architecture(settings),
+        settings.width,
+        num_classes,
+        parametrisation=settings.parametrisation,
+        biases=settings.biases,
+    )
+
+
+def training(settings: Settings) -> TrainConfig:
+    """Returns how the networks are trained."""
+    return TrainConfig(
+        loss=settings.loss,
+        optimiser=settings.optimiser,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        stop_loss=settings.stop_loss,
+        noise_regime=settings.noise_regime,
+        precision=settings.precision,
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _load(dataset, n_train, n_test, size, normalise, seed, data_dir, _x64):
+    return loading.load(
+        dataset,
+        n_train=n_train,
+        n_test=n_test,
+        size=size,
+        normalise=normalise,
+        seed=seed,
+        data_dir=data_dir,
+    )
+
+
+def problem(settings: Settings, subset: int) -> theory.Problem:
+    """Returns training subset number `subset`, each drawn anew from the whole set.
+
+    The test images are the same in all.
+    """
+    seed = np.random.SeedSequence((settings.seed, subset)).generate_state(1)
+    return _load(
+        settings.dataset,
+        settings.n_train,
+        settings.n_test,
+        settings.size,
+        settings.normalise,
+        int(seed[0]),
+        settings.data_dir,
+        jax.config.jax_enable_x64,  # ty: ignore[missing-attribute]
+    )
+
+
+def corruption_key(settings: Settings, subset: int) -> jax.Array:
+    """Returns the key that every route gets, so that all see the same corruption."""
+    stream = np.uint32(zlib.crc32(b"corruption"))
+    return jax.random.fold_in(
+        jax.random.fold_in(jax.random.key(settings.seed), stream), subset
+    )
+
+
+def check(settings: Settings, levels: tuple[float, ...]) -> None:
+    """Raises `InputError` on settings that make no sense, before anything is run."""
+    if settings.n_train < 1:
+        raise InputError(f"`--n_train` must be at least 1, got {settings.n_train}.")
+    for p in levels:
+        corruption(settings, p).check()
+    training(settings).check()
+    if settings.rates not in RATES:
+        raise unknown("--rates", settings.rates, RATES)
+    network(settings, 2)
+    images = problem(settings, 0)
+    images.check()
+    corruption(settings, levels[0]).check_images(images.x_train)
+
+
+def title(row: Row) -> str:
+    """Returns two lines that say what a cell was run on."""
+    size = f" at {row['size']} x {row['size']}" if row["size"] else ""
+    clipped = row["corruption"] in ("clipped_additive", "binary_replacement")
+    noise = "" if clipped else f" by {row['noise']}"
+    return (
+        f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} training "
+        f"images\n{row['corruption']}{noise}; {row['activation']}, depth {row['depth']}"
+    )

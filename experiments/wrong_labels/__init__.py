@@ -1,0 +1,1 @@
+"""Wrong labels: early stopping, clusters, spectral truncation."""

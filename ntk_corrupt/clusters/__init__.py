@@ -1,0 +1,1 @@
+"""Clusters with wrong labels: points, descent, Jacobians, theorems."""

@@ -1,0 +1,1 @@
+"""Curves of accuracy: fits, crossings, scaling, intervals."""

@@ -1,0 +1,1 @@
+"""Kernels of finite networks, and convolutional ones."""

@@ -1,0 +1,3 @@
+"""Wrong labels: made, found, and outlived by stopping early."""
+
+from ntk_corrupt.label_noise.labels import corrupt_labels as corrupt_labels

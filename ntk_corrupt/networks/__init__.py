@@ -1,0 +1,1 @@
+"""Flax networks of an architecture: fully connected, convolutional, two-layer."""

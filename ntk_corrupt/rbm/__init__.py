@@ -1,0 +1,1 @@
+"""Restricted Boltzmann machines, and classifiers made of them."""

@@ -1,0 +1,71 @@
+"""The convolutional network against the compiler's own convolution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from closeness import raises
+
+from ntk_corrupt.networks import cnn, layers
+
+SIDE, N = 9, 4
+X = jnp.asarray(np.random.default_rng(0).standard_normal((N, SIDE**2)), jnp.float32)
+
+
+def test_is_a_convolutional_network():
+    net = cnn.cnn(SIDE, 3, channels=(5, 4), dense=6, activation="tanh", b_var=0.2)
+    params = jax.jit(net.init)(jax.random.key(1), X)["params"]
+
+    @jax.jit
+    def expected(params, x):
+        y = x.reshape(N, SIDE, SIDE, 1)
+        for name, channels in (("conv_1", 5), ("conv_2", 4)):
+            weights = params[name]["kernel"].reshape(channels, 3, 3, -1)
+            y = jax.lax.conv_general_dilated(
+                y,
+                weights.transpose(1, 2, 3, 0),
+                (1, 1),
+                "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+            y = jnp.tanh(y + params[name]["bias"].reshape(1, 1, 1, -1))
+            y = jax.lax.reduce_window(
+                y, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
+            )
+        y = y.reshape(N, -1)
+        y = jnp.tanh(y @ params["dense"]["kernel"].T + params["dense"]["bias"])
+        return y @ params["logits"]["kernel"].T + params["logits"]["bias"]
+
+    y = np.asarray(expected(params, X))
+    found = jax.jit(net.apply)({"params": params}, X)
+    # sums of 9, 45, 16 and 6 numbers of order one, one after another
+    rounding = (9 + 45 + 16 + 6) * np.finfo(np.float32).eps
+    np.testing.assert_allclose(found, y, rtol=0, atol=rounding * np.abs(y).max())
+    assert y.shape == (N, 3)
+
+
+def test_all_weights_are_those_of_layers():
+    net = cnn.cnn(SIDE, 3)
+    names = []
+
+    def run(key):
+        _, taps = layers.tapped(net, net.init(key, X), X)
+        names.extend(tap.name[0] for tap in taps)
+
+    jax.eval_shape(run, jax.random.key(1))
+    assert names == ["conv_1", "conv_2", "dense", "logits"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"side": 3}, "one for each of at most log2(side) convolutions"),
+        ({"channels": ()}, "`channels` must be positive"),
+        ({"dense": 0}, "`dense` must be a positive integer, got 0"),
+        ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
+    ],
+)
+def test_bad_settings_are_refused(settings, text):
+    asked: dict = {"side": SIDE, "num_classes": 3, **settings}
+    with raises(text):
+        cnn.cnn(**asked)

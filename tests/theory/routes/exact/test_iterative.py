@@ -1,0 +1,348 @@
+"""Kernels in tiles and conjugate gradients against dense algebra and `exact`."""
+
+import dataclasses
+import functools
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from closeness import raises
+from jax.sharding import Mesh
+from problems import prototypes
+
+from theory import exact, exact_iterative
+from theory.corruption.corruptions import Additive, Replacement
+from theory.corruption.noises import Rademacher
+from theory.errors import NumericalError
+from theory.kernels import matrices
+from theory.kernels.architecture import Architecture
+from theory.numerics import blocks
+from theory.routes.exact import conjugate_gradient, tiles
+
+KEY = jax.random.key(4)
+ONE = Mesh(np.asarray(jax.devices()[:1]), ("rows",))
+ARCH = Architecture(depth=3, activation="erf", w_var=1.3, b_var=0.1)
+NOISE = Replacement(p=0.6, noise=Rademacher())
+# As many rows with two copies of the other: the same programs.
+PROBLEM, HALF = prototypes((24, 16, 12, 8)), prototypes((12, 8, 6, 4))
+SINGLE = PROBLEM.astype(jnp.float32)
+EPS = float(np.finfo(float).eps)
+# Rows of a tile here: 60 rows do not fill the last of three.
+TILE = 24
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch):
+    """As many numbers in tiles of 2048 rows would take most of the time."""
+    monkeypatch.setattr(tiles, "ntk", functools.partial(tiles.ntk, size=TILE))
+
+
+def points(n, d=6, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((n, d)))
+
+
+def columns(n, m=3, seed=1):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((n, m)))
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    """Of 12 points: that of fewer is a corner of it."""
+    return np.asarray(matrices.gram(points(12), ARCH).ntk)
+
+
+# --- tiles --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("filed", [False, True])
+@pytest.mark.parametrize("n", [1, 4, 7, 12])
+def test_products_with_tiles(n, filed, tmp_path, kernel):
+    x, v, done = points(12)[:n], columns(12)[:n], []
+    matrix = tiles.ntk(
+        x,
+        ARCH,
+        size=4,
+        file=tmp_path / "kernel" if filed else None,
+        progress=lambda *at: done.append(at),
+    )
+    expected = kernel[:n, :n] @ np.asarray(v)
+    # sums of n products, twice: a kernel is not used up
+    rounding = 64 * n * EPS * np.abs(kernel).max()
+    for _ in range(2):
+        np.testing.assert_allclose(matrix @ v, expected, rtol=0, atol=rounding)
+    blocks_a_side = -(-n // 4)
+    count = blocks_a_side * (blocks_a_side + 1) // 2
+    assert done == [(k + 1, count) for k in range(count)]
+    assert matrix.shape == (n, n)
+    assert tiles.storage(n, np.dtype("float64"), 4) == count * 16 * 8
+    if filed:
+        assert (tmp_path / "kernel").stat().st_size == count * 16 * 8
+
+
+def test_tiles_that_fit_nowhere(monkeypatch, tmp_path):
+    with raises("`file` must name a file in a folder"):
+        tiles.ntk(points(3), ARCH, file=tmp_path / "nowhere" / "kernel")
+    monkeypatch.setattr(blocks, "available_bytes", lambda: 10)
+    with raises("half a kernel of 3 points in float64 needs"):
+        tiles.ntk(points(3), ARCH, size=4)
+
+
+# --- the preconditioner -------------------------------------------------------------
+
+
+def test_solving_with_features_and_noise(kernel):
+    linear = conjugate_gradient.linear_part(points(12), ARCH, 0.3)
+    features, noise = np.asarray(linear.features), float(linear.noise)
+    dense = features @ features.T + noise * np.eye(12)
+    v, expected = columns(12), np.linalg.solve(dense, columns(12))
+    # Woodbury subtracts numbers of order v/noise
+    rounding = 12 * EPS * np.linalg.cond(dense) * np.abs(v).max() / noise
+    np.testing.assert_allclose(linear.solve(v), expected, rtol=0, atol=rounding)
+    # trace: all that the diagonal holds, and the ridge
+    trace = np.trace(kernel) + 12 * 0.3
+    np.testing.assert_allclose(np.trace(dense), trace, rtol=144 * EPS)
+
+
+@pytest.mark.parametrize("b_var", [0.0, 0.1])
+def test_features_are_the_first_order_of_the_kernel(b_var):
+    arch = Architecture(depth=3, activation="erf", w_var=1.3, b_var=b_var)
+    centre, direction = points(1, seed=2), points(7, seed=3)
+    # around one image: what is left out is of second order in the distance
+    left_out = []
+    for size in (1e-2, 5e-3):
+        x = centre + size * (direction - direction.mean(axis=0)[None])
+        linear = conjugate_gradient.linear_part(x, arch)
+        entries = matrices.gram(x, arch).ntk - linear.features @ linear.features.T
+        off = np.asarray(entries)[~np.eye(7, dtype=bool)]
+        left_out.append(np.abs(off).max())
+    assert left_out[0] < 5e-3
+    assert left_out[1] < 0.3 * left_out[0]
+
+
+# --- conjugate gradients --------------------------------------------------------------
+
+
+def noise_alone(n, variance=1.0):
+    return conjugate_gradient.FeaturesAndNoise(
+        features=jnp.asarray(np.zeros((n, 1))),
+        noise=jnp.asarray(variance),
+        factor=jnp.asarray([[variance**0.5]]),
+    )
+
+
+@pytest.mark.parametrize("variance", [1.0, 7.0])
+def test_conjugate_gradients_solve(variance):
+    root = np.random.default_rng(5).standard_normal((30, 30))
+    matrix = root @ root.T + np.eye(30)
+    given = np.array(columns(30, 4))
+    given[:, 2] = 0
+    rhs, product = jnp.asarray(given), jax.jit(lambda v: jnp.asarray(matrix) @ v)
+    seen = []
+    found = conjugate_gradient.solve(
+        product,
+        rhs,
+        noise_alone(30, variance),
+        tolerance=1e-11,
+        progress=lambda *at: seen.append(at),
+    )
+    # eigenvalues from one on: the error is at most the residual, 1e-11 |rhs|, |rhs| < 8
+    expected = np.linalg.solve(matrix, given)
+    np.testing.assert_allclose(found.weights, expected, rtol=0, atol=1e-9)
+    assert [count for count, _ in seen] == list(range(1, found.iterations + 1))
+    assert found.residual.max() <= 1e-11 < seen[-2][1]
+    assert (np.asarray(found.weights)[:, 2] == 0).all()
+
+
+def test_a_perfect_preconditioner_needs_one_product():
+    linear = conjugate_gradient.linear_part(points(12), ARCH, 0.3)
+    features, noise = np.asarray(linear.features), float(linear.noise)
+    dense = jnp.asarray(features @ features.T + noise * np.eye(12))
+    apply = jax.jit(lambda v: dense @ v)
+    found = conjugate_gradient.solve(apply, columns(12), linear, tolerance=1e-10)
+    assert found.iterations == 1
+
+
+def test_nothing_to_solve():
+    found = conjugate_gradient.solve(
+        lambda v: v, jnp.zeros((5, 2)), noise_alone(5), tolerance=1e-3
+    )
+    assert found.iterations == 0
+    assert (found.weights == 0).all()
+
+
+def test_what_cannot_be_solved_is_named():
+    signs = jnp.asarray([[1.0], [1.0], [1.0], [-1.0]])
+    rhs = jnp.asarray(np.ones((4, 1)))
+    solve = conjugate_gradient.solve
+    with raises("the kernel is indefinite", NumericalError):
+        solve(lambda v: signs * v, rhs, noise_alone(4), tolerance=1e-9)
+    graded = jnp.asarray([[1.0], [10.0], [100.0], [1000.0]])
+    with raises("in 2 products: raise `tolerance`", NumericalError):
+        solve(
+            lambda v: graded * v,
+            rhs,
+            noise_alone(4),
+            tolerance=1e-9,
+            max_iterations=2,
+        )
+    with raises("exceeds its diagonal", NumericalError):
+        solve(lambda v: v, rhs, noise_alone(4, -1.0), tolerance=1e-9)
+
+
+# --- the route ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"ridge": 0.3},
+        {"recompute": True},
+        {
+            "copies": 2,
+            "test_corruption": Additive(p=0.5, noise=Rademacher()),
+            "first_draw": 3,
+        },
+    ],
+    ids=lambda options: ", ".join(options) or "default",
+)
+def test_it_is_the_exact_route(options):
+    problem = HALF if "copies" in options else PROBLEM
+    both: dict = {"draws": 2, "key": KEY} | options
+    both.pop("recompute", None)
+    expected = exact(ARCH, NOISE, problem, **both)
+    at = np.array([1, 4])
+    found = exact_iterative(
+        ARCH,
+        NOISE,
+        problem,
+        tolerance=1e-12,
+        init_var_at=at,
+        draws=2,
+        key=KEY,
+        **options,
+    )
+    # residuals of 2e-12 of targets, and a condition of some hundreds
+    np.testing.assert_allclose(found.outputs, expected.outputs, rtol=1e-9, atol=1e-9)
+    assert found.init_var is not None
+    assert expected.init_var is not None
+    init_var = np.asarray(found.init_var)
+    np.testing.assert_allclose(
+        init_var[:, at], np.asarray(expected.init_var)[:, at], rtol=1e-8
+    )
+    others = np.setdiff1d(np.arange(len(PROBLEM.labels_test)), at)
+    assert np.isnan(init_var[:, others]).all()
+    np.testing.assert_array_equal(found.draw_keys, expected.draw_keys)
+    for name in ("residual", "audited_residual"):
+        assert found.diagnostics[name].shape == (2,)
+        # rounding of a kernel, besides the tolerance
+        assert (np.asarray(found.diagnostics[name]) < 1e-11).all()
+
+
+def test_a_kernel_in_a_file_is_deleted(tmp_path):
+    file = tmp_path / "kernel"
+    settings: dict = {"draws": 1, "key": KEY, "tolerance": 1e-12}
+    found = exact_iterative(ARCH, NOISE, PROBLEM, file=file, **settings)
+    expected = exact_iterative(ARCH, NOISE, PROBLEM, **settings)
+    # the same programs, of tiles that were stored and read back
+    np.testing.assert_array_equal(found.outputs, expected.outputs)
+    assert found.init_var is None
+    assert not file.exists()
+    file.write_text("mine")
+    with raises("`file` must not exist"):
+        exact_iterative(ARCH, NOISE, PROBLEM, file=file, **settings)
+    assert file.read_text() == "mine"
+
+
+def test_the_audit_sees_what_single_precision_loses():
+    found = exact_iterative(
+        ARCH, NOISE, SINGLE, draws=1, key=KEY, tolerance=1e-6, ridge=0.1
+    )
+    expected = exact(ARCH, NOISE, PROBLEM, draws=1, key=KEY, ridge=0.1)
+    assert found.outputs.dtype == jnp.float32
+    np.testing.assert_allclose(found.outputs, expected.outputs, rtol=0, atol=1e-4)
+    audited = float(found.diagnostics["audited_residual"][0])
+    # rounding of the kernel, 1e-7, times the condition of some tens
+    assert 1e-8 < audited < 1e-4
+
+
+@pytest.mark.parametrize("factor", [False, True])
+@pytest.mark.parametrize(("activation", "ridge"), [("erf", 0.0), ("relu", 0.2)])
+def test_refinement_reaches_double_precision(activation, ridge, factor):
+    arch = dataclasses.replace(ARCH, activation=activation)
+    settings: dict = {"draws": 1, "key": KEY, "ridge": ridge}
+    expected = exact(arch, NOISE, SINGLE.astype(jnp.float64), **settings)
+    errors = []
+    for refine in (0, 1, 2):
+        found = exact_iterative(
+            arch,
+            NOISE,
+            SINGLE,
+            tolerance=1e-5,
+            refine=refine,
+            factor=factor,
+            **settings,
+        )
+        off = np.asarray(found.outputs, float) - expected.outputs
+        errors.append(float(np.abs(off).max()))
+        audited = float(found.diagnostics["audited_residual"][0])
+        assert audited < 30 * errors[-1] + 1e-12  # where both are rounding
+    assert errors[0] > 1e-8
+    assert errors[1] < 1e-3 * errors[0]
+    assert errors[2] < 1e-11
+
+
+def test_noise_leaves_few_iterations():
+    noise = Additive(p=0.95, noise=Rademacher())
+    settings: dict = {"draws": 1, "key": KEY, "tolerance": 1e-5}
+    draws = exact_iterative(ARCH, noise, SINGLE, **settings)
+    assert draws.diagnostics["iterations"][0] < 25 < len(SINGLE.x_train)
+
+
+@pytest.mark.parametrize("factor", [False, True])
+def test_draws_hold_one_kernel_at_a_time(monkeypatch, factor):
+    original, made = tiles.ntk, []
+
+    def spy(*args, **options):
+        assert all(kernel() is None for kernel in made)
+        kernel = original(*args, **options)
+        made.append(weakref.ref(kernel))
+        return kernel
+
+    monkeypatch.setattr(tiles, "ntk", spy)
+    exact_iterative(ARCH, NOISE, SINGLE, draws=3, key=KEY, factor=factor)
+    assert len(made) == 3
+
+
+def test_progress_names_the_stages():
+    seen = []
+    exact_iterative(
+        ARCH, NOISE, PROBLEM, draws=1, key=KEY, progress=lambda *at: seen.append(at)
+    )
+    of_tiles = [("kernel", k, 6) for k in range(1, 7)]
+    assert seen[:6] == of_tiles
+    assert [what for what, *_ in seen[6:]] == ["solve"] * (len(seen) - 6)
+    assert seen[-1][2] == 500
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"draws": 0}, "`draws` must be at least 1"),
+        ({"ridge": -1.0}, "`ridge` must be finite and not negative"),
+        ({"tolerance": 0.0}, "`tolerance` must be positive"),
+        ({"refine": -1}, "`refine` must be an integer of at least 0"),
+        ({"audit_rows": 0}, "`audit_rows` must be at least 1"),
+        ({"init_var_at": np.array([7])}, "`init_var_at` must be test points 0 ... 6"),
+        ({"init_var_at": np.array([-1])}, "`init_var_at` must be test points 0 ... 6"),
+        ({"file": "kernel", "recompute": True}, "`file` and `recompute` exclude"),
+        ({"file": "kernel", "mesh": ONE}, "`file` and `mesh` exclude"),
+        ({"factor": True, "recompute": True}, "`factor` and `recompute` exclude"),
+        ({"copies": 0}, "`copies` must be an integer of at least 1"),
+    ],
+)
+def test_bad_arguments(options, text):
+    with raises(text):
+        exact_iterative(ARCH, NOISE, PROBLEM, **({"draws": 1, "key": KEY} | options))

@@ -1,0 +1,195 @@
+"""Dual activations in closed form."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory.activations.duals import (
+    DiagDerivatives,
+    DualDerivatives,
+    DualPair,
+    diag_jvp,
+    pair_jvp,
+)
+from theory.numerics.edges import arctan2, safe_atan2, safe_sqrt
+
+
+@dataclasses.dataclass(frozen=True)
+class ClosedForm:
+    """A dual given by formulas: `pair(q1, q2, cov)` and `diag(q)`."""
+
+    pair: Callable[..., DualPair]
+    diag: Callable[..., DualPair]
+
+    def derivatives(
+        self,
+        q1: Float[Array, "..."],
+        q2: Float[Array, "..."],
+        cov: Float[Array, "..."],
+    ) -> DualDerivatives:
+        """See `Dual.derivatives`."""
+        return pair_jvp(self.pair, q1, q2, cov)
+
+    def diag_derivatives(self, q: Float[Array, "..."]) -> DiagDerivatives:
+        """See `Dual.diag_derivatives`."""
+        return diag_jvp(self.diag, q)
+
+    def error(self, q: Float[Array, "..."]) -> Float[Array, "..."]:
+        """See `Dual.error`."""
+        return jnp.zeros_like(q)
+
+
+def _from_pair(pair: Callable[..., DualPair]) -> ClosedForm:
+    """A closed form that is regular at u = v."""
+    return ClosedForm(pair, lambda q: pair(q, q, q))
+
+
+def _determinant(q1, q2, cov):
+    """Returns q1 q2 - cov^2, zero where rounding makes it negative.
+
+    Its derivative is that of the formula even there: regular duals have one at u = v.
+    """
+    det = q1 * q2 - cov**2
+    return det + jax.lax.stop_gradient(jnp.maximum(det, 0.0) - det)
+
+
+def _identity(q1, q2, cov):
+    shape = jnp.broadcast_shapes(jnp.shape(q1), jnp.shape(q2), jnp.shape(cov))
+    cov = jnp.broadcast_to(cov, shape)
+    return DualPair(cov, jnp.ones_like(cov))
+
+
+def _erf(q1, q2, cov):
+    # (1+2q1)(1+2q2) - 4cov^2, expanded so that it does not cancel at large q
+    root = jnp.sqrt(1 + 2 * (q1 + q2) + 4 * _determinant(q1, q2, cov))
+    return DualPair(2 / math.pi * arctan2(2 * cov, root), 4 / math.pi / root)
+
+
+def _erf_diag(q):
+    root = jnp.sqrt(1 + 4 * q)
+    return DualPair(2 / math.pi * arctan2(2 * q, root), 4 / math.pi / root)
+
+
+def _relu(q1, q2, cov):
+    sine = safe_sqrt(q1 * q2 - cov**2)  # sqrt(q1 q2) sin(angle)
+    # both results hold the angle: compilers would compute it for each of them
+    angle = jax.lax.optimization_barrier(safe_atan2(sine, cov))
+    slope = (math.pi - angle) / (2 * math.pi)
+    return DualPair(sine / (2 * math.pi) + slope * cov, slope)
+
+
+def _relu_diag(q):
+    return DualPair(q / 2, jnp.full_like(q, 0.5))
+
+
+def _leaky_relu(negative_slope, q1, q2, cov):
+    # phi = a u + (1-a) relu(u), and E[u relu(v)] = cov/2
+    value, slope = _relu(q1, q2, cov)
+    weight = (1 - negative_slope) ** 2
+    return DualPair(
+        negative_slope * cov + weight * value, negative_slope + weight * slope
+    )
+
+
+def _leaky_relu_diag(negative_slope, q):
+    mean_square = (1 + negative_slope**2) / 2
+    return DualPair(mean_square * q, jnp.full_like(q, mean_square))
+
+
+def _step(q1, q2, cov):
+    sine = safe_sqrt(q1 * q2 - cov**2)
+    value = (math.pi - safe_atan2(sine, cov)) / (2 * math.pi)
+    return DualPair(value, jnp.zeros_like(value))
+
+
+def _step_diag(q):
+    return DualPair(jnp.full_like(q, 0.5), jnp.zeros_like(q))
+
+
+def _sin_and_cos(q1, q2, cov):
+    mean = (q1 + q2) / 2
+    plus, minus = jnp.exp(cov - mean), jnp.exp(-cov - mean)
+    return (plus - minus) / 2, (plus + minus) / 2
+
+
+def _sin(q1, q2, cov):
+    return DualPair(*_sin_and_cos(q1, q2, cov))
+
+
+def _cos(q1, q2, cov):
+    return DualPair(*_sin_and_cos(q1, q2, cov)[::-1])
+
+
+def _gelu(q1, q2, cov):
+    # Stein's lemma on u Phi(u), v Phi(v); density = E[pdf(u) pdf(v)]
+    det = 1 + q1 + q2 + _determinant(q1, q2, cov)
+    root = jnp.sqrt(det)
+    density = 1 / (2 * math.pi * root)
+    both_positive = 0.25 + arctan2(cov, root) / (2 * math.pi)
+    one, two = cov / (1 + q1) * density, cov / (1 + q2) * density
+    value = q1 * (q2 * density - cov * one) + cov * (both_positive + two)
+    slope = both_positive + one + two + cov / det * density
+    return DualPair(value, slope)
+
+
+def _exp(q1, q2, cov):
+    value = jnp.exp((q1 + q2) / 2 + cov)
+    return DualPair(value, value)
+
+
+def _gaussian(q1, q2, cov):
+    det = 1 + 2 * (q1 + q2) + 4 * _determinant(q1, q2, cov)
+    value = 1 / jnp.sqrt(det)
+    return DualPair(value, 4 * cov * value / det)
+
+
+def _monomial(degree, q1, q2, cov):
+    def moment(n):
+        # E[u^n v^n] = sum over the pairs that join u to v (Isserlis)
+        return sum(
+            math.comb(n, j) ** 2
+            * math.factorial(j)
+            * (math.prod(range(n - j - 1, 0, -2))) ** 2
+            * (q1 * q2) ** ((n - j) // 2)
+            * cov**j
+            for j in range(n % 2, n + 1, 2)
+        ) * jnp.ones_like(cov)
+
+    return DualPair(moment(degree), degree**2 * moment(degree - 1))
+
+
+def ramp(q1, q2, cov):
+    """Returns the pair of u_+^2/2, whose slope is relu (Cho & Saul 2009, order 2)."""
+    sine = safe_sqrt(q1 * q2 - cov**2)
+    angle = math.pi - safe_atan2(sine, cov)
+    value = (3 * sine * cov + angle * (q1 * q2 + 2 * cov**2)) / (8 * math.pi)
+    return DualPair(value, _relu(q1, q2, cov).value)
+
+
+IDENTITY = _from_pair(_identity)
+ERF = ClosedForm(_erf, _erf_diag)
+RELU = ClosedForm(_relu, _relu_diag)
+STEP = ClosedForm(_step, _step_diag)
+SIN = _from_pair(_sin)
+COS = _from_pair(_cos)
+GELU = _from_pair(_gelu)
+EXP = _from_pair(_exp)
+GAUSSIAN = _from_pair(_gaussian)
+
+
+def leaky_relu(negative_slope: float) -> ClosedForm:
+    """Returns the dual of max(u, 0) + negative_slope min(u, 0)."""
+    return ClosedForm(
+        functools.partial(_leaky_relu, negative_slope),
+        functools.partial(_leaky_relu_diag, negative_slope),
+    )
+
+
+def monomial(degree: int) -> ClosedForm:
+    """Returns the dual of u^degree, degree >= 1."""
+    return _from_pair(functools.partial(_monomial, degree))

@@ -1,0 +1,125 @@
+"""The registry of activations: a name, the function and its dual.
+
+`get("erf")` looks a name up; an `Activation` made by hand, `custom(fn)` or
+`leaky_relu(0.2)`, goes wherever a name goes.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from theory.activations import closed_forms, duals, hermite
+from theory.errors import InputError, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Activation:
+    """An elementwise function with its dual; hashable, hence static under jit.
+
+    Attributes:
+        name: what tables print.
+        fn: phi, elementwise in jax.numpy.
+        dual: E[phi phi] and E[phi' phi'].
+        trainable: False where phi' vanishes almost everywhere (step): such a network
+            has a covariance but no tangent kernel.
+    """
+
+    name: str
+    fn: Callable[[Array], Array]
+    dual: duals.Dual
+    trainable: bool = True
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether the dual is a formula rather than quadrature."""
+        return isinstance(self.dual, closed_forms.ClosedForm)
+
+
+def leaky_relu(negative_slope: float = 0.01) -> Activation:
+    """Returns max(u, 0) + negative_slope min(u, 0)."""
+    return Activation(
+        f"leaky_relu({negative_slope:g})",
+        functools.partial(jax.nn.leaky_relu, negative_slope=negative_slope),
+        closed_forms.leaky_relu(negative_slope),
+    )
+
+
+def monomial(degree: int) -> Activation:
+    """Returns u^degree for degree 1 to 4."""
+    if degree not in (1, 2, 3, 4):
+        raise InputError(f"`degree` of a monomial must be 1, 2, 3 or 4, got {degree}.")
+    return Activation(
+        f"u^{degree}",
+        lambda u: jax.lax.integer_pow(u, degree),
+        closed_forms.monomial(degree),
+    )
+
+
+def custom(
+    fn: Callable[[Array], Array],
+    *,
+    name: str | None = None,
+    terms: int = 256,
+    curvature_jump: float = 0.0,
+) -> Activation:
+    """Returns any activation, its dual by a Hermite series of `terms` terms.
+
+    The series suits functions that are smooth apart from zero; see
+    `theory.activations.duals.Quadrature` for its error and cost.
+
+    Args:
+        fn: elementwise, in jax.numpy, differentiable by JAX.
+        name: what tables print; the function's own by default.
+        terms: number of terms; raise it when a route reports a truncation error.
+        curvature_jump: phi''(0+) - phi''(0-), where there is one.
+    """
+    label = name or getattr(fn, "__name__", "custom")
+    return Activation(label, fn, hermite.Quadrature(fn, terms, curvature_jump))
+
+
+_REGISTRY = {
+    activation.name: activation
+    for activation in (
+        Activation("identity", lambda u: u, closed_forms.IDENTITY),
+        Activation("erf", jax.lax.erf, closed_forms.ERF),
+        Activation("relu", jax.nn.relu, closed_forms.RELU),
+        dataclasses.replace(leaky_relu(), name="leaky_relu"),
+        Activation("step", lambda u: (u > 0).astype(u.dtype), closed_forms.STEP, False),
+        Activation("sin", jnp.sin, closed_forms.SIN),
+        Activation("cos", jnp.cos, closed_forms.COS),
+        Activation(
+            "gelu", functools.partial(jax.nn.gelu, approximate=False), closed_forms.GELU
+        ),
+        Activation("exp", jnp.exp, closed_forms.EXP),
+        Activation("gaussian", lambda u: jnp.exp(-(u**2)), closed_forms.GAUSSIAN),
+        *(dataclasses.replace(monomial(n), name=f"monomial{n}") for n in (2, 3, 4)),
+        custom(jnp.tanh, name="tanh"),
+        custom(jax.nn.sigmoid, name="sigmoid"),
+        custom(jax.nn.silu, name="silu"),
+        custom(jax.nn.silu, name="swish"),
+        custom(jax.nn.softplus, name="softplus"),
+        custom(jax.nn.elu, name="elu", terms=384, curvature_jump=-1.0),
+    )
+}
+
+
+def names() -> tuple[str, ...]:
+    """Returns the names that `get` knows, sorted."""
+    return tuple(sorted(_REGISTRY))
+
+
+def get(activation: str | Activation) -> Activation:
+    """Returns the activation of that name; an `Activation` is returned as it is.
+
+    Raises:
+        InputError: for an unknown name, with the nearest valid ones.
+    """
+    if isinstance(activation, Activation):
+        return activation
+    if activation not in _REGISTRY:
+        raise unknown("activation", activation, _REGISTRY)
+    return _REGISTRY[activation]

@@ -1,0 +1,267 @@
+"""NNGP and NTK of multilayer perceptrons of any depth, between sets of points.
+
+The recursion of an entry is `propagation`; here it is fed block by block.
+
+References: Neal 1996; Lee et al. 2018, arXiv:1711.00165; Jacot et al. 2018,
+arXiv:1806.07572.
+"""
+
+import functools
+import math
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from theory.errors import InputError
+from theory.kernels import tiling
+from theory.kernels.architecture import Architecture
+from theory.kernels.propagation import (
+    KernelPair,
+    check_ntk,
+    first_layer_variance,
+    propagate_diag,
+)
+from theory.numerics import blocks, devices, memory
+
+_BOTH = ("nngp", "ntk")
+
+
+def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
+    """Host checks of the public entries; shapes are known under tracing too."""
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arch)):
+        arch.check()
+    if ntk:
+        check_ntk(arch)
+    for x in xs:
+        if x.ndim != 2 or 0 in x.shape or x.shape[1] != xs[0].shape[1]:
+            raise InputError(
+                "points must be arrays (n, d) with n, d >= 1 and equal d, got "
+                f"{' and '.join(str(x.shape) for x in xs)}."
+            )
+
+
+def _check_memory(*xs: Array, kernels: int = 2, mesh: Mesh | None = None) -> None:
+    """Raises `InputError` if so many kernels of the points do not fit. Host only."""
+    n1, n2 = xs[0].shape[0], xs[-1].shape[0]
+    memory.check_memory(
+        math.ceil(kernels * n1 * n2 * xs[0].dtype.itemsize * memory.share(mesh)),
+        f"a kernel of {n1} x {n2} points in {xs[0].dtype}",
+        "use fewer points, float32, or theory.numerics.blocks.map_rows over rows",
+    )
+
+
+def _dense(x1, x2, arch, kinds, mesh, *, own=False):
+    """The whole kernels; `own` if the points of x1 are those of x2."""
+    _check(arch, x1, x2, ntk="ntk" in kinds)
+    _check_memory(x1, x2, kernels=len(kinds), mesh=mesh)
+    rows = jnp.arange(len(x1)) if own else None
+    if mesh is None:
+        return tiling.run(tiling.entries, x1, rows, x2, arch, kinds=kinds, mesh=None)
+    if len(x1) % mesh.size:
+        raise InputError(
+            f"with a `mesh` of {mesh.size} devices the rows of a kernel must be a "
+            f"multiple of them, got {len(x1)}: leave out {len(x1) % mesh.size}, or use "
+            "theory.gram_product or theory.ntk_product, which take any number."
+        )
+    given = devices.on_devices((x1, rows), (x2, arch), mesh)
+    return tiling.run(tiling.entries, *given, kinds=kinds, mesh=mesh)
+
+
+def _product(x1, rows, x2, arch, v, kind, mesh):
+    _check(arch, x1, x2, ntk=kind == "ntk")
+    if v.ndim != 2 or len(v) != len(x2):
+        raise InputError(
+            f"`v` must be an array ({len(x2)}, m), one row per point, got {v.shape}."
+        )
+    if mesh is None:
+        return tiling.run(tiling.times, x1, rows, x2, arch, v, kinds=(kind,), mesh=None)
+    # the last device gets copies of the last row, which are cut off again
+    filled = jax.tree.map(
+        lambda part: jnp.concatenate([part, *[part[-1:]] * (-len(x1) % mesh.size)]),
+        (x1, rows),
+    )
+    given = devices.on_devices(filled, (x2, arch, v), mesh)
+    found = tiling.run(tiling.times, *given, kinds=(kind,), mesh=mesh)
+    return devices.gathered(found, mesh)[: len(x1)]
+
+
+def nngp_ntk(
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
+) -> KernelPair:
+    """Returns both kernels between two sets of points.
+
+    Rows are `x1`. Computed block by block: beside the result, memory is one block of
+    rows. For a kernel of points with themselves, `gram` costs half and is exact on the
+    diagonal; entries of coinciding points lose half of the digits here if the
+    activation has a kink.
+
+    Args:
+        x1: points.
+        x2: points.
+        arch: the architecture.
+        mesh: devices to split the rows over, on this host or on several, all of which
+            must make the same call; n1 must be a multiple of their number.
+
+    Returns:
+        nngp and ntk, each (n1, n2), in the dtype of the points.
+
+    Raises:
+        InputError: shapes that disagree, a bad architecture, an activation without
+            NTK, or a kernel larger than the memory.
+    """
+    return KernelPair(**_dense(x1, x2, arch, _BOTH, mesh))
+
+
+def nngp(
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
+) -> Float[Array, "n1 n2"]:
+    """Returns the NNGP kernel alone, for any activation; see `nngp_ntk`."""
+    return _dense(x1, x2, arch, ("nngp",), mesh)["nngp"]
+
+
+def ntk(
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
+) -> Float[Array, "n1 n2"]:
+    """Returns the NTK alone, in half the memory of both; see `nngp_ntk`."""
+    return _dense(x1, x2, arch, ("ntk",), mesh)["ntk"]
+
+
+def ntk_product(
+    x1: Float[Array, "n1 d"],
+    x2: Float[Array, "n2 d"],
+    v: Float[Array, "n2 m"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
+) -> Float[Array, "n1 m"]:
+    """Returns the NTK between two sets of points times `v`, without holding it.
+
+    O(n1 n2 (d + depth + m)) time; memory beside the result is one block. With the dual
+    weights of a trained network as `v`, its outputs at the points `x1`. For points with
+    themselves `gram_product` is exact on the diagonal, as `gram` is.
+
+    Args:
+        x1: points.
+        x2: points.
+        v: what to multiply.
+        arch: the architecture.
+        mesh: devices to share the rows among, as in `nngp_ntk` but any number of rows;
+            all get the whole result.
+
+    Raises:
+        InputError: as `nngp_ntk`, and for `v` of another length than `x2`.
+    """
+    return _product(x1, None, x2, arch, v, "ntk", mesh)
+
+
+def gram_product(
+    x: Float[Array, "n d"],
+    v: Float[Array, "n m"],
+    arch: Architecture,
+    *,
+    kind: str = "ntk",
+    rows: Int[Array, " k"] | np.ndarray | None = None,
+    mesh: Mesh | None = None,
+) -> Float[Array, "k m"]:
+    """Returns the kernel of points with themselves times `v`, without holding it.
+
+    O(k n (d + depth + m)) time: twice that of `gram`, whose symmetry is not used.
+
+    Args:
+        x: points.
+        v: what to multiply.
+        arch: the architecture.
+        kind: "ntk" or "nngp".
+        rows: the rows of the kernel to multiply; all of them by default.
+        mesh: as in `ntk_product`.
+
+    Raises:
+        InputError: as `ntk_product`.
+    """
+    chosen = jnp.arange(len(x)) if rows is None else jnp.asarray(rows)
+    return _product(x[chosen], chosen, x, arch, v, kind, mesh)
+
+
+@jax.jit
+def _diag(x, arch):
+    return propagate_diag(first_layer_variance(x, arch), arch)
+
+
+def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
+    """Returns both kernels of every point with itself, each (n,). O(n d).
+
+    Raises:
+        InputError: as `nngp_ntk`, but for the memory.
+    """
+    _check(arch, x)
+    return _diag(x, arch)
+
+
+@functools.partial(jax.jit, static_argnames="kinds")
+def _upper(x, arch, *, kinds):
+    """Right on and above the diagonal."""
+    n = x.shape[0]
+    pair = blocks.fill_upper(tiling.tile(x, x, arch, kinds), n, tiling.block())
+    diag = tiling.kept(propagate_diag(first_layer_variance(x, arch), arch), kinds)
+    index = jnp.arange(n)
+    return jax.tree.map(lambda m, d: m.at[index, index].set(d), pair, diag)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _mirrored(pair):
+    return jax.tree.map(lambda matrix: blocks.mirror(matrix, tiling.block()[0]), pair)
+
+
+def _symmetric(x, arch, kinds, mesh):
+    if mesh is not None:
+        return _dense(x, x, arch, kinds, mesh, own=True)
+    _check(arch, x)
+    _check_memory(x, kernels=len(kinds))
+    return _mirrored(_upper(x, arch, kinds=kinds))
+
+
+def gram(
+    x: Float[Array, "n d"], arch: Architecture, *, mesh: Mesh | None = None
+) -> KernelPair:
+    """Returns both kernels of a set of points with itself.
+
+    Symmetric bit for bit (under an outer jit, to rounding), each block above the
+    diagonal computed once, the diagonal exact. O(n^2 (d + depth)) time, two n x n
+    matrices of memory.
+
+    Args:
+        x: points.
+        arch: the architecture.
+        mesh: as in `nngp_ntk`. Every device computes its rows whole: twice the entries,
+            and symmetric to rounding only.
+
+    Returns:
+        nngp and ntk, each (n, n), in the dtype of the points.
+
+    Raises:
+        InputError: as `nngp_ntk`.
+    """
+    return KernelPair(**_symmetric(x, arch, _BOTH, mesh))
+
+
+def ntk_gram(
+    x: Float[Array, "n d"], arch: Architecture, *, mesh: Mesh | None = None
+) -> Float[Array, "n n"]:
+    """Returns the NTK of a set of points with itself, in half the memory of `gram`."""
+    return _symmetric(x, arch, ("ntk",), mesh)["ntk"]

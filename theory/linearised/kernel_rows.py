@@ -1,0 +1,137 @@
+"""Kernel rows of test points in the linearised kernel, and their own noise.
+
+Equations: theory/README.md (L8) and (E9).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory.kernels.architecture import Architecture
+from theory.kernels.propagation import KernelPair, propagate
+from theory.linearised.image_moments import Images
+from theory.linearised.linearise import Scales
+from theory.linearised.mean_kernel import (
+    averaged,
+    curves,
+    mean_kernel,
+    pairs,
+    slopes,
+    tilted,
+)
+from theory.linearised.training_kernel import Measured, combined
+from theory.numerics.edges import matmul
+from theory.records import record
+
+
+@record(kw_only=True)
+class KernelRows:
+    """Kernel rows of test points, for both kernels, before scaling.
+
+    Attributes:
+        entries: mean kernel with the training images.
+        slope_k: dH/dk with each of the sampled training images, `Measured.sample`.
+        slope_q: dH/dq of the training image with each of them.
+        slope_own: dH/dq of the test point with each of them.
+        curved: second derivative of H in k, at the mean k of the row.
+        third: third derivative there.
+    """
+
+    entries: KernelPair
+    slope_k: KernelPair
+    slope_q: KernelPair
+    slope_own: KernelPair
+    curved: KernelPair
+    third: KernelPair
+
+
+def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelRows:
+    """Returns the kernel rows of the images `test`, to be called block by block."""
+    picked = jax.tree.map(lambda leaf: leaf[measured.sample], measured.train)
+    of = pairs(test, picked, arch)
+    slope_own, slope_q, slope_k = averaged(slopes(tilted(arch)), of)
+    train, d = measured.train, test.mean.shape[1]
+    k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
+    typical = (test.q, train.q.mean(), k)
+    curved, third = curves(functools.partial(propagate, arch=arch), typical)
+    return KernelRows(
+        entries=mean_kernel(test, measured.train, arch),
+        slope_k=slope_k,
+        slope_q=slope_q,
+        slope_own=slope_own,
+        curved=curved,
+        third=third,
+    )
+
+
+def _mean_slope(of: KernelPair, measured: Measured, scales: Scales, s):
+    """Mean over the sampled training images of `of` over t_a, for test points."""
+    t = scales.slope[measured.sample]
+    return (combined(of, s) / t[None, :]).mean(axis=1)
+
+
+def scaled(
+    arch: Architecture,
+    measured: Measured,
+    scales: Scales,
+    test: Images,
+    of: KernelRows,
+    s: Float[Array, ""] | float,
+    *,
+    features: int,
+    copies: Float[Array, ""] | float = 1.0,
+) -> tuple[Float[Array, "t n"], Float[Array, "t m"]]:
+    """Returns scaled rows g of the test points and weights w of the noise in them."""
+    d = test.mean.shape[1]
+    along_k = _mean_slope(of.slope_k, measured, scales, s)[:, None]
+    along_q = _mean_slope(of.slope_q, measured, scales, s)[:, None]
+    sampled = jax.tree.map(lambda entries: entries[:, measured.sample], of.entries)
+    level = _mean_slope(sampled, measured, scales, s)[:, None]
+    w = jnp.concatenate([arch.w_var / d * along_k * test.mean, along_q, level], axis=1)
+    root = jnp.sqrt(jnp.asarray(copies, w.dtype))
+    g = root * combined(of.entries, s) / scales.row[None, :]
+    return g, jnp.pad(w, ((0, 0), (0, features - d - 2)))
+
+
+class OwnNoise(NamedTuple):
+    """How the noise of test points enters their kernel rows, as weights of features.
+
+    A test point's noise makes its row vary by w.phi_a, with covariance of w
+    strength (T*^2 kk + T* S* kq + S*^2 qq), S* the slope in its own q.
+    """
+
+    kk: Float[Array, "m m"]
+    kq: Float[Array, "m m"]
+    qq: Float[Array, "m m"]
+
+
+def own_noise(
+    arch: Architecture, measured: Measured, test: Images, *, features: int
+) -> OwnNoise:
+    """Returns the covariances of (L8) for the mean noise of the images `test`."""
+    d, c_w = test.mean.shape[1], arch.w_var
+    centre = measured.train.mean.mean(axis=0)
+    # pixels act on the pixel features, and through their mean image on the constant
+    through = jnp.zeros((features, d), centre.dtype)
+    through = through.at[jnp.arange(d), jnp.arange(d)].set(c_w / d)
+    through = through.at[d + 1].set(c_w / d * centre)
+    constant = jnp.zeros(features, centre.dtype).at[d + 1].set(1.0)
+    var, cov_square = test.var.mean(axis=0), test.cov_square.mean(axis=0)
+    cross = matmul(through, c_w / d * cov_square)[:, None] * constant[None, :]
+    return OwnNoise(
+        kk=matmul(through * var[None, :], through.T),
+        kq=cross + cross.T,
+        qq=test.q_var.mean() * constant[:, None] * constant[None, :],
+    )
+
+
+def own_noise_weights(
+    measured: Measured, scales: Scales, of: KernelRows, s: Float[Array, ""] | float
+) -> Float[Array, "3 t"]:
+    """Returns T*^2, T* S* and S*^2 of every test point, the weights of `OwnNoise`."""
+    along_k = _mean_slope(of.slope_k, measured, scales, s)
+    along_own = _mean_slope(of.slope_own, measured, scales, s)
+    return jnp.stack([along_k**2, along_k * along_own, along_own**2])

@@ -1,0 +1,142 @@
+"""Landmarks: sampled training images that carry the smooth rest of the mean kernel.
+
+What base and features leave of the mean kernel is smooth, and small where corruption is
+heavy. It enters the regression through the entries of all images with a few of them.
+
+Equations: theory/README.md, section 7 ("Three levels").
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from theory.corruption.base import Corruption
+from theory.kernels.architecture import Architecture
+from theory.linearised.linearise import linear
+from theory.linearised.training_kernel import Measured, measure
+from theory.numerics import memory
+from theory.numerics.edges import matmul
+
+# Numbers of landmarks tried in turn, and then all training images up to so many.
+_TRIED, _MOST_FOR_ALL = (400, 1000), 5000
+# Share of the base that landmarks may leave unexplained of an image's own entry.
+UNEXPLAINED = 0.1
+# Share of the base below which a combination of landmarks is dropped.
+_NEGLIGIBLE = 0.01
+# Combinations come in multiples of this, so that a sweep compiles few sizes.
+_ROUND = 50
+
+
+class Landmarks(NamedTuple):
+    """The level of the reduction, and what it is made of.
+
+    Attributes:
+        level: "diagonal" (none), "landmarks", "full" (every image is one) or
+            "noiseless" (no features, the whole mean kernel).
+        measured: the kernel on the sampled images.
+        basis: the combinations of landmarks in use, None for none.
+        unexplained: mean share that they leave of an image's own entry, over the base.
+    """
+
+    level: str
+    measured: Measured
+    basis: Float[Array, "r k"] | None
+    unexplained: float
+
+
+def sample(n: int, size: int) -> np.ndarray:
+    """Returns `size` of `n` row numbers, ascending, always the same."""
+    if size >= n:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).permutation(n)[:size])
+
+
+def measured_on(
+    arch: Architecture, noise: Corruption, x: Float[Array, "n d"], size: int
+) -> Measured:
+    """Returns the kernel measured on `size` sampled images.
+
+    Raises:
+        InputError: if its entries do not fit the memory.
+    """
+    columns = sample(len(x), size)
+    # both kernels, the rest of one, and what rows take of it
+    memory.check_memory(
+        6 * len(x) * len(columns) * x.dtype.itemsize,
+        f"the mean kernel of {len(x)} training images with {len(columns)} of them",
+        "use a smaller n_train or `landmarks`, or float32",
+    )
+    return measure(arch, noise, x, jnp.asarray(columns))
+
+
+@jax.jit
+def _used(basis: Float[Array, "r r"]) -> Array:
+    return (jnp.abs(basis).sum(axis=0) > 0).sum()
+
+
+@jax.jit
+def landmark_basis(
+    arch: Architecture, measured: Measured, ridge: Float[Array, ""] | float = 0.0
+) -> tuple[Float[Array, "r r"], Float[Array, "2"]]:
+    """Returns the combinations of landmarks that carry the rest of the mean kernel.
+
+    Eigenvectors of the rest between landmarks over the root of their eigenvalues. The
+    rest is indefinite, and an eigenvalue near zero would carry large entries to all
+    other rows: what is small against the base, scaled up to all rows, is dropped.
+    Nothing is where every row is a landmark.
+
+    Returns:
+        The combinations, the important ones last, zero columns for what is dropped;
+        and the mean of the rest of an image's own entry, before and after, over the
+        base: what the reduced kernel does not see.
+    """
+    part = linear(arch, measured, 0.0, ridge)
+    block = part.rest[measured.columns]
+    values, vectors = jnp.linalg.eigh((block + block.T) / 2)
+    n, r = part.rest.shape
+    smallest = 1e-12 * jnp.abs(values).max()
+    if r < n:
+        smallest = jnp.maximum(smallest, _NEGLIGIBLE * part.base.mean() * r / n)
+    kept = jnp.abs(values) > smallest
+    order = jnp.argsort(jnp.where(kept, jnp.abs(values), 0.0))
+    root = jnp.sqrt(jnp.where(kept, jnp.abs(values), 1.0))
+    basis = jnp.where(kept[None, :], vectors / root[None, :], 0.0)[:, order]
+    signs = jnp.where(kept, jnp.sign(values), 0.0)[order]
+    extra = matmul(part.rest, basis)
+    missing = part.own_rest - matmul(extra**2, signs)
+    scale = jnp.abs(part.base).mean()
+    return basis, jnp.stack([part.own_rest.mean(), missing.mean()]) / scale
+
+
+def choose(
+    arch: Architecture,
+    noise: Corruption,
+    x: Float[Array, "n d"],
+    landmarks: int | None,
+    ridge: Float[Array, ""],
+) -> Landmarks:
+    """Returns `landmarks` of them, or the fewest that explain what they must.
+
+    Host only: what is computed next is compiled for the level.
+    """
+    n = len(x)
+    sizes = _TRIED if landmarks is None else (landmarks,)
+    if landmarks is None and n <= _MOST_FOR_ALL:
+        sizes = (*sizes, n)
+    for size in sizes:
+        measured = measured_on(arch, noise, x, size or _TRIED[0])
+        basis, missing = landmark_basis(arch, measured, ridge)
+        used = int(_used(basis))
+        if size == 0 or used == 0:
+            return Landmarks("diagonal", measured, None, float(missing[0]))
+        # ascending by size: what is used comes last
+        wide = min(-(-used // _ROUND) * _ROUND, basis.shape[1])
+        basis = basis[:, basis.shape[1] - wide :]
+        level = "full" if size >= n else "landmarks"
+        found = Landmarks(level, measured, basis, float(missing[1]))
+        if found.unexplained <= UNEXPLAINED or size >= n:
+            break
+    return found

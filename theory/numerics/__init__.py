@@ -1,0 +1,1 @@
+"""Numbers near their edges, blocks of kernels, memory, devices, linear solves."""

@@ -1,0 +1,145 @@
+"""What the routes return: a law of the outputs, or draws from it.
+
+`OutputLaw` holds mean and covariance over corruption draws of the outputs f_i(x*) of
+the average over initialisations, and `init_var`, what one initialisation adds.
+`Draws` holds outputs themselves. Both know their accuracy, and `Draws.law` goes from
+one to the other without bias.
+"""
+
+import dataclasses
+import os
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from theory.errors import InputError
+from theory.outputs import storage
+from theory.outputs.accuracy import win_probability_iid
+from theory.outputs.covariances import SampledCross
+from theory.outputs.law import Labels, OutputLaw, check_inits, check_labels
+from theory.outputs.statistics import standard_error
+from theory.records import record
+
+
+@record(kw_only=True)
+class Draws:
+    """Outputs on the test points for each corruption draw and initialisation.
+
+    Attributes:
+        outputs: axes draw, initialisation, point, class. An average over infinitely
+            many initialisations has one entry on the second axis and `init_var`.
+        init_var: variance that one initialisation adds, per draw and point, where it
+            is known analytically; None where the second axis samples it.
+        draw_keys: raw key of each corruption draw: equal keys, equal corruption.
+        diagnostics: named numbers per draw to judge the run by.
+    """
+
+    outputs: Float[Array, "draw init n c"]
+    init_var: Float[Array, "draw n"] | None = None
+    draw_keys: Int[Array, "draw 2"] | None = None
+    diagnostics: dict = dataclasses.field(default_factory=dict)
+
+    def averages(self, inits: int | None = None) -> Float[Array, "draw group n c"]:
+        """Returns mean outputs of groups of `inits` initialisations; None for all."""
+        draws, available, n, c = self.outputs.shape
+        inits = available if inits is None else inits
+        check_inits(inits)
+        if available % inits:
+            raise InputError(
+                f"`inits` must divide the {available} initialisations of these draws, "
+                f"got {inits}."
+            )
+        return self.outputs.reshape(draws, -1, inits, n, c).mean(axis=2)
+
+    def decisions(self, inits: int | None = None) -> Int[Array, "draw group n"]:
+        """Returns the class each average of `inits` networks decides for."""
+        return jnp.argmax(self.averages(inits), axis=-1)
+
+    def accuracies(
+        self, labels: Labels, inits: int | None = None
+    ) -> Float[Array, " draw"]:
+        """Returns the accuracy of each draw.
+
+        Args:
+            labels: of the test points.
+            inits: networks averaged before the decision; None for all there are. With
+                `init_var` the averages over initialisations are integrated: the
+                expected accuracy of a mean of `inits` networks, given the draw.
+        """
+        check_labels(labels, self.outputs.shape[2:])
+        labels = jnp.asarray(labels, jnp.int32)  # one program for all who ask
+        if self.init_var is None or inits is None:
+            right = self.decisions(inits) == labels[None, None, :]
+            return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
+        check_inits(inits)
+        draws, _, n, c = self.outputs.shape
+        given_draw = win_probability_iid(
+            self.outputs.reshape(draws * n, c),
+            self.init_var.reshape(-1) / inits,
+            jnp.tile(labels, draws),
+        )
+        return given_draw.reshape(draws, n).mean(axis=1)
+
+    def accuracy(self, labels: Labels, inits: int | None = None) -> float:
+        """Returns the mean over draws of `accuracies`."""
+        return float(self.accuracies(labels, inits).mean())
+
+    def stderr(self, labels: Labels, inits: int | None = None) -> float:
+        """Returns the standard error over draws of `accuracy`; NaN for one draw."""
+        return standard_error(np.asarray(self.accuracies(labels, inits)))
+
+    def law(self) -> OutputLaw:
+        """Estimates the law of the average over initialisations, without bias.
+
+        Variance components: with m initialisations per draw, the covariance over draws
+        of their mean holds 1/m of the variance over initialisations, which is
+        estimated within draws, averaged over classes, and taken out. What remains may
+        have small negative eigenvalues; it is not repaired. The covariance of k draws
+        has rank at most k - 1 (`diagnostics["rank"]`): with few draws use
+        `accuracies`, not the integral of this law.
+
+        With one initialisation per draw and no `init_var` the two variances cannot be
+        told apart: `cov` is that of one network, and `init_var` NaN.
+
+        Raises:
+            InputError: for a single draw.
+        """
+        draws, inits, _, c = self.outputs.shape
+        if draws < 2:
+            raise InputError("`law` needs at least 2 draws, got 1: ask for more draws.")
+        per_draw = self.outputs.mean(axis=1)
+        mean = per_draw.mean(axis=0)
+        deviation = per_draw - mean[None]
+        cov = jnp.einsum("kni,knj->nij", deviation, deviation) / (draws - 1)
+        if self.init_var is not None:
+            init_var = self.init_var.mean(axis=0)
+        elif inits > 1:
+            init_var = self.outputs.var(axis=1, ddof=1).mean(axis=(0, 2))
+            own = jnp.eye(c, dtype=cov.dtype)[None]
+            cov = cov - (init_var / inits)[:, None, None] * own
+        else:
+            init_var = jnp.full(mean.shape[:1], jnp.nan, mean.dtype)
+        return OutputLaw(
+            mean=mean,
+            cov=cov,
+            init_var=init_var,
+            diagnostics={"draws": draws, "inits": inits, "rank": min(draws - 1, c)},
+            cross=SampledCross(
+                outputs=self.outputs,
+                init_var=None if self.init_var is None else init_var,
+            ),
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the draws to an npz file, complete or not at all."""
+        storage.save(path, self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Draws":
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: where the file does not hold draws.
+        """
+        return storage.load(path, cls)

@@ -1,0 +1,1 @@
+"""Kernel regression on features with noise; knows nothing of networks."""

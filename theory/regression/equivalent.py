@@ -1,0 +1,253 @@
+"""Kernel regression with noisy features, solved by its deterministic equivalent.
+
+The kernel between training rows is base + Phi W Phi^T. The base is diagonal and known;
+the features phi_a = mean_a + noise_a carry independent noise of one covariance Sigma;
+W is symmetric and may be indefinite. A test point has a row of kernel entries with the
+training points, its mean g_0 plus w.noise_a. The prediction is
+
+    f = (row) (base + Phi W Phi^T)^{-1} y.
+
+`solve` gives two scalars, tau and omega, in terms of which
+`theory.regression.responses` knows mean and covariance of f over the noise, to leading
+order in the number of rows and features, with no sampling. Nothing here knows of
+networks.
+
+Rows of unequal noise strength: divide row, base and targets by it first, the
+prediction is the same. A base that is not diagonal: `diagonalised`, or the diagonal
+plus features without noise (landmarks).
+
+Equations: theory/README.md (E1)-(E9). Hachem, Loubaton, Najim 2007 (arXiv:math/0507172)
+for the equivalent of information-plus-noise matrices; the covariance follows from the
+fluctuations about it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from theory.numerics.edges import matmul
+from theory.records import record
+
+# Newton's method: 5-7 steps from the start below; a step changes neither by more than
+# this factor.
+_STEPS, _LARGEST_STEP = 60, 0.7
+
+
+@record(kw_only=True)
+class Rows:
+    """Training rows: what the kernel is made of, and the targets.
+
+    Attributes:
+        base: diagonal base of every row.
+        mean: mean features.
+        weight: W, symmetric, may be indefinite.
+        noise: Sigma, covariance of every row's noise, positive semi-definite.
+        y: targets.
+        idle: base of rows without mean and targets, which only add noise.
+        idle_count: how many times each of them is there.
+        entry_noise: variance of independent noise in every entry of the kernel but the
+            diagonal.
+    """
+
+    base: Float[Array, " n"]
+    mean: Float[Array, "n m"]
+    weight: Float[Array, "m m"]
+    noise: Float[Array, "m m"]
+    y: Float[Array, "n c"]
+    idle: Float[Array, " k"]
+    idle_count: Float[Array, ""]
+    entry_noise: Float[Array, ""] | float = 0.0
+
+
+@record(kw_only=True)
+class Equivalent:
+    """The deterministic equivalent of `Rows`: all that predictions need.
+
+    Attributes:
+        rows: what was solved.
+        tau: trace of the mean resolvent over the rows.
+        omega: trace of Sigma times the mean resolvent over the features.
+        lam: mean resolvent over the features, Lambda.
+        second: A = mean^T (base + omega)^{-1} mean.
+        third: A_2, the same with the square of the inverse.
+        shrink: (I + tau W Sigma)^{-1}: what noise leaves of the weights of a test row.
+        y_rows: mean resolvent applied to the targets.
+        y_features: their image in the features.
+        y_pairs: pairings of the targets, over rows and over features.
+        shift: omega less what noise of entries takes away; adds to the base.
+        kernel: the 2 x 2 matrix J (1 - Pi J)^{-1} that joins pairings to covariances.
+        residual: relative change of (tau, omega) by a last step; NaN if it failed.
+        steps: of Newton's method.
+    """
+
+    rows: Rows
+    tau: Float[Array, ""]
+    omega: Float[Array, ""]
+    shift: Float[Array, ""]
+    lam: Float[Array, "m m"]
+    second: Float[Array, "m m"]
+    third: Float[Array, "m m"]
+    shrink: Float[Array, "m m"]
+    y_rows: Float[Array, "n c"]
+    y_features: Float[Array, "m c"]
+    y_pairs: Float[Array, "2 c c"]
+    kernel: Float[Array, "2 2"]
+    residual: Float[Array, ""]
+    steps: Int[Array, ""]
+
+
+def _traces(rows: Rows, tau, omega):
+    """Lambda, A, A_2 at (tau, omega), the two traces that they imply, and Pi."""
+    shift = omega - rows.entry_noise * tau
+    k = rows.base + shift
+    weighted = rows.mean / k[:, None]
+    second = matmul(rows.mean.T, weighted)
+    third = matmul(weighted.T, weighted)
+    identity = jnp.eye(rows.weight.shape[0], dtype=rows.weight.dtype)
+    # Lambda = W (1 + (tau Sigma + A) W)^{-1}; neither W nor Sigma is ever inverted
+    system = identity + matmul(tau * rows.noise + second, rows.weight)
+    lam = jnp.linalg.solve(system.T, rows.weight.T)
+    lam = (lam + lam.T) / 2
+    leverage = (matmul(weighted, lam) * weighted).sum(axis=1)
+    k_idle = rows.idle + shift
+    noise_lam, lam_third = matmul(rows.noise, lam), matmul(lam, third)
+    implied = jnp.stack(
+        [
+            (1 / k - leverage).sum() + rows.idle_count * (1 / k_idle).sum(),
+            jnp.trace(noise_lam),
+        ]
+    )
+    pi_rows = (
+        (1 / k**2 - 2 * leverage / k).sum()
+        + (lam_third * lam_third.T).sum()
+        + rows.idle_count * (1 / k_idle**2).sum()
+    )
+    pi_cross = (noise_lam * lam_third).sum()
+    pi_features = (noise_lam * noise_lam.T).sum()
+    return (lam, second, third), implied, (pi_rows, pi_cross, pi_features)
+
+
+def solve(rows: Rows, start: tuple[Array, Array] | None = None) -> Equivalent:
+    """Solves the two equations by Newton's method, whose Jacobian is Pi.
+
+    Cost per step: 3 n m^2 multiply-adds and an m x m solve; memory n m.
+
+    Args:
+        rows: the rows; `base` plus the trace of W Sigma must be positive, or base and
+            targets complex and `start` near the solution (`theory.regression.flow`).
+        start: tau and omega to start from.
+
+    Returns:
+        The solution. Stopped where a step changes neither scalar by 1e4 roundings, or
+        after 60 steps: look at `residual`.
+    """
+    return _solve(rows, *(_first_guess(rows) if start is None else start))
+
+
+@jax.jit
+def _first_guess(rows: Rows) -> tuple[Array, Array]:
+    omega = (rows.weight * rows.noise).sum()
+    tau = (1 / (rows.base + omega)).sum()
+    return tau + rows.idle_count * (1 / (rows.idle + omega)).sum(), omega
+
+
+@jax.jit
+def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
+    tolerance = 1e4 * jnp.finfo(rows.y.dtype).eps
+
+    def step(state):
+        (tau, omega), _, steps = state
+        _, implied, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega)
+        gap = implied - jnp.stack([tau, omega])
+        # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
+        # - entry_noise [[-Pi_11, 0], [Pi_12, 0]]
+        v, one = rows.entry_noise, 1 - pi_cross
+        change = jnp.stack(
+            [
+                one * gap[0] - pi_rows * gap[1],
+                (one - v * pi_rows) * gap[1] - (pi_features + v * pi_cross) * gap[0],
+            ]
+        ) / (one**2 - pi_rows * (pi_features + v))
+        at = jnp.stack([tau, omega])
+        # without noise omega is zero and stays there
+        relative = jnp.where(change == 0, 0.0, change / jnp.where(at == 0, 1.0, at))
+        size = jnp.abs(relative).max()
+        damped = relative * jnp.minimum(1.0, _LARGEST_STEP / size)
+        new = jnp.stack([tau, omega]) * (1 + damped)
+        return (new[0], new[1]), size, steps + 1
+
+    def unfinished(state):
+        _, size, steps = state
+        return (size > tolerance) & (steps < _STEPS)
+
+    dtype, real = rows.y.dtype, jnp.finfo(rows.y.dtype).dtype
+    pair = (tau.astype(dtype), omega.astype(dtype))
+    state = (pair, jnp.asarray(jnp.inf, real), jnp.zeros((), jnp.int32))
+    (tau, omega), residual, steps = jax.lax.while_loop(unfinished, step, state)
+    (lam, second, third), _, pi = _traces(rows, tau, omega)
+    pi_rows, pi_cross, pi_features = pi
+    shift = omega - rows.entry_noise * tau
+    k = rows.base + shift
+    y_features = matmul(lam, matmul(rows.mean.T, rows.y / k[:, None]))
+    y_rows = (rows.y - matmul(rows.mean, y_features)) / k[:, None]
+    identity = jnp.eye(lam.shape[0], dtype=lam.dtype)
+    one, beside = 1 - pi_cross, pi_features + rows.entry_noise
+    return Equivalent(
+        rows=rows,
+        tau=tau,
+        omega=omega,
+        shift=shift,
+        lam=lam,
+        second=second,
+        third=third,
+        shrink=jnp.linalg.inv(identity + tau * matmul(rows.weight, rows.noise)),
+        y_rows=y_rows,
+        y_features=y_features,
+        y_pairs=jnp.stack(
+            [
+                matmul(y_rows.T, y_rows),
+                matmul(y_features.T, matmul(rows.noise, y_features)),
+            ]
+        ),
+        kernel=jnp.array([[beside, one], [one, pi_rows]]) / (one**2 - pi_rows * beside),
+        residual=residual,
+        steps=steps,
+    )
+
+
+@jax.jit
+def margin(solution: Equivalent) -> Float[Array, ""]:
+    """Returns the smallest eigenvalue of the mean kernel relative to base + omega.
+
+    Positive if the mean kernel, noise included, is positive definite, as kernels are;
+    an approximate W or base may break that, and predictions then mean nothing.
+    """
+    values, vectors = jnp.linalg.eigh(solution.second)
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+    explained = jnp.linalg.eigvalsh(matmul(root.T, matmul(solution.lam, root)))
+    # rows that no feature reaches have eigenvalue one
+    return jnp.minimum((1 / (1 - explained)).min(), 1.0)
+
+
+def diagonalised(
+    base: Float[Array, "n n"],
+    mean: Float[Array, "n m"],
+    weight: Float[Array, "m m"],
+    noise: Float[Array, "m m"],
+    y: Float[Array, "n c"],
+) -> tuple[Rows, Float[Array, "n n"]]:
+    """Returns `Rows` for a base that is a symmetric matrix, and the rotation U to them.
+
+    Noise that is equal in all rows stays so in any rotation of them; test rows g become
+    g U. One eigendecomposition, about 10 n^3.
+    """
+    values, vectors = jnp.linalg.eigh(base)
+    return Rows(
+        base=values,
+        mean=matmul(vectors.T, mean),
+        weight=weight,
+        noise=noise,
+        y=matmul(vectors.T, y),
+        idle=jnp.zeros_like(values[:0]),
+        idle_count=jnp.zeros((), y.dtype),
+    ), vectors

@@ -1,0 +1,1 @@
+"""The routes to the outputs: first order, resummed, exact."""

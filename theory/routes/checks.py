@@ -1,0 +1,54 @@
+"""Arguments that the routes share, checked once, before anything is computed."""
+
+from theory.corruption.base import Corruption
+from theory.corruption.copies import check_options
+from theory.errors import InputError
+from theory.kernels import propagation
+from theory.kernels.architecture import Architecture
+from theory.problem import Problem
+
+
+def check_inputs(
+    arch: Architecture,
+    noise: Corruption,
+    problem: Problem,
+    *,
+    draws: int,
+    copies: int,
+    test_corruption: Corruption | None,
+) -> None:
+    """Raises `InputError` on arguments that make no sense. Host only."""
+    problem.check()
+    arch.check()
+    propagation.check_ntk(arch)
+    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
+    if draws < 1:
+        raise InputError(f"`draws` must be at least 1, got {draws}.")
+
+
+def check_ridge(ridge: float) -> None:
+    """Raises `InputError` on a ridge that makes no sense. Host only."""
+    if not 0 <= ridge < float("inf"):
+        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
+
+
+def check_time(
+    time: float | None, ridge: float, test_corruption: Corruption | None
+) -> None:
+    """Raises `InputError` on a gradient-flow time that makes no sense. Host only."""
+    if time is None:
+        return
+    if not 0 < time < float("inf"):
+        raise InputError(f"`time` must be positive and finite, got {time}.")
+    if ridge:
+        raise InputError("`ridge` and `time` exclude each other: pass one of them.")
+    check_tests(True, test_corruption)
+
+
+def check_tests(for_a_time: bool, test_corruption: Corruption | None) -> None:
+    """Raises `InputError` where corrupted test points meet a finite time. Host only."""
+    if for_a_time and test_corruption is not None:
+        raise InputError(
+            "`time` and `test_corruption` exclude each other on this route: use "
+            "theory.exact for both."
+        )

@@ -1,0 +1,1 @@
+"""Exact infinite width: one kernel per corruption draw."""

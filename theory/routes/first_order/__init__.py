@@ -1,0 +1,1 @@
+"""The nearest-class-mean law, to first order in eps = 1 - p."""

@@ -1,0 +1,1 @@
+"""The resummed law: the noise of the kernel kept to all orders."""

@@ -1,0 +1,211 @@
+"""Predictions of the resummed law at test points, and the covariances between them.
+
+Kernel rows are made block by block and used for both kernels: at s = 0 for mean and
+covariance, at two small s for the variance of one initialisation.
+
+Equations: theory/README.md (L8), (L10), (E5)-(E9).
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory.kernels import propagation
+from theory.linearised import kernel_rows, linearise, mean_kernel
+from theory.linearised.image_moments import Images, images
+from theory.linearised.training_kernel import combined
+from theory.numerics import blocks
+from theory.numerics.edges import matmul
+from theory.outputs.covariances import Points
+from theory.records import record
+from theory.regression import flow, responses
+from theory.routes.resummed.solved import Side, Solved
+
+# Test points per block.
+_BLOCK = 256
+
+
+class _Block(NamedTuple):
+    """Kernel rows of a block of test points, for both kernels."""
+
+    images: Images
+    rows: kernel_rows.KernelRows
+
+
+def _block(solved: Solved, x: Float[Array, "t d"]) -> _Block:
+    test = images(x, solved.arch, solved.test_corruption)
+    return _Block(test, kernel_rows.kernel_rows(solved.arch, solved.measured, test))
+
+
+def _scaled(solved: Solved, block: _Block, side: Side) -> tuple[Array, Array]:
+    """Rows g and weights w of the block in the regression of one side."""
+    g, w = kernel_rows.scaled(
+        solved.arch,
+        solved.measured,
+        side.scales,
+        block.images,
+        block.rows,
+        side.s,
+        features=side.solution.lam.shape[0],
+        copies=solved.copies,
+    )
+    return g if side.rotation is None else matmul(g, side.rotation), w
+
+
+def rows_at(solved: Solved, x: Float[Array, "t d"], side: Side) -> tuple[Array, Array]:
+    """Returns the kernel rows g of test points, and the weights w of their noise."""
+    return _scaled(solved, _block(solved, x), side)
+
+
+def _own_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, "3 t"]:
+    """Weights of the three parts of every test point's own noise, (E9)."""
+    assert solved.test_strength is not None
+    strength = block.images.var.mean(axis=1) / solved.test_strength
+    return strength[None, :] * kernel_rows.own_noise_weights(
+        solved.measured, side.scales, block.rows, side.s
+    )
+
+
+def _entry_noise(
+    solved: Solved, block: _Block, other: _Block, same: Array, side: Side
+) -> Float[Array, "t1 t2"]:
+    """Covariance of entries of test points beyond their linear parts, (L9).
+
+    `same` is one for pairs of a point and itself, which share its own noise too.
+    """
+    one, two, train = block.images, other.images, solved.measured.train
+    unit = (solved.arch.w_var / one.mean.shape[1]) ** 2
+    noise = linearise.noise_of_k(solved.arch, train, one.mean, two.mean)
+    noise = noise + same * (unit * (one.var @ train.var.mean(axis=0)))[:, None]
+    (curved, third), (curved_2, third_2) = (
+        [combined(part, side.s) for part in (of.rows.curved, of.rows.third)]
+        for of in (block, other)
+    )
+    return linearise.remainder(
+        noise,
+        curved[:, None] * curved_2[None, :],
+        third[:, None] * third_2[None, :],
+    )
+
+
+def _own_entry_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, " t"]:
+    """`_entry_noise` of every test point with itself."""
+
+    def one(point):
+        alone = jax.tree.map(lambda leaf: leaf[None], point)
+        same = jnp.ones((1, 1), solved.copies.dtype)
+        return _entry_noise(solved, alone, alone, same, side)[0, 0]
+
+    return jax.vmap(one)(block)
+
+
+def _trained(solved: Solved) -> tuple[Any, Any]:
+    """The regression trained to the end or for a time, and the module that knows it."""
+    if solved.flow is None:
+        return responses, solved.centre.solution
+    return flow, solved.flow
+
+
+def _predict_block(solved: Solved, x: Float[Array, "t d"]):
+    """Mean, covariance and init_var at a block of test points."""
+    block, centre = _block(solved, x), solved.centre
+    how, trained = _trained(solved)
+    response = how.respond(trained, *_scaled(solved, block, centre))
+    cov, moments = how.covariance(trained, response), how.independent(trained)
+    noise = _own_entry_noise(solved, block, centre)
+    cov = cov + jnp.einsum("t,ij->tij", noise, moments)
+    if centre.moments is not None:
+        own = _own_noise(solved, block, centre)
+        cov = cov + jnp.einsum("pt,pij->tij", own, centre.moments)
+    if not solved.sides:
+        return response.mean, cov, jnp.full_like(cov[:, 0, 0], jnp.nan)
+    # (L10) variance of one initialisation: prior less the derivative of the norm in s
+    norms = []
+    for side in solved.sides:
+        norm = responses.quadratic(side.solution, *_scaled(solved, block, side))
+        norm = norm + side.solution.tau * _own_entry_noise(solved, block, side)
+        if side.norm is not None:
+            norm = norm + side.norm @ _own_noise(solved, block, side)
+        norms.append(norm)
+    slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
+    prior = mean_kernel.mean_diag(block.images, solved.arch).nngp
+    return response.mean, cov, prior - slope
+
+
+@jax.jit
+def predict(
+    solved: Solved, x_test: Float[Array, "n d"]
+) -> tuple[Float[Array, "n c"], Float[Array, "n c c"], Float[Array, " n"]]:
+    """Returns mean, covariance and `init_var`, NaN without sides, at test points."""
+    return blocks.map_rows(lambda x: _predict_block(solved, x), x_test, _BLOCK)
+
+
+@record(kw_only=True)
+class ResummedCross:
+    """Covariances between test points, see `theory.outputs.CrossCovariance`."""
+
+    solved: Solved
+    x_test: Float[Array, "n d"]
+
+    def cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b c c"]:
+        """Returns Cov(f_i(x_a), f_j(x_b)) over draws."""
+        return _cross_cov(self.solved, *self._found(a, b))
+
+    def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
+        """Returns the covariance that one initialisation adds to every output."""
+        if not self.solved.sides:
+            return jnp.full((len(a), len(b)), jnp.nan, self.x_test.dtype)
+        return _cross_init_cov(self.solved, *self._found(a, b))
+
+    def _found(self, a: Points, b: Points) -> tuple[_Block, _Block, Array]:
+        """Kernel rows of both, and which pairs are a point and itself."""
+        first, second = jnp.asarray(a), jnp.asarray(b)
+        one = _block_at(self.solved, self.x_test, first)
+        two = one if a is b else _block_at(self.solved, self.x_test, second)
+        same = first[:, None] == second[None, :]
+        return one, two, same.astype(self.x_test.dtype)
+
+
+@jax.jit
+def _block_at(solved, x_test, points) -> _Block:
+    return _block(solved, x_test[points])
+
+
+@jax.jit
+def _cross_cov(solved: Solved, first: _Block, second: _Block, same: Array) -> Array:
+    side, found = solved.centre, (first, second)
+    how, trained = _trained(solved)
+    one, two = (how.respond(trained, *_scaled(solved, block, side)) for block in found)
+    cov, moments = how.cross_covariance(trained, one, two), how.independent(trained)
+    noise = _entry_noise(solved, *found, same, side)
+    cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
+    if side.moments is None:
+        return cov
+    # a test point's own noise is independent of that of all others
+    own = _own_noise(solved, first, side)
+    return cov + jnp.einsum("pa,pij,ab->abij", own, side.moments, same)
+
+
+@jax.jit
+def _cross_init_cov(solved: Solved, first: _Block, second: _Block, same: Array):
+    found, norms = (first, second), []
+    for side in solved.sides:
+        rows = [_scaled(solved, block, side) for block in found]
+        norm = responses.bilinear(side.solution, *rows)
+        norm = norm + side.solution.tau * _entry_noise(solved, *found, same, side)
+        if side.norm is not None:
+            own = side.norm @ _own_noise(solved, first, side)
+            norm = norm + own[:, None] * same
+        norms.append(norm)
+    slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
+    one, two = first.images, second.images
+    if solved.test_corruption is None:
+        q1, q2 = one.q[:, None], two.q[None, :]
+        cov = propagation.first_layer_covariance(one.mean, two.mean, solved.arch)
+        prior = propagation.propagate(q1, q2, cov, solved.arch).nngp
+    else:
+        prior = mean_kernel.mean_kernel(one, two, solved.arch).nngp
+    own = mean_kernel.mean_diag(one, solved.arch).nngp
+    return jnp.where(same > 0, own[:, None], prior) - slope

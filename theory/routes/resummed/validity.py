@@ -1,0 +1,84 @@
+"""Whether the resummed law may be trusted, and if not, why: its diagnostics.
+
+theory/README.md, end of section 7.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from theory.linearised import linearise
+from theory.linearised.landmarks import UNEXPLAINED, Landmarks
+from theory.regression import equivalent
+from theory.routes.resummed.solved import Solved
+
+# Beyond these the law calls itself not valid. The margin is .99999 on MNIST at n_train
+# = 4000, .9986 at 60 000, and .97 to .36 where relu or gelu have ten images per pixel
+# or more; some of these predictions are wrong.
+_MARGIN = 0.95
+_RESIDUAL, _RATIO, _NORM_SPREAD = 1e6, 0.1, 0.15  # residual in roundings
+
+_NEGATIVE = "`init_var` is negative at some test points"
+
+
+def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
+    """Returns what there is to say of the training images, `valid` and `doubts` too."""
+    solution = solved.centre.solution
+    found: dict[str, Any] = {
+        "level": reduced.level,
+        "landmark_features": 0 if reduced.basis is None else reduced.basis.shape[1],
+        "residual": float(
+            max(
+                each.residual
+                for each in (
+                    *(side.solution for side in (solved.centre, *solved.sides)),
+                    *(solved.flow.solutions if solved.flow else ()),
+                )
+            )
+        ),
+        "steps": int(solution.steps),
+        "unexplained": reduced.unexplained,
+        "margin": float(equivalent.margin(solution)),
+        "tau": float(solution.tau),
+        "omega": float(solution.omega),
+    }
+    measured = linearise.diagnose(
+        solved.arch, solved.measured, solution.rows, solution.omega
+    )
+    found |= {name: value.item() for name, value in measured.items()}
+    eps = float(jnp.finfo(solved.copies.dtype).eps)
+    doubts = [
+        text
+        for bad, text in (
+            (
+                not found["residual"] <= _RESIDUAL * eps,
+                "the fixed point was not reached",
+            ),
+            (
+                not found["margin"] > _MARGIN,
+                "the mean kernel is nearly indefinite: too many images",
+            ),
+            (
+                found["unexplained"] > UNEXPLAINED and reduced.level != "full",
+                "landmarks leave too much",
+            ),
+            (
+                found["linearisation_ratio"] > _RATIO,
+                "the kernel is not linear in the noise",
+            ),
+            (found["norm_spread"] > _NORM_SPREAD, "too few pixels"),
+            (not found["regular"], "slopes of both signs"),
+        )
+        if bad and reduced.level != "noiseless"
+    ]
+    return found | {"valid": not doubts, "doubts": "; ".join(doubts)}
+
+
+def judge(diagnostics: dict[str, Any], init_var: Float[Array, " n"]) -> dict:
+    """Returns the diagnostics with what the test points add to them."""
+    doubts = diagnostics["doubts"].split("; ") if diagnostics["doubts"] else []
+    doubts = [text for text in doubts if text != _NEGATIVE]
+    if diagnostics["level"] != "noiseless" and (init_var < 0).any():
+        doubts.append(_NEGATIVE)
+    return diagnostics | {"valid": not doubts, "doubts": "; ".join(doubts)}

@@ -1,0 +1,1 @@
+"""Closed forms of networks of one hidden layer."""
