@@ -6,6 +6,7 @@ print either as one line and exit with status 2; any other exception is a bug.
 """
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -23,3 +24,12 @@ def unknown(what: str, name: object, valid: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), valid, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     return InputError(f"unknown {what} {name!r}: {hint}valid are {', '.join(valid)}.")
+
+
+def check_count(name: str, value: object, least: int = 1) -> None:
+    """Raises `InputError` unless `value` is an integer of at least `least`."""
+    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise InputError(
+            f"`{name}` must be an integer of at least {least}, got {value!r}."
+        )

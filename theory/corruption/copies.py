@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.corruption.base import Corruption
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.keys import draw_key, stream
 from theory.problem import Problem
 
@@ -120,8 +120,7 @@ def check_options(
     """Raises `InputError` on corruptions that do not suit the images. Host only."""
     noise.check()
     noise.check_images(problem.x_train)
-    if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
-        raise InputError(f"`copies` must be an integer of at least 1, got {copies!r}.")
+    check_count("copies", copies)
     check_test_corruption(test_corruption, problem.x_test)
 
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from theory.corruption.base import Corruption
 from theory.kernels.architecture import Architecture
+from theory.linearised.image_moments import Images
 from theory.linearised.linearise import linear
 from theory.linearised.training_kernel import Measured, measure
 from theory.numerics import memory
@@ -54,22 +54,21 @@ def sample(n: int, size: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(n)[:size])
 
 
-def measured_on(
-    arch: Architecture, noise: Corruption, x: Float[Array, "n d"], size: int
-) -> Measured:
-    """Returns the kernel measured on `size` sampled images.
+def measured_on(arch: Architecture, train: Images, size: int) -> Measured:
+    """Returns the kernel of the images, measured on `size` sampled ones.
 
     Raises:
         InputError: if its entries do not fit the memory.
     """
-    columns = sample(len(x), size)
+    n, dtype = len(train.q), train.q.dtype
+    columns = sample(n, size)
     # both kernels, the rest of one, and what rows take of it
     memory.check_memory(
-        6 * len(x) * len(columns) * x.dtype.itemsize,
-        f"the mean kernel of {len(x)} training images with {len(columns)} of them",
+        6 * n * len(columns) * dtype.itemsize,
+        f"the mean kernel of {n} training images with {len(columns)} of them",
         "use a smaller n_train or `landmarks`, or float32",
     )
-    return measure(arch, noise, x, jnp.asarray(columns))
+    return measure(arch, train, jnp.asarray(columns))
 
 
 @jax.jit
@@ -113,8 +112,7 @@ def landmark_basis(
 
 def choose(
     arch: Architecture,
-    noise: Corruption,
-    x: Float[Array, "n d"],
+    train: Images,
     landmarks: int | None,
     ridge: Float[Array, ""],
 ) -> Landmarks:
@@ -122,12 +120,12 @@ def choose(
 
     Host only: what is computed next is compiled for the level.
     """
-    n = len(x)
+    n = len(train.q)
     sizes = _TRIED if landmarks is None else (landmarks,)
     if landmarks is None and n <= _MOST_FOR_ALL:
         sizes = (*sizes, n)
     for size in sizes:
-        measured = measured_on(arch, noise, x, size or _TRIED[0])
+        measured = measured_on(arch, train, size or _TRIED[0])
         basis, missing = landmark_basis(arch, measured, ridge)
         used = int(_used(basis))
         if size == 0 or used == 0:

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from theory.corruption.base import Corruption
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair
 from theory.linearised.image_moments import Images, Tilt, images
@@ -116,18 +115,17 @@ def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
 moments = jax.jit(images)
 
 
-def measure(
-    arch: Architecture,
-    noise: Corruption,
-    x: Float[Array, "n d"],
-    columns: Int[Array, " r"],
-) -> Measured:
-    """Measures the kernel of the training images `x` on the sampled `columns`.
+def measure(arch: Architecture, train: Images, columns: Int[Array, " r"]) -> Measured:
+    """Measures the kernel of training images on the sampled `columns`.
 
     Cost: n r (5 d + 8 depth duals) and the slopes of 600 x 600 pairs at 6 points each;
     memory n (4 d + 2 r).
+
+    Args:
+        arch: the architecture.
+        train: `moments` of the images, without a tilt.
+        columns: numbers of the sampled ones.
     """
-    train = moments(x, arch, noise)
     tilt, found = _measure(arch, train, columns)
     train = dataclasses.replace(train, tilt=tilt)
     return Measured(train=train, columns=columns, **found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Array
 
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.outputs.statistics import standard_error
 
 
@@ -112,8 +112,7 @@ def reliability(
             "`trials` must be given where `observed` has no axis of draws, got None."
         )
     trials = len(seen) if trials is None else trials
-    if not trials >= 1:
-        raise InputError(f"`trials` must be at least 1, got {trials}.")
+    check_count("trials", trials)
     if not 0 < confidence < 1:
         raise InputError(f"`confidence` must lie between 0 and 1, got {confidence}.")
     bounds = np.asarray(edges, float)

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.outputs import storage
 from theory.outputs.accuracy import win_probability_iid
 from theory.outputs.covariances import SampledCross
-from theory.outputs.law import Labels, OutputLaw, check_inits, check_labels
+from theory.outputs.law import Labels, OutputLaw, check_labels
 from theory.outputs.statistics import standard_error
 from theory.records import record
 
@@ -44,7 +44,7 @@ class Draws:
         """Returns mean outputs of groups of `inits` initialisations; None for all."""
         draws, available, n, c = self.outputs.shape
         inits = available if inits is None else inits
-        check_inits(inits)
+        check_count("inits", inits)
         if available % inits:
             raise InputError(
                 f"`inits` must divide the {available} initialisations of these draws, "
@@ -72,7 +72,7 @@ class Draws:
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
-        check_inits(inits)
+        check_count("inits", inits)
         draws, _, n, c = self.outputs.shape
         given_draw = win_probability_iid(
             self.outputs.reshape(draws * n, c),

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.outputs.accuracy import win_probability, win_probability_iid
 from theory.outputs.draws import Draws
-from theory.outputs.law import Labels, OutputLaw, check_inits, check_labels
+from theory.outputs.law import Labels, OutputLaw, check_labels
 from theory.outputs.orthant import cdf
 
 # Below this spread, in units of the one-hot targets, an output has a definite value.
@@ -131,7 +131,7 @@ def observed_flips(
     if draws.init_var is None or inits is None:
         flipped = draws.decisions(inits) != chosen[None, None, :]
         return flipped.mean(axis=1, dtype=draws.outputs.dtype)
-    check_inits(inits)
+    check_count("inits", inits)
     k, _, n, c = draws.outputs.shape
     stays = win_probability_iid(
         draws.outputs.reshape(k * n, c),

@@ -7,13 +7,14 @@ Mean and covariance of the outputs f_i(x*) of the average over initialisations, 
 import dataclasses
 import math
 import os
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.outputs import accuracy_spread, storage
 from theory.outputs.accuracy import win_probabilities, win_probability
 from theory.outputs.covariances import CrossCovariance, Points
@@ -21,12 +22,7 @@ from theory.records import record, static
 
 # Labels come straight from a `Problem` or from NumPy.
 Labels = Int[Array, " n"] | Int[np.ndarray, " n"]
-
-
-def check_inits(inits: int) -> None:
-    """Host check of a number of initialisations."""
-    if not inits >= 1:
-        raise InputError(f"`inits` must be at least 1, got {inits}.")
+Law = TypeVar("Law", bound="OutputLaw")
 
 
 def check_labels(labels: Labels, shape: tuple[int, ...], name: str = "labels") -> None:
@@ -74,7 +70,7 @@ class OutputLaw:
     cross: CrossCovariance | None = None
     inits: float = static(default=math.inf)
 
-    def averaged(self, inits: int) -> "OutputLaw":
+    def averaged(self: Law, inits: int) -> Law:
         """Returns the law of the mean output of `inits` networks; 1 is one network.
 
         A law that is averaged already stays as it is.
@@ -82,7 +78,7 @@ class OutputLaw:
         Raises:
             InputError: where `init_var` is not known.
         """
-        check_inits(inits)
+        check_count("inits", inits)
         if not bool(jnp.isfinite(self.init_var).all()):
             raise InputError(
                 "`averaged` needs `init_var`, which this law does not know: use the "
@@ -187,8 +183,7 @@ class OutputLaw:
         """
         check_labels(labels, self.mean.shape)
         for name, value in (("points", points), ("samples", samples)):
-            if not value >= 2:
-                raise InputError(f"`{name}` must be at least 2, got {value}.")
+            check_count(name, value, least=2)
         chosen, key = accuracy_spread.choose(len(self.mean), points, key)
         accuracy_spread.check_size(len(chosen), self.mean.shape[1])
         return accuracy_spread.accuracy_std(

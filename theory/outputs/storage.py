@@ -15,8 +15,8 @@ Record = TypeVar("Record")
 
 _DIAGNOSTIC = "diagnostics."
 _KIND = "kind"
-# Fields that are not arrays; `cross` may be anything, and stays behind.
-_APART = ("diagnostics", "cross")
+# Fields that are not arrays. But for the diagnostics, by name, they stay behind.
+_APART = ("diagnostics", "cross", "solved")
 
 
 def save(path: str | os.PathLike[str], value: Any) -> None:
@@ -25,7 +25,8 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
     Args:
         path: of the file, in a folder that exists.
         value: a record of arrays, None, static scalars and `diagnostics`, a dictionary
-            of numbers, strings, booleans or arrays of them. `cross` is left out.
+            of numbers, strings, booleans, arrays of them, or tuples of strings. `cross`
+            and `solved` are left out.
 
     Raises:
         InputError: where a value cannot be stored, or the system refuses.
@@ -38,7 +39,8 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
     for name, part in parts.items():
         if part is None:
             continue
-        contents[name] = np.asarray(part)
+        # of no strings NumPy would make numbers
+        contents[name] = np.asarray(part, str if isinstance(part, tuple) else None)
         if contents[name].dtype.kind not in "biufcU":
             raise InputError(
                 f"`{name}` must be numbers, strings or booleans to be saved, "
@@ -53,6 +55,13 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}.") from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _read(value: np.ndarray) -> Any:
+    """A diagnostic as it was saved."""
+    if value.ndim == 0:
+        return value.item()
+    return tuple(value.tolist()) if value.dtype.kind == "U" else value
 
 
 def load(path: str | os.PathLike[str], cls: type[Record]) -> Record:
@@ -74,7 +83,7 @@ def load(path: str | os.PathLike[str], cls: type[Record]) -> Record:
     except (ValueError, EOFError, TypeError, zipfile.BadZipFile):  # or one plain array
         raise InputError(f"{path} is no readable npz file: save it again.") from None
     diagnostics = {
-        name.removeprefix(_DIAGNOSTIC): value.item() if value.ndim == 0 else value
+        name.removeprefix(_DIAGNOSTIC): _read(value)
         for name, value in contents.items()
         if name.startswith(_DIAGNOSTIC)
     }

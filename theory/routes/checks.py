@@ -2,7 +2,7 @@
 
 from theory.corruption.base import Corruption
 from theory.corruption.copies import check_options
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.kernels import propagation
 from theory.kernels.architecture import Architecture
 from theory.problem import Problem
@@ -13,17 +13,18 @@ def check_inputs(
     noise: Corruption,
     problem: Problem,
     *,
-    draws: int,
-    copies: int,
-    test_corruption: Corruption | None,
+    copies: int = 1,
+    test_corruption: Corruption | None = None,
+    ridge: float = 0.0,
+    draws: int = 1,
 ) -> None:
     """Raises `InputError` on arguments that make no sense. Host only."""
     problem.check()
     arch.check()
     propagation.check_ntk(arch)
     check_options(noise, problem, copies=copies, test_corruption=test_corruption)
-    if draws < 1:
-        raise InputError(f"`draws` must be at least 1, got {draws}.")
+    check_ridge(ridge)
+    check_count("draws", draws)
 
 
 def check_ridge(ridge: float) -> None:

@@ -65,7 +65,9 @@ def test_samples_come_from_all_columns(monkeypatch):
     n = 131  # of no other test: compiled functions remember the sizes
     x = jnp.asarray(np.random.default_rng(0).normal(size=(n, 6)))
     noise = theory.Additive(p=0.9, noise=theory.Normal())
-    found = training_kernel.measure(arch(2, "identity"), noise, x, jnp.arange(n))
+    linear = arch(2, "identity")
+    train = training_kernel.moments(x, linear, noise)
+    found = training_kernel.measure(linear, train, jnp.arange(n))
     sample = np.asarray(found.sample)
     assert 30 < len(sample) <= 60
     assert sample[-1] > n - 2 * np.diff(sample).max()

@@ -11,7 +11,7 @@ from theory import Additive, Architecture, Replacement, Uniform
 from theory.linearised import linearise
 from theory.linearised.image_moments import images
 from theory.linearised.kernel_rows import kernel_rows
-from theory.linearised.training_kernel import measure
+from theory.linearised.training_kernel import measure, moments
 
 DRAWS = 5_000
 
@@ -31,7 +31,7 @@ def test_covariance_of_entries_less_their_linear_parts(activation, noise, kind):
 
     @jax.jit
     def expected(arch, noise, problem):
-        measured = measure(arch, noise, problem.x_train, jnp.arange(60))
+        measured = measure(arch, moments(problem.x_train, arch, noise), jnp.arange(60))
         rows = kernel_rows(arch, measured, images(problem.x_test, arch, None))
         noise_of_k = linearise.noise_of_k(
             arch, measured.train, problem.x_test, problem.x_test
@@ -83,7 +83,7 @@ def _left(entries, q, k):
 def test_many_images_do_not_overflow_the_integers_of_single_precision():
     with x64(False):
         shape = jax.eval_shape(
-            measure,
+            lambda arch, noise, x, of: measure(arch, moments(x, arch, noise), of),
             Architecture(depth=2, activation="erf"),
             Replacement(p=0.9),
             jax.ShapeDtypeStruct((60_000, 784), np.float32),

@@ -193,9 +193,9 @@ def test_spread_that_cannot_be_known():
     with raises("`accuracy_std` needs the covariance between points"):
         draws.law().averaged(2).accuracy_std(LABELS)
     known = common(mean, Common(own=1.0, shared=0.5))
-    with raises("`points` must be at least 2, got 1"):
+    with raises("`points` must be an integer of at least 2, got 1"):
         known.accuracy_std(LABELS, points=1)
-    with raises("`samples` must be at least 2, got 0"):
+    with raises("`samples` must be an integer of at least 2, got 0"):
         known.accuracy_std(LABELS, samples=0)
     bad = common(mean, Common(own=1.0, shared=-0.6))
     with raises("it is no covariance", error=NumericalError):

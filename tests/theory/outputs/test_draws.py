@@ -275,9 +275,9 @@ def test_known_init_var_equals_sampled_initialisations(inits):
 def test_numbers_of_initialisations_that_make_no_sense():
     draws = Draws(outputs=jnp.ones((2, 6, N, C)))
     for inits in (0, -3):
-        with raises(f"`inits` must be at least 1, got {inits}"):
+        with raises(f"`inits` must be an integer of at least 1, got {inits}"):
             law().averaged(inits)
-        with raises(f"`inits` must be at least 1, got {inits}"):
+        with raises(f"`inits` must be an integer of at least 1, got {inits}"):
             draws.averages(inits)
     with raises("`inits` must divide the 6 initialisations of these draws, got 4"):
         draws.accuracies(LABELS, 4)

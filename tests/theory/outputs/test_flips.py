@@ -278,7 +278,7 @@ def test_decisions_that_do_not_fit():
     with raises("`inits` must divide the 6 initialisations of these draws, got 4"):
         observed_flips(draws, np.zeros(N, int), 4)
     known = Draws(outputs=jnp.ones((2, 1, N, C)), init_var=jnp.ones((2, N)))
-    with raises("`inits` must be at least 1, got 0"):
+    with raises("`inits` must be an integer of at least 1, got 0"):
         observed_flips(known, np.zeros(N, int), 0)
     for level in (-0.1, 1.1, np.nan):
         with raises(f"`level` must lie in 0 ... 1, got {level}"):
@@ -302,7 +302,7 @@ def test_decisions_that_do_not_fit():
         ("`predicted` must not be empty, got shape (0,)", [], [], {}),
         ("`observed` must not be empty, got shape (0, 1)", [0.1], np.ones((0, 1)), {}),
         ("`trials` must be given where `observed` has no axis", [0.1], [0], {}),
-        ("`trials` must be at least 1, got 0", [0.1], [0], {"trials": 0}),
+        ("`trials` must be an integer of at least 1, got 0", [0.1], [0], {"trials": 0}),
         ("`confidence` must lie between 0 and 1", [0.1], [[0]], {"confidence": 1.0}),
         ("`edges` must increase from 0 to 1", [0.1], [[0]], {"edges": (0, 0.5)}),
         (

@@ -20,6 +20,8 @@ DIAGNOSTICS = {
     "converged": True,
     "level": "landmarks",
     "per_draw": np.array([1.0, 2.0]),
+    "doubts": ("too few pixels", "slopes of both signs"),
+    "none": (),
 }
 
 

@@ -17,11 +17,13 @@ from jaxtyping import Array, Bool, Float, Int
 
 from theory.activations import hermite, registry
 from theory.corruption.corruptions import Additive, Replacement
+from theory.errors import check_count
 from theory.kernels import propagation
 from theory.kernels.architecture import Architecture
 from theory.kernels.slopes import transfer
 from theory.problem import Problem
 from theory.records import record
+from theory.routes.checks import check_inputs
 
 # Of the root of the mean square: coefficients below are zero, up to rounding.
 _TOLERANCE = 1e-12
@@ -187,9 +189,8 @@ def gain_sign(
         that is exact for functions smooth apart from zero; a kink elsewhere makes
         vanishing ones look like 1e-4, so that a guarantee may be withheld.
     """
-    problem.check()
-    arch.check()
-    propagation.check_ntk(arch)
+    check_inputs(arch, noise, problem)
+    check_count("orders", orders)
     mean, square, *_ = noise.noise.raw_moments()
     x = problem.x_test
     q_test = propagation.first_layer_variance(x, arch)

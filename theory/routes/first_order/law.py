@@ -18,15 +18,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.corruption.base import Corruption
-from theory.corruption.copies import check_options
 from theory.corruption.corruptions import Additive, Replacement
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
-from theory.kernels.propagation import check_ntk
 from theory.kernels.slopes import transfer
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
+from theory.routes.checks import check_inputs
 from theory.routes.first_order.class_means import class_mean_scores
 from theory.routes.first_order.dressing import dressing
 from theory.routes.first_order.fluctuations import FirstOrderCross, NoiseMoments
@@ -264,12 +263,14 @@ def first_order(
             f"first_order expands in eps = 1 - p, {type(noise).__name__} has no `p`: "
             "use Replacement, Additive or BinaryReplacement, or the exact route."
         )
-    problem.check()
-    arch.check()
-    check_ntk(arch)
-    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
-    if not 0 <= ridge < float("inf"):
-        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
+    check_inputs(
+        arch,
+        noise,
+        problem,
+        copies=copies,
+        test_corruption=test_corruption,
+        ridge=ridge,
+    )
     return _first_order(
         arch,
         noise,

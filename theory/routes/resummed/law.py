@@ -6,49 +6,44 @@ regression with its noisy features by a deterministic equivalent. No constant is
 and no kernel is drawn. theory/README.md, sections 7-9.
 """
 
-import dataclasses
 import functools
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.corruption.base import Corruption
-from theory.corruption.copies import check_options, check_test_corruption
+from theory.corruption.copies import check_test_corruption
 from theory.errors import InputError
-from theory.kernels import propagation
 from theory.kernels.architecture import Architecture
-from theory.linearised import kernel_rows
 from theory.linearised.landmarks import Landmarks, choose, measured_on
 from theory.linearised.training_kernel import moments
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
-from theory.regression import flow, responses
-from theory.routes.checks import check_tests, check_time
+from theory.records import record
+from theory.regression import flow
+from theory.routes.checks import check_inputs, check_tests, check_time
 from theory.routes.resummed import validity
+from theory.routes.resummed.own_noise import facing
 from theory.routes.resummed.predictions import ResummedCross, predict
-from theory.routes.resummed.solved import Side, Solved, solve_side
+from theory.routes.resummed.solved import Solved, solve_side
 
 # Step of the derivative in s, in units of ntk/nngp, as a power of the rounding error:
 # 7e-4 in float64, with an error of its square.
 _STEP = 1 / 5
 
 
-_random_rows = jax.jit(responses.random_rows)
-_own_noise = jax.jit(kernel_rows.own_noise, static_argnames="features")
+@record(kw_only=True)
+class ResummedLaw(OutputLaw):
+    """The law, and the solved training that it and others like it are made of.
 
+    Attributes:
+        solved: what `resummed_at` and `surrogate` go on with; None in a law that was
+            read from a file.
+    """
 
-def _facing(own_noise: kernel_rows.OwnNoise, side: Side) -> Side:
-    """The side for test images with noise of their own."""
-    extra = side.solution.lam.shape[0] - own_noise.kk.shape[0]
-    found = [
-        _random_rows(side.solution, jnp.pad(part, ((0, extra),) * 2))
-        for part in own_noise
-    ]
-    moments, norm = (jnp.stack(part) for part in zip(*found, strict=True))
-    return dataclasses.replace(side, moments=moments, norm=norm)
+    solved: Solved | None = None
 
 
 def resummed(
@@ -62,7 +57,7 @@ def resummed(
     ridge: float = 0.0,
     time: float | None = None,
     with_init_var: bool = True,
-) -> OutputLaw:
+) -> ResummedLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
     Cost, m = d + 2 + landmarks: 6 to 9 Newton steps of 3 n m^2 multiply-adds (60 where
@@ -107,22 +102,25 @@ def resummed(
         InputError: bad arguments.
         NumericalError: a kernel without noise that is singular.
     """
-    problem.check()
-    arch.check()
-    propagation.check_ntk(arch)
-    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
-    n, d = problem.x_train.shape
-    if not 0 <= ridge < float("inf"):
-        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
+    check_inputs(
+        arch,
+        noise,
+        problem,
+        copies=copies,
+        test_corruption=test_corruption,
+        ridge=ridge,
+    )
+    n = len(problem.x_train)
     if landmarks is not None and not 0 <= landmarks <= n:
         raise InputError(
             f"`landmarks` must be between 0 and n_train = {n}, got {landmarks}."
         )
     check_time(time, ridge, test_corruption)
     dtype = problem.x_train.dtype
-    if moments(problem.x_train, arch, noise).var.any():
+    train = moments(problem.x_train, arch, noise)
+    if train.var.any():
         ridge_value = jnp.asarray(ridge, dtype)
-        reduced = choose(arch, noise, problem.x_train, landmarks, ridge_value)
+        reduced = choose(arch, train, landmarks, ridge_value)
     else:
         if time is not None:
             raise InputError(
@@ -131,7 +129,7 @@ def resummed(
             )
         # copies coincide, theory/README.md (D1)
         ridge_value, copies = jnp.asarray(ridge / copies, dtype), 1
-        measured = measured_on(arch, noise, problem.x_train, n)
+        measured = measured_on(arch, train, n)
         reduced = Landmarks("noiseless", measured, None, 0.0)
     measured, copies_value = reduced.measured, jnp.asarray(copies, dtype)
     side = functools.partial(
@@ -156,8 +154,6 @@ def resummed(
         sides=sides,
         flow=trained,
         copies=copies_value,
-        test_corruption=None,
-        test_strength=None,
     )
     diagnostics = validity.diagnose(solved, reduced)
     return _at(solved, diagnostics, problem.x_test, test_corruption)
@@ -167,7 +163,7 @@ def resummed_at(
     law: OutputLaw,
     x_test: Float[Array, "n d"],
     test_corruption: Corruption | None = None,
-) -> OutputLaw:
+) -> ResummedLaw:
     """Returns a law of `resummed` at other test points: nothing is solved again.
 
     Args:
@@ -179,9 +175,8 @@ def resummed_at(
         InputError: a law of another route; test points or a corruption that do not suit
             its training images.
     """
-    if not isinstance(law.cross, ResummedCross):
-        raise InputError("`law` must be one that theory.resummed returned.")
-    solved, d = law.cross.solved, law.cross.x_test.shape[1]
+    solved = solved_training(law)
+    d = solved.measured.train.mean.shape[1]
     if x_test.shape[1] != d:
         raise InputError(
             f"`x_test` must have as many pixels as the training images, {d}, got "
@@ -193,41 +188,36 @@ def resummed_at(
     return found if math.isinf(law.inits) else found.averaged(int(law.inits))
 
 
+def solved_training(law: OutputLaw) -> Solved:
+    """Returns the solved training that a law carries.
+
+    Raises:
+        InputError: a law of another route, or one that was read from a file.
+    """
+    if not isinstance(law, ResummedLaw):
+        raise InputError("`law` must be one that theory.resummed returned.")
+    if law.solved is None:
+        raise InputError(
+            "`law` must hold the solved training, and files do not: call "
+            "theory.resummed again."
+        )
+    return law.solved
+
+
 def _at(
     solved: Solved,
     diagnostics: dict[str, Any],
     x_test: Float[Array, "n d"],
     test_corruption: Corruption | None,
-) -> OutputLaw:
-    """The law at test points; of `solved`, nothing that belongs to others is used."""
-    own_noise = strength = None
-    if test_corruption is not None:
-        test = moments(x_test, solved.arch, test_corruption)
-        if test.var.any():
-            own_noise = _own_noise(
-                solved.arch, solved.measured, test, features=x_test.shape[1] + 2
-            )
-            strength = test.var.mean()
-        else:
-            x_test, test_corruption = test.mean, None
-    facing = _alone if own_noise is None else functools.partial(_facing, own_noise)
-    solved = dataclasses.replace(
-        solved,
-        centre=facing(solved.centre),
-        sides=tuple(facing(side) for side in solved.sides),
-        test_corruption=test_corruption,
-        test_strength=strength,
-    )
-    mean, cov, init_var = predict(solved, x_test)
-    return OutputLaw(
+) -> ResummedLaw:
+    """The law at test points."""
+    x_test, own = facing(solved, x_test, test_corruption)
+    mean, cov, init_var = predict(solved, own, x_test)
+    return ResummedLaw(
         mean=mean,
         cov=cov,
         init_var=init_var,
-        cross=ResummedCross(solved=solved, x_test=x_test),
+        cross=ResummedCross(solved=solved, own=own, x_test=x_test),
         diagnostics=validity.judge(diagnostics, init_var),
+        solved=solved,
     )
-
-
-def _alone(side: Side) -> Side:
-    """The side for clean test images."""
-    return dataclasses.replace(side, moments=None, norm=None)

@@ -6,6 +6,7 @@ covariance, at two small s for the variance of one initialisation.
 Equations: theory/README.md (L8), (L10), (E5)-(E9).
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from theory.numerics.edges import matmul
 from theory.outputs.covariances import Points
 from theory.records import record
 from theory.regression import flow, responses
+from theory.routes.resummed.own_noise import PointNoise, weights
 from theory.routes.resummed.solved import Side, Solved
 
 # Test points per block.
@@ -34,8 +36,8 @@ class _Block(NamedTuple):
     rows: kernel_rows.KernelRows
 
 
-def _block(solved: Solved, x: Float[Array, "t d"]) -> _Block:
-    test = images(x, solved.arch, solved.test_corruption)
+def _block(solved: Solved, noise: PointNoise | None, x: Float[Array, "t d"]) -> _Block:
+    test = images(x, solved.arch, None if noise is None else noise.corruption)
     return _Block(test, kernel_rows.kernel_rows(solved.arch, solved.measured, test))
 
 
@@ -55,17 +57,8 @@ def _scaled(solved: Solved, block: _Block, side: Side) -> tuple[Array, Array]:
 
 
 def rows_at(solved: Solved, x: Float[Array, "t d"], side: Side) -> tuple[Array, Array]:
-    """Returns the kernel rows g of test points, and the weights w of their noise."""
-    return _scaled(solved, _block(solved, x), side)
-
-
-def _own_noise(solved: Solved, block: _Block, side: Side) -> Float[Array, "3 t"]:
-    """Weights of the three parts of every test point's own noise, (E9)."""
-    assert solved.test_strength is not None
-    strength = block.images.var.mean(axis=1) / solved.test_strength
-    return strength[None, :] * kernel_rows.own_noise_weights(
-        solved.measured, side.scales, block.rows, side.s
-    )
+    """Returns kernel rows g of clean points, and weights w of the noise in them."""
+    return _scaled(solved, _block(solved, None, x), side)
 
 
 def _entry_noise(
@@ -108,26 +101,27 @@ def _trained(solved: Solved) -> tuple[Any, Any]:
     return flow, solved.flow
 
 
-def _predict_block(solved: Solved, x: Float[Array, "t d"]):
+def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"]):
     """Mean, covariance and init_var at a block of test points."""
-    block, centre = _block(solved, x), solved.centre
+    block, centre = _block(solved, own, x), solved.centre
     how, trained = _trained(solved)
     response = how.respond(trained, *_scaled(solved, block, centre))
     cov, moments = how.covariance(trained, response), how.independent(trained)
     noise = _own_entry_noise(solved, block, centre)
     cov = cov + jnp.einsum("t,ij->tij", noise, moments)
-    if centre.moments is not None:
-        own = _own_noise(solved, block, centre)
-        cov = cov + jnp.einsum("pt,pij->tij", own, centre.moments)
+    if own is not None:
+        share = weights(own, solved, block.images, block.rows, centre)
+        cov = cov + jnp.einsum("pt,pij->tij", share, own.moments)
     if not solved.sides:
         return response.mean, cov, jnp.full_like(cov[:, 0, 0], jnp.nan)
     # (L10) variance of one initialisation: prior less the derivative of the norm in s
     norms = []
-    for side in solved.sides:
+    for number, side in enumerate(solved.sides):
         norm = responses.quadratic(side.solution, *_scaled(solved, block, side))
         norm = norm + side.solution.tau * _own_entry_noise(solved, block, side)
-        if side.norm is not None:
-            norm = norm + side.norm @ _own_noise(solved, block, side)
+        if own is not None:
+            share = weights(own, solved, block.images, block.rows, side)
+            norm = norm + own.norms[number] @ share
         norms.append(norm)
     slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
     prior = mean_kernel.mean_diag(block.images, solved.arch).nngp
@@ -136,10 +130,10 @@ def _predict_block(solved: Solved, x: Float[Array, "t d"]):
 
 @jax.jit
 def predict(
-    solved: Solved, x_test: Float[Array, "n d"]
+    solved: Solved, own: PointNoise | None, x_test: Float[Array, "n d"]
 ) -> tuple[Float[Array, "n c"], Float[Array, "n c c"], Float[Array, " n"]]:
     """Returns mean, covariance and `init_var`, NaN without sides, at test points."""
-    return blocks.map_rows(lambda x: _predict_block(solved, x), x_test, _BLOCK)
+    return blocks.map_rows(lambda x: _predict_block(solved, own, x), x_test, _BLOCK)
 
 
 @record(kw_only=True)
@@ -147,65 +141,71 @@ class ResummedCross:
     """Covariances between test points, see `theory.outputs.CrossCovariance`."""
 
     solved: Solved
+    own: PointNoise | None
     x_test: Float[Array, "n d"]
 
     def cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b c c"]:
         """Returns Cov(f_i(x_a), f_j(x_b)) over draws."""
-        return _cross_cov(self.solved, *self._found(a, b))
+        return _cross_cov(self.solved, self.own, *self._found(a, b))
 
     def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
         """Returns the covariance that one initialisation adds to every output."""
         if not self.solved.sides:
             return jnp.full((len(a), len(b)), jnp.nan, self.x_test.dtype)
-        return _cross_init_cov(self.solved, *self._found(a, b))
+        return _cross_init_cov(self.solved, self.own, *self._found(a, b))
 
     def _found(self, a: Points, b: Points) -> tuple[_Block, _Block, Array]:
         """Kernel rows of both, and which pairs are a point and itself."""
         first, second = jnp.asarray(a), jnp.asarray(b)
-        one = _block_at(self.solved, self.x_test, first)
-        two = one if a is b else _block_at(self.solved, self.x_test, second)
+        at = functools.partial(_block_at, self.solved, self.own, self.x_test)
+        one = at(first)
+        two = one if a is b else at(second)
         same = first[:, None] == second[None, :]
         return one, two, same.astype(self.x_test.dtype)
 
 
 @jax.jit
-def _block_at(solved, x_test, points) -> _Block:
-    return _block(solved, x_test[points])
+def _block_at(solved, own, x_test, points) -> _Block:
+    return _block(solved, own, x_test[points])
 
 
 @jax.jit
-def _cross_cov(solved: Solved, first: _Block, second: _Block, same: Array) -> Array:
+def _cross_cov(
+    solved: Solved, own: PointNoise | None, first: _Block, second: _Block, same: Array
+) -> Array:
     side, found = solved.centre, (first, second)
     how, trained = _trained(solved)
     one, two = (how.respond(trained, *_scaled(solved, block, side)) for block in found)
     cov, moments = how.cross_covariance(trained, one, two), how.independent(trained)
     noise = _entry_noise(solved, *found, same, side)
     cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
-    if side.moments is None:
+    if own is None:
         return cov
     # a test point's own noise is independent of that of all others
-    own = _own_noise(solved, first, side)
-    return cov + jnp.einsum("pa,pij,ab->abij", own, side.moments, same)
+    share = weights(own, solved, first.images, first.rows, side)
+    return cov + jnp.einsum("pa,pij,ab->abij", share, own.moments, same)
 
 
 @jax.jit
-def _cross_init_cov(solved: Solved, first: _Block, second: _Block, same: Array):
+def _cross_init_cov(
+    solved: Solved, own: PointNoise | None, first: _Block, second: _Block, same: Array
+) -> Array:
     found, norms = (first, second), []
-    for side in solved.sides:
+    for number, side in enumerate(solved.sides):
         rows = [_scaled(solved, block, side) for block in found]
         norm = responses.bilinear(side.solution, *rows)
         norm = norm + side.solution.tau * _entry_noise(solved, *found, same, side)
-        if side.norm is not None:
-            own = side.norm @ _own_noise(solved, first, side)
-            norm = norm + own[:, None] * same
+        if own is not None:
+            share = weights(own, solved, first.images, first.rows, side)
+            norm = norm + (own.norms[number] @ share)[:, None] * same
         norms.append(norm)
     slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
     one, two = first.images, second.images
-    if solved.test_corruption is None:
+    if own is None:
         q1, q2 = one.q[:, None], two.q[None, :]
         cov = propagation.first_layer_covariance(one.mean, two.mean, solved.arch)
         prior = propagation.propagate(q1, q2, cov, solved.arch).nngp
     else:
         prior = mean_kernel.mean_kernel(one, two, solved.arch).nngp
-    own = mean_kernel.mean_diag(one, solved.arch).nngp
-    return jnp.where(same > 0, own[:, None], prior) - slope
+    diagonal = mean_kernel.mean_diag(one, solved.arch).nngp
+    return jnp.where(same > 0, diagonal[:, None], prior) - slope

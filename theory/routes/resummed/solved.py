@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.corruption.base import Corruption
 from theory.kernels.architecture import Architecture
 from theory.linearised import linearise
 from theory.linearised.landmarks import Landmarks
@@ -20,21 +19,17 @@ class Side:
     """The solved regression for the kernel ntk + s nngp.
 
     `rotation` takes test rows to the rows of the solution; None if they are the same.
-    `moments` and `norm` are those of `responses.random_rows` for the three parts of a
-    test point's own noise.
     """
 
     s: Array
     solution: equivalent.Equivalent
     scales: linearise.Scales
     rotation: Array | None
-    moments: Array | None
-    norm: Array | None
 
 
 @record(kw_only=True)
 class Solved:
-    """All that predictions at test points need.
+    """The solved training: nothing in it belongs to test points.
 
     `sides` are at -step and +step, for the derivative in s; empty without `init_var`.
     `flow` is the regression trained for a finite time, None if trained to the end.
@@ -45,8 +40,6 @@ class Solved:
     centre: Side
     sides: tuple[Side, ...]
     copies: Array
-    test_corruption: Corruption | None
-    test_strength: Array | None
     flow: Flow | None
 
 
@@ -92,6 +85,4 @@ def solve_side(
         solution=equivalent.solve(rows, start),
         scales=scales,
         rotation=rotation,
-        moments=None,
-        norm=None,
     )

@@ -24,6 +24,7 @@ from theory.outputs.draws import Draws
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.regression.equivalent import Rows
+from theory.routes.resummed.law import solved_training
 from theory.routes.resummed.predictions import rows_at
 from theory.routes.resummed.solved import Solved
 
@@ -99,10 +100,9 @@ def surrogate(
         InputError: for a law of another route, of several copies, of corrupted test
             images or of training images without noise.
     """
-    solved = getattr(law.cross, "solved", None)
-    if not isinstance(solved, Solved):
-        raise InputError("`law` must come from theory.resummed, got another law.")
-    if float(solved.copies) != 1 or solved.test_corruption is not None:
+    solved = solved_training(law)
+    own = getattr(law.cross, "own", None)
+    if float(solved.copies) != 1 or own is not None:
         raise InputError("surrogate needs a law of one copy and clean test images.")
     if solved.flow is not None:
         raise InputError("surrogate needs a law trained to the end: drop `time`.")

@@ -48,7 +48,7 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
     )
     found |= {name: value.item() for name, value in measured.items()}
     eps = float(jnp.finfo(solved.copies.dtype).eps)
-    doubts = [
+    doubts = tuple(
         text
         for bad, text in (
             (
@@ -71,14 +71,13 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
             (not found["regular"], "slopes of both signs"),
         )
         if bad and reduced.level != "noiseless"
-    ]
-    return found | {"valid": not doubts, "doubts": "; ".join(doubts)}
+    )
+    return found | {"valid": not doubts, "doubts": doubts}
 
 
 def judge(diagnostics: dict[str, Any], init_var: Float[Array, " n"]) -> dict:
     """Returns the diagnostics with what the test points add to them."""
-    doubts = diagnostics["doubts"].split("; ") if diagnostics["doubts"] else []
-    doubts = [text for text in doubts if text != _NEGATIVE]
+    doubts = tuple(text for text in diagnostics["doubts"] if text != _NEGATIVE)
     if diagnostics["level"] != "noiseless" and (init_var < 0).any():
-        doubts.append(_NEGATIVE)
-    return diagnostics | {"valid": not doubts, "doubts": "; ".join(doubts)}
+        doubts += (_NEGATIVE,)
+    return diagnostics | {"valid": not doubts, "doubts": doubts}

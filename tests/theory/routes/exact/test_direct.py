@@ -476,8 +476,8 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
 @pytest.mark.parametrize(
     ("kwargs", "text"),
     [
-        ({"draws": 0}, "`draws` must be at least 1, got 0"),
-        ({"draws": -2}, "`draws` must be at least 1, got -2"),
+        ({"draws": 0}, "`draws` must be an integer of at least 1, got 0"),
+        ({"draws": -2}, "`draws` must be an integer of at least 1, got -2"),
         ({"ridge": -0.1}, "`ridge` must be finite and not negative, got -0.1"),
         ({"ridge": float("nan")}, "`ridge` must be finite and not negative, got nan"),
         ({"ridge": float("inf")}, "`ridge` must be finite and not negative, got inf"),

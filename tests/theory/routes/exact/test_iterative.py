@@ -330,7 +330,7 @@ def test_progress_names_the_stages():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"draws": 0}, "`draws` must be at least 1"),
+        ({"draws": 0}, "`draws` must be an integer of at least 1"),
         ({"ridge": -1.0}, "`ridge` must be finite and not negative"),
         ({"tolerance": 0.0}, "`tolerance` must be positive"),
         ({"refine": -1}, "`refine` must be an integer of at least 0"),

@@ -387,7 +387,7 @@ def test_more_than_the_memory_is_refused(monkeypatch):
             {"times": None, "train_mse": [0.0]},
             "`train_mse` must be finite and positive, got 0.0",
         ),
-        ({"draws": 0}, "`draws` must be at least 1, got 0"),
+        ({"draws": 0}, "`draws` must be an integer of at least 1, got 0"),
         ({"copies": 0}, "`copies` must be an integer of at least 1, got 0"),
         (
             {"test_corruption": ClippedAdditive(sigma=0.1)},

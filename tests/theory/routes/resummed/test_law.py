@@ -1,7 +1,6 @@
 """The resummed law against exact kernels, its surrogate, and its limits."""
 
 import dataclasses
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from theory import (
 )
 from theory.corruption.noises import Bernoulli
 from theory.regression import equivalent
-from theory.routes.resummed import predictions
+from theory.routes.resummed import law as route
 
 KEY = jax.random.key(1)
 # Every other architecture, shape or option compiles all of the route anew.
@@ -146,8 +145,8 @@ def test_without_corruption_it_is_the_exact_kernel(small):
 @pytest.mark.slow
 def test_neighbouring_regressions_start_from_the_first_and_end_where_they_would():
     law = resummed(DEEP, Additive(p=0.9), prototypes((25,) * 4))
-    assert isinstance(law.cross, predictions.ResummedCross)
-    solved = law.cross.solved
+    solved = law.solved
+    assert solved is not None
     for side in solved.sides:
         cold = equivalent.solve(side.solution.rows)
         assert side.solution.steps < solved.centre.solution.steps == cold.steps
@@ -269,10 +268,10 @@ def test_other_test_points_need_no_new_solution(small, clean, bare, monkeypatch)
             )
     # a doubt about test points is theirs alone
     doubt = "`init_var` is negative at some test points"
-    other = {"valid": False, "doubts": f"too few pixels; {doubt}"}
+    other = {"valid": False, "doubts": ("too few pixels", doubt)}
     doubted = dataclasses.replace(clean, diagnostics=clean.diagnostics | other)
     found = theory.resummed_at(doubted, small.x_test)
-    assert found.diagnostics["doubts"] == "too few pixels"
+    assert found.diagnostics["doubts"] == ("too few pixels",)
     assert not found.diagnostics["valid"]
 
 
@@ -281,8 +280,11 @@ def test_other_test_points_are_checked(small, bare):
         theory.resummed_at(bare, small.x_test[:, :-1])
     with raises("`test_corruption`: `p` must be a corruption level in [0, 1], got 2"):
         theory.resummed_at(bare, small.x_test, Replacement(p=2.0))
+    other = theory.Draws(outputs=jnp.ones((2, 1, 30, 3))).law()
     with raises("`law` must be one that theory.resummed returned"):
-        theory.resummed_at(dataclasses.replace(bare, cross=None), small.x_test)
+        theory.resummed_at(other, small.x_test)
+    with raises("`law` must hold the solved training, and files do not"):
+        theory.resummed_at(dataclasses.replace(bare, solved=None), small.x_test)
 
 
 def test_ridge(small):
@@ -436,13 +438,12 @@ def test_what_it_cannot_say_is_flagged(small, bare, monkeypatch):
     with raises("`averaged` needs `init_var`"):
         bare.averaged(1)
     # of the training images alone: predictions need not be compiled
-    module = importlib.import_module("theory.resummed")
     law = bare.mean, bare.cov, bare.init_var
-    monkeypatch.setattr(module, "predict", lambda *_: law)
+    monkeypatch.setattr(route, "predict", lambda *_: law)
     cos = Architecture(depth=2, activation="cos")
     law_of_cos = resummed(cos, NOISE, small, with_init_var=False)
     assert not law_of_cos.diagnostics["valid"]
-    assert "not linear" in law_of_cos.diagnostics["doubts"]
+    assert "the kernel is not linear in the noise" in law_of_cos.diagnostics["doubts"]
     few = prototypes((10, 10), n_test=10, d=4, seed=1)
     law_of_few = resummed(ERF, NOISE, few, with_init_var=False)
     assert "too few pixels" in law_of_few.diagnostics["doubts"]
@@ -453,21 +454,21 @@ def test_many_images_with_little_noise_are_flagged():
     many = prototypes((200,) * 4, n_test=10, d=50, spread=2.5, seed=1)
     law = resummed(DEEP, Additive(p=0.5), many, with_init_var=False)
     assert not law.diagnostics["valid"]
-    assert "nearly indefinite" in law.diagnostics["doubts"]
+    (doubt,) = law.diagnostics["doubts"]
+    assert "nearly indefinite" in doubt
 
 
 def test_a_negative_variance_is_flagged(small, clean, monkeypatch):
-    module = importlib.import_module("theory.resummed")
-    right = module.predict
+    right = route.predict
 
     def wrong(*args):
         mean, cov, init_var = right(*args)
         return mean, cov, init_var.at[3].set(-1e-3)
 
-    monkeypatch.setattr(module, "predict", wrong)
+    monkeypatch.setattr(route, "predict", wrong)
     assert clean.diagnostics["valid"]
     law = resummed(ERF, NOISE, small)
-    assert law.diagnostics["doubts"] == "`init_var` is negative at some test points"
+    assert law.diagnostics["doubts"] == ("`init_var` is negative at some test points",)
     assert not law.diagnostics["valid"]
 
 
@@ -503,5 +504,5 @@ def test_bad_arguments_are_refused(small):
     with raises("training images 0 and 1 are identical", theory.NumericalError):
         resummed(ERF, Replacement(p=0.0), twins)
     other = theory.Draws(outputs=jnp.ones((2, 1, 30, 3))).law()
-    with raises("`law` must come from theory.resummed"):
+    with raises("`law` must be one that theory.resummed returned"):
         surrogate(other, noise, small, draws=1, key=KEY)
