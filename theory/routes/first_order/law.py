@@ -21,15 +21,14 @@ from theory.corruption.base import Corruption
 from theory.corruption.corruptions import Additive, Replacement
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
-from theory.kernels.slopes import transfer
+from theory.numerics.edges import matmul
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
 from theory.routes.checks import check_inputs
 from theory.routes.first_order.class_means import class_mean_scores
-from theory.routes.first_order.dressing import dressing
 from theory.routes.first_order.fluctuations import FirstOrderCross, NoiseMoments
-from theory.routes.first_order.pure_noise import pure_noise
+from theory.routes.first_order.trained import raw_moments, train
 
 
 @record(kw_only=True)
@@ -76,15 +75,12 @@ def _test_noise_cov(mean_of, at, x_c, moments, c_w):
     # the overlap of a class enters its own output only, with one factor for all
     by_overlap = jax.jvp(mean_of, at, (none, none, jnp.ones_like(overlap)))[1]
 
-    def product(a, b):
-        return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
-
     def bilinear(weights):
         """Sum over pixels of weights_aj g_aij g_akj, g the gradient of an output."""
         c = x_c.shape[0]
         squares = (x_c[:, None, :] * x_c[None, :, :]).reshape(c * c, d)
-        both = product(weights, squares.T).reshape(n, c, c) / d**2
-        single = product(weights, x_c.T) / d**2
+        both = matmul(weights, squares.T).reshape(n, c, c) / d**2
+        single = matmul(weights, x_c.T) / d**2
         cross = by_pixel[:, :, None] * (by_overlap * single)[:, None, :]
         return (
             by_overlap[:, :, None] * both * by_overlap[:, None, :]
@@ -97,7 +93,7 @@ def _test_noise_cov(mean_of, at, x_c, moments, c_w):
     norm_var = c_w**2 * moments.var_square.mean(axis=1) / d
     norm_pixel = c_w * (
         by_pixel * moments.cov_square.mean(axis=1)[:, None]
-        + by_overlap * product(moments.cov_square, x_c.T) / d
+        + by_overlap * matmul(moments.cov_square, x_c.T) / d
     )
     cross = by_q[:, :, None] * norm_pixel[:, None, :] / d
     squares = by_q[:, :, None] * by_q[:, None, :] * norm_var[:, None, None]
@@ -106,111 +102,66 @@ def _test_noise_cov(mean_of, at, x_c, moments, c_w):
 
 @functools.partial(jax.jit, static_argnames="isotropic")
 def _first_order(arch, noise, problem, copies, test_corruption, ridge, *, isotropic):
-    x = problem.x_train
-    d, dtype = x.shape[1], x.dtype
     x_test, test_square, moments = _pixels(problem.x_test, test_corruption)
-    test_mean = x_test.mean(axis=1)
-    c_w, c_b, n = arch.w_var, arch.b_var, copies * x.shape[0]
-    eps = jnp.asarray(1 - noise.p, dtype)
-    mu1, mu2, mu3, mu4 = (jnp.asarray(mu, dtype) for mu in noise.noise.raw_moments())
-    pure = pure_noise(arch, mu1, mu2)  # (14)
-    kap, var, chi, slope = pure.kap + ridge, mu2 - mu1**2, 1.0, 1.0
-    if isotropic:
-        var = noise.moments(x).var.mean()
-        dressed = dressing(kap, pure.slope_k * c_w * var, n / d)
-        kap, chi, slope = dressed.kap, dressed.chi, dressed.slope
-
-    # (15) zeroth order
-    counts = copies * problem.class_counts.astype(dtype)
-    psi = n / (kap + n * pure.theta_o)
-    share = psi * counts / n
-
-    def weighed(rows):
-        """sum_a rows_a c_ai for rows (n, m), with the dual weights c_ai of (15)."""
-        of_class = jax.ops.segment_sum(rows, problem.labels_train, problem.num_classes)
-        of_all = pure.theta_o * share[:, None] * rows.sum(0)[None, :]
-        return copies * (of_class - of_all) / kap
-
-    # (16)-(17) what returns with the images
-    d_square = jax.jvp(
-        lambda p: dataclasses.replace(noise, p=p).raw_moments(x)[1].mean(axis=1),
-        (jnp.ones((), dtype),),
-        (-jnp.ones((), dtype),),
-    )[1]
-    d_mean = mu1 * (x.mean(axis=1) - mu1)
-    own_slope = pure.slope_d + (n - 2) * pure.slope_q
-    perturbed = (
-        own_slope * d_square
-        + pure.slope_q * copies * d_square.sum()
-        + pure.slope_k * ((n - 2) * d_mean + copies * d_mean.sum())
+    trained = train(arch, noise, problem, copies, ridge, isotropic=isotropic)
+    overlap = matmul(x_test, trained.x_c.T) / x_test.shape[1]
+    at = (arch.b_var + arch.w_var * test_square, x_test.mean(axis=1), overlap)
+    mean, test = trained.mean_of(*at), trained.at_test(*at[:2])
+    cross = _fluctuations(trained, noise, test, x_test)
+    if moments is not None:
+        own = _test_noise_cov(trained.mean_of, at, trained.x_c, moments, arch.w_var)
+        # beside what the law itself does: noise of a test and of a training point
+        pixel = moments.var.mean(axis=1) / x_test.shape[1]
+        both = trained.var * (arch.w_var * test.by_cov) ** 2 * pixel
+        own = own + both[:, None, None] * cross.gamma[None]
+        cross = dataclasses.replace(cross, own=own)
+    cov, c = cross.same_point(), problem.num_classes
+    trace = jnp.trace(cov, axis1=1, axis2=2)
+    off = (cov.sum((1, 2)) - trace) / max(c * (c - 1), 1)
+    scores = class_mean_scores(dataclasses.replace(problem, x_test=x_test))
+    gain = arch.w_var * trained.counts[None, :] / trained.kap * test.by_cov[:, None]
+    return FirstOrderLaw(
+        mean=mean,
+        cov=cov,
+        init_var=jnp.full_like(trace, jnp.nan),
+        gain=gain,
+        offset=mean - gain * trained.eps * scores,
+        noise_std=jnp.sqrt(trace / c - off),
+        diagnostics={
+            "kap": trained.pure.kap,
+            "theta_o": trained.pure.theta_o,
+            "chi": trained.chi,
+        },
+        cross=cross,
     )
-    per_row = jnp.stack([jnp.ones_like(d_square), d_square, perturbed], axis=1)
-    ones_c, square_c, perturbed_c = weighed(per_row).T
-    x_c = weighed(x)
 
-    def at_test(q_test, pixel):
-        test = transfer(q_test, pure.q, c_b + c_w * mu1 * pixel, arch)
-        return dataclasses.replace(test, by_cov=slope * test.by_cov)
 
-    def mean_of(q_test, pixel, overlap):
-        """Outputs (17) at q*, the mean of x*, and sum_a x*.x_a/d c_ai."""
-        test = at_test(q_test, pixel)
-        return test.ntk[:, None] * share[None, :] + eps * c_w * (
-            test.by_cov[:, None] * (overlap - mu1 * pixel[:, None] * ones_c[None, :])
-            + test.by_q2[:, None] * square_c[None, :]
-            - (test.ntk * psi / n)[:, None] * perturbed_c[None, :]
-        )
-
-    overlap = jnp.matmul(x_test, x_c.T, precision=jax.lax.Precision.HIGHEST) / d
-    at = (c_b + c_w * test_square, test_mean, overlap)
-    mean, test = mean_of(*at), at_test(*at[:2])
-    back = test.ntk * psi / n
-    gain = c_w * counts[None, :] / kap * test.by_cov[:, None]
-
-    # (19)-(21) fluctuation over draws
+def _fluctuations(trained, noise, test, x_test) -> FirstOrderCross:
+    """How outputs fluctuate over draws, theory/README.md (19)-(21)."""
+    pure, share, counts = trained.pure, trained.share, trained.counts
+    d, n, c_w = x_test.shape[1], trained.n, trained.arch.w_var
+    back = test.ntk * trained.psi / n
     outer = share[:, None] * share[None, :]
-    pairs = counts[:, None] * counts[None, :] * (pure.theta_o * psi / n)
-    gamma = (jnp.diag(counts) - pairs * (2 - pure.theta_o * psi)) / kap**2
+    pairs = counts[:, None] * counts[None, :] * (pure.theta_o * trained.psi / n)
+    total = 2 - pure.theta_o * trained.psi
+    gamma = (jnp.diag(counts) - pairs * total) / trained.kap**2
+    mu1, mu2, mu3, mu4 = raw_moments(noise, x_test.dtype)
     common = back * (n - 2) * pure.slope_k * mu1
-    cross = FirstOrderCross(
-        alpha=test.by_q2 - back * own_slope,
+    return FirstOrderCross(
+        alpha=test.by_q2 - back * trained.own_slope,
         weights=c_w / d * (test.by_cov[:, None] * x_test - common[:, None]),
         back=back,
         alpha_0=pure.slope_q,
         weights_0=c_w * pure.slope_k * mu1 / d,
         noise=NoiseMoments(
-            var=var,
+            var=trained.var,
             norm_var=c_w**2 * (mu4 - mu2**2) / d,
             norm_cov=c_w * (mu3 - mu1 * mu2) / d,
         ),
-        gamma=gamma / chi,
-        outer=outer / chi,
-        pair_var=(pure.slope_k * c_w * var) ** 2 / d,
+        gamma=gamma / trained.chi,
+        outer=outer / trained.chi,
+        pair_var=(pure.slope_k * c_w * trained.var) ** 2 / d,
         n=n,
-    )
-    if moments is not None:
-        # beside what the law itself does: noise of a test and of a training point
-        noise_noise = var * (c_w * test.by_cov) ** 2 * moments.var.mean(axis=1) / d
-        own = _test_noise_cov(mean_of, at, x_c, moments, c_w)
-        own = own + noise_noise[:, None, None] * cross.gamma[None]
-        cross = dataclasses.replace(cross, own=own)
-    cov, num_classes = cross.same_point(), problem.num_classes
-    trace = jnp.trace(cov, axis1=1, axis2=2)
-    off = (cov.sum((1, 2)) - trace) / max(num_classes * (num_classes - 1), 1)
-    scores = class_mean_scores(dataclasses.replace(problem, x_test=x_test))
-    return FirstOrderLaw(
-        mean=mean,
-        cov=cov,
-        init_var=jnp.full_like(back, jnp.nan),
-        gain=gain,
-        offset=mean - gain * eps * scores,
-        noise_std=jnp.sqrt(trace / num_classes - off),
-        diagnostics={
-            "kap": pure.kap,
-            "theta_o": pure.theta_o,
-            "chi": jnp.asarray(chi, dtype),
-        },
-        cross=cross,
     )
 
 
