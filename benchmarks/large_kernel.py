@@ -103,8 +103,9 @@ def main() -> None:
         problem,
         draws=1,
         key=jax.random.key(0),
-        tolerance=args.tolerance,
-        factor=args.factor,
+        solver=theory.Cholesky()
+        if args.factor
+        else theory.ConjugateGradient(tolerance=args.tolerance),
         refine=args.refine,
         init_var_at=some if len(some) else None,
         progress=stages,

@@ -11,9 +11,7 @@ are held once per draw, not once per member.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,31 +20,22 @@ from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from ntk_corrupt.ensembles import layout, programs
+from ntk_corrupt.ensembles import layout
+from ntk_corrupt.ensembles.trainer import DrawImages, Report, Trained, Trainer
 from ntk_corrupt.networks import mlp
 from ntk_corrupt.probes.basic import Probe
 from ntk_corrupt.training.config import TrainConfig
 from theory.corruption.base import Corruption
 from theory.corruption.copies import check_options
-from theory.errors import InputError, NumericalError
+from theory.errors import InputError, check_count
 from theory.kernels.architecture import Architecture
-from theory.keys import draw_key, stream
+from theory.keys import draw_key
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 
 Progress = Callable[[int, int, float], None]
 
 _DEFAULT = TrainConfig()
-
-
-def _check_finite(losses: np.ndarray, members: np.ndarray, config: TrainConfig) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if bad.size:
-        draw, init = members[bad[0]]
-        raise NumericalError(
-            f"training diverged (loss {losses[bad[0]]} in draw {draw}, init {init}): "
-            f"lower `learning_rate`, now {float(config.learning_rate):g}."
-        )
 
 
 def _model(
@@ -57,13 +46,6 @@ def _model(
     if width is not None:
         raise InputError(f"`width` must be None with a Flax module, got {width!r}.")
     return arch
-
-
-def _check_count(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(
-            f"`{name}` must be an integer of at least {least}, got {value!r}."
-        )
 
 
 def measure(
@@ -120,11 +102,11 @@ def measure(
         InputError: for arguments that make no sense.
         NumericalError: if a network diverges.
     """
-    _check_count("draws", draws, 1)
-    _check_count("inits", inits, 1)
-    _check_count("first_draw", first_draw, 0)
+    for name, value in (("draws", draws), ("inits", inits)):
+        check_count(name, value)
+    check_count("first_draw", first_draw, least=0)
     if member_block is not None:
-        _check_count("member_block", member_block, 1)
+        check_count("member_block", member_block)
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise InputError("`key` must be a typed key, jax.random.key(seed).")
     problem.check()
@@ -142,92 +124,67 @@ def measure(
         copies=copies,
         corrupt_test=test_corruption is not None,
     )
-    fresh = config.noise_regime == "fresh"
-    # What is compiled does not depend on the regime: one program for both.
-    config = dataclasses.replace(config, noise_regime="frozen")
+    grid = np.indices((draws, inits), np.int32).reshape(2, -1).T
+    grid[:, 0] += first_draw
+    blocks = list(layout.plan(len(grid), size))
     mesh = Mesh(np.asarray(devices), ("members",))
-    split = NamedSharding(mesh, PartitionSpec("members"))
     labels = jnp.tile(problem.labels_train, copies)
     x_train, labels, x_test, shared_key, noise, test_corruption = jax.device_put(
         (problem.x_train, labels, problem.x_test, key, noise, test_corruption),
         NamedSharding(mesh, PartitionSpec()),
     )
-    grid = np.indices((draws, inits), np.int32).reshape(2, -1).T
-    grid[:, 0] += first_draw
-    blocks = list(layout.plan(len(grid), size))
-    room = max(len(np.unique(grid[numbers, 0])) for numbers, _ in blocks)
-
-    @functools.lru_cache(maxsize=1)  # consecutive blocks often belong to one draw
-    def corrupted(draws_held: tuple[int, ...], epoch: int) -> Array:
-        source = shared_key
-        if fresh:
-            source = jax.random.fold_in(stream(shared_key, "fresh"), epoch)
-        numbers = np.resize(draws_held, room)
-        return programs.corrupted(noise, source, numbers, x_train, copies=copies)
-
-    @functools.lru_cache(maxsize=1)
-    def asked(draws_held: tuple[int, ...]) -> Array:
-        """The test images: (n_test, d), or (draws, n_test, d) if they differ."""
-        if test_corruption is None:
-            return x_test
-        numbers = np.resize(draws_held, room)
-        return programs.corrupted_test(test_corruption, shared_key, numbers, x_test)
-
-    def train(members: np.ndarray, new: int, done: int) -> tuple[Any, ...]:
-        """Trains one block: outputs, loss, epochs, reached, found by probes; `new`."""
-        draws_held, held = np.unique(members[:, 0], return_inverse=True)
-        draws_held = tuple(draws_held.tolist())
-        held = jax.device_put(held.reshape(-1).astype(np.int32), split)
-        members_split = jax.device_put(members, split)
-        state = programs.start(
-            model, config, shared_key, members_split, d=x_train.shape[1], split=split
-        )
-        x = corrupted(draws_held, 0)
-        for epoch in range(config.epochs):
-            x = corrupted(draws_held, epoch if fresh else 0)
-            state, losses = programs.epoch(
-                model, config, state, held, x, labels, epoch, split=split
-            )
-            losses = np.asarray(losses)
-            _check_finite(losses, members, config)
-            stop = config.stop_loss is not None and not np.asarray(state.active).any()
-            if progress is not None:
-                at = done * config.epochs + (config.epochs if stop else epoch + 1)
-                progress(at, len(blocks) * config.epochs, float(losses[:new].mean()))
-            if stop:
-                break
-        asked_now = asked(draws_held)
-        outputs, losses = programs.finish(
-            model, config, state, held, x, labels, asked_now
-        )
-        _check_finite(np.asarray(losses), members, config)
-        found = {}
-        if probes:
-            asked_of = model, config, tuple(probes), state, shared_key
-            found = programs.probed(*asked_of, members_split, split=split)
-        result = (outputs, losses, state.epochs, ~state.active, found)
-        return jax.tree.map(lambda part: part[:new], jax.device_get(result))
-
-    results = [
-        train(grid[numbers], new, done) for done, (numbers, new) in enumerate(blocks)
-    ]
-    outputs, losses, epochs, reached, found = zip(*results, strict=True)
-    # not jnp.asarray, which compiles a program for every shape
-    shaped = lambda parts: jax.device_put(
-        np.concatenate(parts).reshape(draws, inits, *parts[0].shape[1:])
+    train = Trainer(
+        model=model,
+        # what is compiled does not depend on the regime: one program for both
+        config=dataclasses.replace(config, noise_regime="frozen"),
+        images=DrawImages(
+            noise=noise,
+            test_corruption=test_corruption,
+            key=shared_key,
+            x_train=x_train,
+            labels=labels,
+            x_test=x_test,
+            copies=copies,
+            fresh=config.noise_regime == "fresh",
+            room=max(len(np.unique(grid[numbers, 0])) for numbers, _ in blocks),
+        ),
+        probes=probes,
+        split=NamedSharding(mesh, PartitionSpec("members")),
     )
-    keys = [
-        jax.random.key_data(draw_key(key, draw))
-        for draw in range(first_draw, first_draw + draws)
-    ]
+    results = []
+    for numbers, new in blocks:
+        report = _counting(progress, len(results), len(blocks), config.epochs)
+        results.append(train(grid[numbers], new, report))
+    return _stacked(results, key, range(first_draw, first_draw + draws), config)
+
+
+def _counting(progress: Progress | None, done: int, blocks: int, epochs: int) -> Report:
+    """Tells `progress` the epochs of a block, with those of the blocks before it."""
+    if progress is None:
+        return lambda epoch, loss: None
+    return lambda epoch, loss: progress(done * epochs + epoch, blocks * epochs, loss)
+
+
+def _stacked(
+    results: Sequence[Trained], key: Array, draws: range, config: TrainConfig
+) -> Draws:
+    """The members of all blocks, by draw and initialisation."""
+
+    def shaped(*parts):
+        # not jnp.asarray, which compiles a program for every shape
+        whole = np.concatenate(parts)
+        return jax.device_put(whole.reshape(len(draws), -1, *whole.shape[1:]))
+
+    found = jax.tree.map(shaped, *results)
+    keys = [jax.random.key_data(draw_key(key, draw)) for draw in draws]
     return Draws(
-        outputs=shaped(outputs),
-        # Fresh noise has no images that another route could share.
-        draw_keys=None if fresh else jnp.stack(keys),
+        outputs=found.outputs,
+        # fresh noise has no images that another route could share
+        draw_keys=None if config.noise_regime == "fresh" else jnp.stack(keys),
         diagnostics={
-            "train_loss": shaped(losses),
-            "epochs": shaped(epochs),
-            "reached": shaped(reached),
-            **{name: shaped([part[name] for part in found]) for name in found[0]},
+            "train_loss": found.losses,
+            "epochs": found.epochs,
+            "reached": found.reached,
+            **found.found,
         },
     )

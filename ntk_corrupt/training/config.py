@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from theory.errors import InputError, unknown
+from theory.errors import InputError, check_count, unknown
 from theory.records import record, static
 
 
@@ -90,11 +90,7 @@ class TrainConfig:
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         for name, least in (("batch_size", 1), ("epochs", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(
-                    f"`{name}` must be an integer of at least {least}, got {value!r}."
-                )
+            check_count(name, getattr(self, name), least)
         if not 0 < float(self.learning_rate) < math.inf:
             raise InputError(
                 f"`learning_rate` must be positive, got {self.learning_rate}."

@@ -72,12 +72,15 @@ def regressions(mesh: Mesh) -> dict[str, float]:
         "draws": 1,
         "key": jax.random.key(1),
         "init_var_at": np.array([2, 0]),
-        "tolerance": 1e-12,
         "ridge": 0.1,
     }
     problem = prototypes((11, 10, 12, 8))
     solve = lambda **where: theory.exact_iterative(
-        ARCH, NOISE, problem, **settings, **where
+        ARCH,
+        NOISE,
+        problem,
+        solver=theory.ConjugateGradient(tolerance=1e-12, **where),
+        **settings,
     )
     whole, differences = solve(), {}
     for name, where in (("kept", {}), ("recomputed", {"recompute": True})):

@@ -1,95 +1,31 @@
-"""The runner, on an experiment of no interest; run as a script, this file is one."""
+"""The runner, on an experiment of no interest."""
 
 import dataclasses
 import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
-import pathlib
 import re
 import signal
 import subprocess
 import sys
 import time
 
+import fake_experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
 from checkout import ROOT
+from fake_experiment import EXPERIMENT, Config, calls, compute, script, table
 
-from experiments.harness import flags as harne_flags
 from experiments.harness import runner
-from experiments.harness.run_directory import Cell, RunDirectory
+from experiments.harness.run_directory import RunDirectory
 from theory.errors import InputError, NumericalError
 
 # Of a process that hangs: none is waited for as long, on however busy a machine.
 HANGS = 500
-calls = []
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(harne_flags.Config):
-    p: tuple[float, ...] = harne_flags.setting((0.5, 0.9), "corruption levels")
-    routes: tuple[str, ...] = harne_flags.setting(("exact",), "routes")
-    width: int = harne_flags.setting(8, "width")
-    ridge: float | None = harne_flags.setting(None, "ridge")
-    centred: bool = harne_flags.setting(False, "whether to centre")
-    pause: float = harne_flags.setting(0.0, "seconds per cell; decides no numbers")
-
-
-def check(config):
-    if not all(0 <= p <= 1 for p in config.p):
-        raise InputError(f"`--p` must be in [0, 1], got {config.p}.")
-
-
-def cells(config):
-    shared = {"seed": config.seed, "width": config.width, "ridge": config.ridge}
-    return [
-        Cell({"route": route, "p": p, **shared})
-        for route in config.routes
-        for p in config.p
-    ]
-
-
-def compute(config, cell):
-    calls.append(cell.settings["p"])
-    if config.pause:
-        pathlib.Path("asleep").touch()
-        time.sleep(config.pause)
-    key = jax.random.key(cell.settings["seed"])
-    # made of random bits without rounding: two processes must agree to the last one
-    outputs = jax.random.uniform(key, (cell.settings["width"],), jnp.float32)
-    return {"accuracy": cell.settings["p"] / 3}, {"outputs": outputs}
-
-
-def table(directory, rows):
-    return "\n".join(f"{row['p']:g} {row['accuracy']:.3f}" for row in rows)
-
-
-def figure(directory, rows):
-    from matplotlib.figure import Figure
-
-    from ntk_corrupt import plots
-
-    ax = Figure().subplots()
-    outputs = [directory.arrays(row)["outputs"].mean() for row in rows]
-    plots.accuracy_curves(ax, [row["p"] for row in rows], outputs, label="exact")
-    return ax.figure
-
-
-EXPERIMENT = runner.Experiment(
-    name="fake",
-    config=Config,
-    presets={"smoke": {"p": (0.9,), "width": 2}, "paper": {"width": 2048}},
-    check=check,
-    cells=cells,
-    compute=compute,
-    table=table,
-    figure=figure,
-    estimate=lambda config, cell: 2.5,
-)
 
 
 def execute(workdir, experiment=EXPERIMENT, *, overwrite=False, dry_run=False, **set_):
@@ -115,21 +51,11 @@ def without_cache():
     return {"MPLCONFIGDIR": matplotlib.get_cachedir(), "JAX_PLATFORMS": "cpu"}
 
 
-def script(cwd, arguments):
-    """Runs this file as a script in a process of its own, its outputs in two files."""
-    os.chdir(cwd)
-    os.environ["XDG_CACHE_HOME"] = str(cwd / "cache")
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(cwd / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    sys.argv = [__file__, *arguments]
-    runner.main(EXPERIMENT)
-
-
 @pytest.fixture(scope="module")
 def start():
     """Starts scripts, of a server that has imported once what all of them import."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload([fake_experiment.__name__])
     with pytest.MonkeyPatch().context() as patch:
         patch.delenv("JAX_COMPILATION_CACHE_DIR")
         # of its own the server ignores modules that it does not find
@@ -434,7 +360,7 @@ def test_bad_command_line_is_one_line_with_status_2(tmp_path, start, arguments):
 
 def test_a_script_is_run_by_its_name(tmp_path):
     done = subprocess.run(
-        [sys.executable, __file__, *BAD_COMMANDS[0]],
+        [sys.executable, fake_experiment.__file__, *BAD_COMMANDS[0]],
         cwd=tmp_path,
         env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -460,7 +386,3 @@ def test_rows_hold_settings_for_a_data_frame(tmp_path):
     line = (tmp_path / "metrics.jsonl").read_text().splitlines()[0]
     names = ["key", "route", "p", "seed", "width", "ridge", "x64"]
     assert list(json.loads(line)) == [*names, "accuracy", "seconds"]
-
-
-if __name__ == "__main__":
-    runner.main(EXPERIMENT)

@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from checkout import ROOT
 from flax import linen as nn
 
 import theory
@@ -455,8 +457,7 @@ def test_block_size_follows_memory(monkeypatch):
 
 _SHARDED = """
 import jax, numpy as np, pytest, sys
-sys.path.insert(0, "tests")
-from test_ensembles import measure, spied
+from test_ensemble import measure, spied
 assert len(jax.devices()) == 4
 compiled, held = [], set()
 def look(_, __, ___, result):
@@ -478,7 +479,8 @@ def test_sharded_over_devices(reference, tmp_path):
     # Six members on four devices: two blocks, the second one padded.
     flags = os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=4"
     env = os.environ | {"XLA_FLAGS": " ".join(flags)}
-    env |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": "."}
+    path = ROOT, ROOT / "tests" / "support", pathlib.Path(__file__).parent
+    env |= {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(map(str, path))}
     path = tmp_path / "outputs.npy"
     subprocess.run([sys.executable, "-c", _SHARDED, str(path)], env=env, check=True)
     assert_same(np.load(path), reference.outputs)

@@ -305,7 +305,7 @@ def test_settings_are_hashable():
     ("settings", "text"),
     [
         ({"loss": "mes"}, "unknown loss 'mes': did you mean 'mse'"),
-        ({"optimiser": "adamw"}, "unknown optimiser 'adamw': did you mean 'adam'"),
+        ({"optimiser": "adams"}, "unknown optimiser 'adams': did you mean 'adam'"),
         ({"noise_regime": "frosen"}, "unknown noise regime 'frosen'.*'frozen'"),
         ({"precision": "float16"}, "unknown precision 'float16': did you mean 'bfloat"),
         ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),

@@ -17,7 +17,7 @@ from theory.activations import closed_forms, registry
 from theory.errors import InputError
 from theory.kernels import matrices, propagation, tiling, truncation
 from theory.kernels.architecture import Architecture
-from theory.numerics import blocks
+from theory.numerics import memory
 
 over = lambda cases: pytest.mark.parametrize(
     "case", cases, ids=activation_cases.ids(cases)
@@ -625,7 +625,7 @@ def test_bad_architecture():
 
 
 def test_memory_is_checked_first(monkeypatch):
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 2**9)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2**9)
     arch = Architecture(depth=2, activation="erf")
     text = (
         r"a kernel of 6 x 6 points in float64 needs 5\.36e-07 GiB and 4\.77e-07 GiB "

@@ -140,7 +140,7 @@ def test_available_bytes():
 
 
 def test_check_memory(monkeypatch):
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 3 * 2**29)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 2**29)
     memory.check_memory(3 * 2**29, "it", "do less")  # what is free may be used
     with pytest.raises(
         InputError, match=r"^it needs 2 GiB and 1\.5 GiB are free: do less\.$"
@@ -149,5 +149,5 @@ def test_check_memory(monkeypatch):
 
 
 def test_nothing_is_refused_where_nothing_tells(monkeypatch):
-    monkeypatch.setattr(blocks, "available_bytes", lambda: None)
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
     memory.check_memory(2**80, "it", "do less")

@@ -7,28 +7,33 @@ the diagnostics, measured in float64, and can be refined.
 """
 
 import contextlib
-import functools
 import os
-from collections.abc import Callable
+import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt_problem
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
 from theory.kernels.truncation import check_truncation, worst_truncation
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.routes import checks
-from theory.routes.exact import conjugate_gradient, draw_loop, tiled_cholesky, tiles
-
-Progress = Callable[[str, int, int], None]
+from theory.routes.exact import draw_loop
+from theory.routes.exact.solvers import (
+    Cholesky,
+    ConjugateGradient,
+    Report,
+    Solution,
+    Solve,
+    Solver,
+)
 
 _seen = jax.jit(corrupt_problem, static_argnames="copies")
 
@@ -61,6 +66,79 @@ def _init_var(arch, x, x_test, solve, mesh):
     return prior + (smoothed * learned).sum(axis=0)
 
 
+def _refined(
+    solve: Solve, solution: Solution, steps: int, left_of, report: Report
+) -> tuple[Array, int]:
+    """Weights after `steps` of iterative refinement, and all iterations they took."""
+    weights, iterations = solution.weights, solution.iterations
+    for step in range(steps):
+        left = left_of(weights)
+        report("refine", step + 1, steps)
+        correction = solve(left.astype(solution.weights.dtype))
+        weights = _widened(weights) + correction.weights
+        iterations += correction.iterations
+    return weights, iterations
+
+
+def _init_var_of(arch, seen, solve, asked, mesh):
+    """`init_var` at the test points that were asked about, NaN elsewhere."""
+    found = _init_var(arch, seen.x_train, seen.x_test[asked], solve, mesh)
+    nothing = jnp.full(len(seen.x_test), jnp.nan, seen.x_train.dtype)
+    return nothing.at[asked].set(found)
+
+
+def _one_draw(arch, seen, ridge, solver, *, refine, asked, audit_rows, report):
+    """Outputs, `init_var` and diagnostics of one draw."""
+    x, y, mesh = seen.x_train, seen.y, solver.mesh
+    truncation = float(worst_truncation(arch, seen))
+    check_truncation(arch, truncation)
+    solve = solver.prepared(arch, x, ridge, report)
+    solution = solve(y)
+    left_of = lambda weights: _left(arch, x, y, weights, ridge, np.arange(len(x)), mesh)
+    weights, iterations = _refined(solve, solution, refine, left_of, report)
+    points = (seen.x_test, x, weights, arch)
+    outputs = matrices.ntk_product(*(_widened(points) if refine else points), mesh=mesh)
+    init_var = None if asked is None else _init_var_of(arch, seen, solve, asked, mesh)
+    rows = np.linspace(0, len(x) - 1, min(audit_rows, len(x))).astype(int)
+    diagnostics = {
+        "residual": solution.residual.max(),
+        "audited_residual": _audit(arch, x, y, weights, ridge, rows, mesh),
+        "iterations": jnp.asarray(iterations),
+        "truncation_error": jnp.asarray(truncation),
+    }
+    return outputs[None], init_var, diagnostics
+
+
+def _solver_of(solver: Solver | None, old: dict[str, Any]) -> Solver:
+    """The solver, where arguments of the version before may say which."""
+    of_solver = ("tolerance", "max_iterations", "file", "recompute", "mesh")
+    if unknown := sorted(set(old) - {*of_solver, "factor"}):
+        raise TypeError(f"exact_iterative() got an unexpected argument {unknown[0]!r}")
+    if not old:
+        return ConjugateGradient() if solver is None else solver
+    names = " and ".join(f"`{name}`" for name in old)
+    if solver is not None:
+        raise InputError(f"`solver` and {names} exclude each other: pass `solver`.")
+    given = {name: old[name] for name in of_solver if name in old}
+    if old.get("factor"):
+        chosen = [n for n in ("file", "recompute", "mesh") if given.get(n)]
+        if chosen:
+            raise InputError(
+                f"`factor` and `{chosen[0]}` exclude each other: pass one of them."
+            )
+        found, spelt = Cholesky(), "theory.Cholesky()"
+    else:
+        found = ConjugateGradient(**given)
+        fields = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        spelt = f"theory.ConjugateGradient({fields})"
+    warnings.warn(
+        f"{names} of exact_iterative will go: pass `solver={spelt}`.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return found
+
+
 def exact_iterative(
     arch: Architecture,
     noise: Corruption,
@@ -68,20 +146,16 @@ def exact_iterative(
     *,
     draws: int,
     key: Array,
+    solver: Solver | None = None,
     ridge: float = 0.0,
     copies: int = 1,
     test_corruption: Corruption | None = None,
     first_draw: int = 0,
-    tolerance: float = 1e-5,
-    max_iterations: int = 500,
     refine: int = 0,
     init_var_at: Int[Array, " k"] | np.ndarray | None = None,
-    file: str | os.PathLike[str] | None = None,
-    recompute: bool = False,
-    factor: bool = False,
-    mesh: Mesh | None = None,
     audit_rows: int = 1000,
-    progress: Progress | None = None,
+    progress: Report | None = None,
+    **old: Any,
 ) -> Draws:
     """Computes the infinite-width prediction of each draw from half a kernel.
 
@@ -89,8 +163,7 @@ def exact_iterative(
     training rows, m test points and k of them with `init_var`: n^2 d/2 for the kernel,
     n^2 (c + k) for each product, n m d for the outputs and n^2 d for `init_var`. MNIST,
     erf, depth 3, took 7 to 20 products at p = .5 and .9, N = 4 000 to 60 000, and 170
-    without corruption. Memory: half a kernel, 2 n^2 bytes in float32, none with `file`
-    or `recompute`.
+    without corruption. Memory: as the solver says.
 
     Args:
         arch: the architecture.
@@ -99,33 +172,27 @@ def exact_iterative(
             residual ends at 5e-6 (N = 6 000) to 2e-5 (60 000).
         draws: number of corruption draws.
         key: typed PRNG key, as in `theory.exact`.
+        solver: `theory.ConjugateGradient(...)`, which None is, or `theory.Cholesky()`.
         ridge: added to the diagonal of the kernel, in its units.
         copies: as in `theory.exact`.
         test_corruption: as in `theory.exact`.
         first_draw: number of the first draw.
-        tolerance: largest residual, relative to the targets.
-        max_iterations: products after which to give up.
         refine: steps of iterative refinement: residuals of all rows in float64, with
             the kernel computed anew (n^2 d), and a solve for each. One takes the
             residual of a float32 kernel to 1e-10 at p = .9 and 1e-6 without corruption
             (MNIST, N = 4 000 and 8 000); outputs are float64 then.
         init_var_at: test points to compute `init_var` at; each is one more right-hand
             side.
-        file: where to put the half kernel instead of memory; deleted at the end.
-        recompute: whether to compute the kernel anew at every product instead.
-        factor: whether to factor the half kernel in its place (n^3/3) rather than
-            iterate: where corruption is light and many iterations are needed, or for
-            `init_var` at many points.
-        mesh: devices to split the rows of the (whole) kernel over, on this host or on
-            several, all of which must make the same call and get the same result.
         audit_rows: training rows of the residual in float64.
         progress: called with (what is being done, how much is done, of how much); of
             conjugate gradients, whose end is not known, with `max_iterations`.
+        old: fields of `ConjugateGradient`, and `factor` for `Cholesky`, as they were
+            passed before there was `solver`; with a warning, for one version.
 
     Returns:
         Draws with outputs (draws, 1, n_test, c); `init_var` is NaN but `init_var_at`,
         None without. Diagnostics per draw: `residual` of the iteration, the largest of
-        the classes (NaN with `factor`); `audited_residual`, the same at `audit_rows`
+        the classes (NaN with `Cholesky`); `audited_residual`, the same at `audit_rows`
         rows with the kernel recomputed in float64 (if x64 is on); `iterations`, without
         those of `init_var`; `truncation_error`.
 
@@ -134,102 +201,38 @@ def exact_iterative(
         NumericalError: an indefinite kernel, no convergence, or a quadrature dual
             whose series is too short.
     """
-    checks.check_inputs(
-        arch,
-        noise,
-        problem,
-        draws=draws,
-        copies=copies,
-        test_corruption=test_corruption,
-    )
-    checks.check_ridge(ridge)
-    if not isinstance(refine, int) or refine < 0:
-        raise InputError(f"`refine` must be an integer of at least 0, got {refine!r}.")
-    if not tolerance > 0:
-        raise InputError(f"`tolerance` must be positive, got {tolerance}.")
-    if audit_rows < 1:
-        raise InputError(f"`audit_rows` must be at least 1, got {audit_rows}.")
-    m = len(problem.x_test)
-    asked = np.asarray([] if init_var_at is None else init_var_at)
-    if ((asked < 0) | (asked >= m)).any():
-        raise InputError(
-            f"`init_var_at` must be test points 0 ... {m - 1}, got {asked}."
-        )
-    how = {"file": file, "factor": factor, "recompute": recompute, "mesh": mesh}
-    chosen = [name for name, value in how.items() if value]
-    if len(chosen) > 1 and chosen != ["recompute", "mesh"]:
-        raise InputError(
-            f"`{chosen[0]}` and `{chosen[1]}` exclude each other: pass one of them."
-        )
-    if file is not None and os.path.exists(file):
-        raise InputError(f"`file` must not exist, got {file}.")
-    report = progress or (lambda what, done, of: None)
-    in_tiles = lambda x: tiles.ntk(
-        x, arch, file=file, progress=lambda done, of: report("kernel", done, of)
-    )
+    options: dict = {"copies": copies, "test_corruption": test_corruption}
+    checks.check_inputs(arch, noise, problem, draws=draws, ridge=ridge, **options)
+    check_count("refine", refine, least=0)
+    check_count("audit_rows", audit_rows)
+    solver = _solver_of(solver, old)
+    solver.check()
+    m, asked = len(problem.x_test), None
+    if init_var_at is not None:
+        asked = np.asarray(init_var_at)
+        if ((asked < 0) | (asked >= m)).any():
+            raise InputError(
+                f"`init_var_at` must be test points 0 ... {m - 1}, got {asked}."
+            )
 
     def one(k):
-        seen = _seen(
-            noise, problem, key, k, copies=copies, test_corruption=test_corruption
+        return _one_draw(
+            arch,
+            _seen(noise, problem, key, k, **options),
+            ridge,
+            solver,
+            refine=refine,
+            asked=asked,
+            audit_rows=audit_rows,
+            report=progress or (lambda what, done, of: None),
         )
-        x, y = seen.x_train, seen.y
-        truncation = float(worst_truncation(arch, seen))
-        check_truncation(arch, truncation)
-        if factor:
-            factored = tiled_cholesky.TiledCholesky(
-                in_tiles(x), ridge, lambda done, of: report("factor", done, of)
-            )
-            nothing = jnp.full(y.shape[1], jnp.nan, x.dtype)
-            solve = lambda rhs: conjugate_gradient.Solution(
-                factored.solve(rhs), nothing, 0
-            )
-        else:
-            if recompute:
-                times = lambda v: matrices.gram_product(x, v, arch, mesh=mesh)
-            elif mesh is not None:
-                times = tiles.SplitRows(x, arch, mesh).__matmul__
-            else:
-                times = in_tiles(x).__matmul__
-            solve = functools.partial(
-                conjugate_gradient.solve,
-                lambda v: times(v) + ridge * v,
-                precondition=conjugate_gradient.linear_part(x, arch, ridge),
-                tolerance=tolerance,
-                max_iterations=max_iterations,
-                progress=lambda done, _: report("solve", done, max_iterations),
-            )
-
-        solution = solve(y)
-        weights, iterations = solution.weights, solution.iterations
-        everywhere = np.arange(len(x))
-        for step in range(refine):
-            left = _left(arch, x, y, weights, ridge, everywhere, mesh)
-            report("refine", step + 1, refine)
-            correction = solve(left.astype(x.dtype))
-            weights = _widened(weights) + correction.weights
-            iterations += correction.iterations
-        points = (seen.x_test, x, weights, arch)
-        points = _widened(points) if refine else points
-        outputs = matrices.ntk_product(*points, mesh=mesh)
-        init_var = None
-        if init_var_at is not None:
-            init_var = jnp.full(len(seen.x_test), jnp.nan, x.dtype)
-            found = _init_var(arch, x, seen.x_test[asked], solve, mesh)
-            init_var = init_var.at[asked].set(found)
-        rows = np.linspace(0, len(x) - 1, min(audit_rows, len(x))).astype(int)
-        diagnostics = {
-            "residual": solution.residual.max(),
-            "audited_residual": _audit(arch, x, y, weights, ridge, rows, mesh),
-            "iterations": jnp.asarray(iterations),
-            "truncation_error": jnp.asarray(truncation),
-        }
-        return outputs[None], init_var, diagnostics
 
     try:
         (outputs, init_var, diagnostics), keys = draw_loop.over_draws(
             one, key=key, draws=draws, first_draw=first_draw, progress=None
         )
     finally:
+        file = getattr(solver, "file", None)
         if file is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(file)

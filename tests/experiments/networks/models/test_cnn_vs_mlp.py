@@ -13,7 +13,7 @@ from experiments.cnn_vs_mlp import EXPERIMENT, PRESETS
 from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
 from experiments.networks.models import cnn_report, cnn_vs_mlp
-from experiments.shared import settings, trained
+from experiments.shared import intervals, settings
 from experiments.shared import settings as _settings
 from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.kernels import convolutional
@@ -41,7 +41,7 @@ def tiny(**settings):
 @pytest.fixture(scope="module", autouse=True)
 def few_resamples():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trained, "_RESAMPLES", 20)
+        patch.setattr(intervals, "_RESAMPLES", 20)
         yield
 
 

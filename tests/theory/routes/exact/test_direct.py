@@ -18,7 +18,7 @@ from theory.corruption.corruptions import Additive, ClippedAdditive, Replacement
 from theory.corruption.noises import Rademacher
 from theory.errors import InputError, NumericalError
 from theory.kernels.architecture import Architecture
-from theory.numerics import blocks
+from theory.numerics import memory
 from theory.routes.exact import draw_loop
 
 # One shape and one depth in most tests: one compilation.
@@ -442,9 +442,9 @@ def test_a_truncated_series_is_refused():
 
 
 def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 16**2 * 8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * 16**2 * 8)
     exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 16**2 * 8 - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * 16**2 * 8 - 1)
     text = "the exact kernel of 16 training images in float64 needs 7.63e-06 GiB and "
     for part in (
         text,
@@ -452,9 +452,9 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
     ):
         with raises(part):
             exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 3 * 16**2 * 8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 3 * 16**2 * 8)
     exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, with_init_var=False)
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 4 * 48**2 * 8 - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 4 * 48**2 * 8 - 1)
     exact(ERF, NOISE, PROBLEM, draws=1, key=KEY)
     with raises("exact kernel of 16 training images, 3 copies each, in float64 needs"):
         exact(ERF, NOISE, PROBLEM, draws=1, key=KEY, copies=3)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import weakref
 
 import jax
@@ -12,13 +13,13 @@ from closeness import raises
 from jax.sharding import Mesh
 from problems import prototypes
 
-from theory import exact, exact_iterative
+from theory import Cholesky, ConjugateGradient, exact, exact_iterative
 from theory.corruption.corruptions import Additive, Replacement
 from theory.corruption.noises import Rademacher
 from theory.errors import NumericalError
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
-from theory.numerics import blocks
+from theory.numerics import memory
 from theory.routes.exact import conjugate_gradient, tiles
 
 KEY = jax.random.key(4)
@@ -31,6 +32,9 @@ SINGLE = PROBLEM.astype(jnp.float32)
 EPS = float(np.finfo(float).eps)
 # Rows of a tile here: 60 rows do not fill the last of three.
 TILE = 24
+each_solver = pytest.mark.parametrize(
+    "solver", [ConjugateGradient(), Cholesky()], ids=["iterated", "factored"]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +88,7 @@ def test_products_with_tiles(n, filed, tmp_path, kernel):
 def test_tiles_that_fit_nowhere(monkeypatch, tmp_path):
     with raises("`file` must name a file in a folder"):
         tiles.ntk(points(3), ARCH, file=tmp_path / "nowhere" / "kernel")
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 10)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10)
     with raises("half a kernel of 3 points in float64 needs"):
         tiles.ntk(points(3), ARCH, size=4)
 
@@ -199,7 +203,7 @@ def test_what_cannot_be_solved_is_named():
     [
         {},
         {"ridge": 0.3},
-        {"recompute": True},
+        {"solver": ConjugateGradient(tolerance=1e-12, recompute=True)},
         {
             "copies": 2,
             "test_corruption": Additive(p=0.5, noise=Rademacher()),
@@ -211,18 +215,17 @@ def test_what_cannot_be_solved_is_named():
 def test_it_is_the_exact_route(options):
     problem = HALF if "copies" in options else PROBLEM
     both: dict = {"draws": 2, "key": KEY} | options
-    both.pop("recompute", None)
+    both.pop("solver", None)
     expected = exact(ARCH, NOISE, problem, **both)
     at = np.array([1, 4])
     found = exact_iterative(
         ARCH,
         NOISE,
         problem,
-        tolerance=1e-12,
         init_var_at=at,
         draws=2,
         key=KEY,
-        **options,
+        **({"solver": ConjugateGradient(tolerance=1e-12)} | options),
     )
     # residuals of 2e-12 of targets, and a condition of some hundreds
     np.testing.assert_allclose(found.outputs, expected.outputs, rtol=1e-9, atol=1e-9)
@@ -243,22 +246,25 @@ def test_it_is_the_exact_route(options):
 
 def test_a_kernel_in_a_file_is_deleted(tmp_path):
     file = tmp_path / "kernel"
-    settings: dict = {"draws": 1, "key": KEY, "tolerance": 1e-12}
-    found = exact_iterative(ARCH, NOISE, PROBLEM, file=file, **settings)
-    expected = exact_iterative(ARCH, NOISE, PROBLEM, **settings)
+    solver = ConjugateGradient(tolerance=1e-12)
+    settings: dict = {"draws": 1, "key": KEY}
+    kept: dict = settings | {"solver": dataclasses.replace(solver, file=file)}
+    found = exact_iterative(ARCH, NOISE, PROBLEM, **kept)
+    expected = exact_iterative(ARCH, NOISE, PROBLEM, solver=solver, **settings)
     # the same programs, of tiles that were stored and read back
     np.testing.assert_array_equal(found.outputs, expected.outputs)
     assert found.init_var is None
     assert not file.exists()
     file.write_text("mine")
     with raises("`file` must not exist"):
-        exact_iterative(ARCH, NOISE, PROBLEM, file=file, **settings)
+        exact_iterative(ARCH, NOISE, PROBLEM, **kept)
     assert file.read_text() == "mine"
 
 
 def test_the_audit_sees_what_single_precision_loses():
+    solver = ConjugateGradient(tolerance=1e-6)
     found = exact_iterative(
-        ARCH, NOISE, SINGLE, draws=1, key=KEY, tolerance=1e-6, ridge=0.1
+        ARCH, NOISE, SINGLE, draws=1, key=KEY, solver=solver, ridge=0.1
     )
     expected = exact(ARCH, NOISE, PROBLEM, draws=1, key=KEY, ridge=0.1)
     assert found.outputs.dtype == jnp.float32
@@ -268,9 +274,9 @@ def test_the_audit_sees_what_single_precision_loses():
     assert 1e-8 < audited < 1e-4
 
 
-@pytest.mark.parametrize("factor", [False, True])
+@each_solver
 @pytest.mark.parametrize(("activation", "ridge"), [("erf", 0.0), ("relu", 0.2)])
-def test_refinement_reaches_double_precision(activation, ridge, factor):
+def test_refinement_reaches_double_precision(activation, ridge, solver):
     arch = dataclasses.replace(ARCH, activation=activation)
     settings: dict = {"draws": 1, "key": KEY, "ridge": ridge}
     expected = exact(arch, NOISE, SINGLE.astype(jnp.float64), **settings)
@@ -280,9 +286,8 @@ def test_refinement_reaches_double_precision(activation, ridge, factor):
             arch,
             NOISE,
             SINGLE,
-            tolerance=1e-5,
+            solver=solver,
             refine=refine,
-            factor=factor,
             **settings,
         )
         off = np.asarray(found.outputs, float) - expected.outputs
@@ -296,13 +301,13 @@ def test_refinement_reaches_double_precision(activation, ridge, factor):
 
 def test_noise_leaves_few_iterations():
     noise = Additive(p=0.95, noise=Rademacher())
-    settings: dict = {"draws": 1, "key": KEY, "tolerance": 1e-5}
+    settings: dict = {"draws": 1, "key": KEY}
     draws = exact_iterative(ARCH, noise, SINGLE, **settings)
     assert draws.diagnostics["iterations"][0] < 25 < len(SINGLE.x_train)
 
 
-@pytest.mark.parametrize("factor", [False, True])
-def test_draws_hold_one_kernel_at_a_time(monkeypatch, factor):
+@each_solver
+def test_draws_hold_one_kernel_at_a_time(monkeypatch, solver):
     original, made = tiles.ntk, []
 
     def spy(*args, **options):
@@ -312,7 +317,7 @@ def test_draws_hold_one_kernel_at_a_time(monkeypatch, factor):
         return kernel
 
     monkeypatch.setattr(tiles, "ntk", spy)
-    exact_iterative(ARCH, NOISE, SINGLE, draws=3, key=KEY, factor=factor)
+    exact_iterative(ARCH, NOISE, SINGLE, draws=3, key=KEY, solver=solver)
     assert len(made) == 3
 
 
@@ -332,17 +337,53 @@ def test_progress_names_the_stages():
     [
         ({"draws": 0}, "`draws` must be an integer of at least 1"),
         ({"ridge": -1.0}, "`ridge` must be finite and not negative"),
-        ({"tolerance": 0.0}, "`tolerance` must be positive"),
+        ({"solver": ConjugateGradient(tolerance=0.0)}, "`tolerance` must be positive"),
+        (
+            {"solver": ConjugateGradient(max_iterations=0)},
+            "`max_iterations` must be an integer of at least 1",
+        ),
         ({"refine": -1}, "`refine` must be an integer of at least 0"),
-        ({"audit_rows": 0}, "`audit_rows` must be at least 1"),
+        ({"audit_rows": 0}, "`audit_rows` must be an integer of at least 1"),
         ({"init_var_at": np.array([7])}, "`init_var_at` must be test points 0 ... 6"),
         ({"init_var_at": np.array([-1])}, "`init_var_at` must be test points 0 ... 6"),
-        ({"file": "kernel", "recompute": True}, "`file` and `recompute` exclude"),
-        ({"file": "kernel", "mesh": ONE}, "`file` and `mesh` exclude"),
+        (
+            {"solver": ConjugateGradient(file="kernel", recompute=True)},
+            "`file` and `recompute` exclude",
+        ),
+        (
+            {"solver": ConjugateGradient(file="kernel", mesh=ONE)},
+            "`file` and `mesh` exclude",
+        ),
         ({"factor": True, "recompute": True}, "`factor` and `recompute` exclude"),
+        (
+            {"solver": Cholesky(), "factor": True, "tolerance": 1e-3},
+            "`solver` and `factor` and `tolerance` exclude each other: pass `solver`",
+        ),
         ({"copies": 0}, "`copies` must be an integer of at least 1"),
     ],
 )
 def test_bad_arguments(options, text):
     with raises(text):
         exact_iterative(ARCH, NOISE, PROBLEM, **({"draws": 1, "key": KEY} | options))
+
+
+@pytest.mark.parametrize(
+    ("old", "solver", "spelt"),
+    [
+        ({"factor": True, "tolerance": 1e-9}, Cholesky(), "theory.Cholesky()"),
+        (
+            {"tolerance": 1e-3, "max_iterations": 50},
+            ConjugateGradient(tolerance=1e-3, max_iterations=50),
+            "theory.ConjugateGradient(tolerance=0.001, max_iterations=50)",
+        ),
+    ],
+)
+def test_arguments_of_the_version_before(old, solver, spelt):
+    settings: dict = {"draws": 1, "key": KEY}
+    expected = exact_iterative(ARCH, NOISE, SINGLE, solver=solver, **settings)
+    with pytest.warns(DeprecationWarning, match=f"solver={re.escape(spelt)}"):
+        found = exact_iterative(ARCH, NOISE, SINGLE, **old, **settings)
+    # the same programs
+    np.testing.assert_array_equal(found.outputs, expected.outputs)
+    with pytest.raises(TypeError, match="unexpected argument 'tolerence'"):
+        exact_iterative(ARCH, NOISE, SINGLE, tolerence=1e-3, **settings)

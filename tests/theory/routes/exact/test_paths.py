@@ -20,7 +20,7 @@ from theory.corruption.corruptions import ClippedAdditive, Replacement
 from theory.corruption.noises import Rademacher
 from theory.errors import NumericalError
 from theory.kernels.architecture import Architecture
-from theory.numerics import blocks
+from theory.numerics import memory
 from theory.routes.exact import draw_loop, eigen_draw
 from theory.routes.exact.paths import ridge_path, trajectory
 
@@ -361,9 +361,9 @@ def test_a_truncated_series_is_refused():
 
 
 def test_more_than_the_memory_is_refused(monkeypatch):
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 6 * 16**2 * 8)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 6 * 16**2 * 8)
     follow()
-    monkeypatch.setattr(blocks, "available_bytes", lambda: 6 * 16**2 * 8 - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 6 * 16**2 * 8 - 1)
     with raises("the exact kernel of 16 training images in float64 needs "):
         follow()
     with raises("the exact kernel of 16 training images in float64 needs "):

@@ -1,0 +1,132 @@
+"""How the kernel of all training images is solved with, where it is not held whole."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float
+
+from theory.errors import InputError, check_count
+from theory.kernels import matrices
+from theory.kernels.architecture import Architecture
+from theory.routes.exact import conjugate_gradient, tiled_cholesky, tiles
+from theory.routes.exact.conjugate_gradient import Solution
+
+# (what is being done, how much is done, of how much)
+Report = Callable[[str, int, int], None]
+Solve = Callable[[Float[Array, "n m"]], Solution]
+
+
+@runtime_checkable
+class Solver(Protocol):
+    """What `theory.exact_iterative` asks of a way to solve."""
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """Devices to split the rows of kernels over."""
+        ...
+
+    def check(self) -> None:
+        """Raises `InputError` on settings that make no sense. Host only."""
+        ...
+
+    def prepared(
+        self, arch: Architecture, x: Float[Array, "n d"], ridge: float, report: Report
+    ) -> Solve:
+        """Returns what solves with the kernel of `x` and the ridge on its diagonal."""
+        ...
+
+
+def _in_tiles(arch, x, report, file=None) -> tiles.SymmetricTiles:
+    return tiles.ntk(
+        x, arch, file=file, progress=lambda done, of: report("kernel", done, of)
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cholesky:
+    """The half kernel, factored in its place: n^3/3 multiply-adds.
+
+    Where corruption is light and many iterations would be needed, or for `init_var` at
+    many points. Memory: the half kernel, 2 n^2 bytes in float32.
+    """
+
+    mesh: Mesh | None = dataclasses.field(default=None, init=False)
+
+    def check(self) -> None:
+        """There is nothing to set."""
+
+    def prepared(
+        self, arch: Architecture, x: Float[Array, "n d"], ridge: float, report: Report
+    ) -> Solve:
+        """Returns what solves with the factor; its residual is not known, NaN."""
+        factored = tiled_cholesky.TiledCholesky(
+            _in_tiles(arch, x, report),
+            ridge,
+            lambda done, of: report("factor", done, of),
+        )
+
+        def solve(rhs):
+            unknown = jnp.full(rhs.shape[1], jnp.nan, x.dtype)
+            return Solution(factored.solve(rhs), unknown, 0)
+
+        return solve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConjugateGradient:
+    """Products with the kernel, n^2 (c + k) each, until the residual is small.
+
+    Preconditioned by the part of the kernel that is linear in the images. Memory: half
+    a kernel, 2 n^2 bytes in float32, none with `file` or `recompute`.
+
+    Attributes:
+        tolerance: largest residual, relative to the targets.
+        max_iterations: products after which to give up.
+        file: where to put the half kernel instead of memory; deleted at the end.
+        recompute: whether to compute the kernel anew at every product instead.
+        mesh: devices to split the rows of the (whole) kernel over, on this host or on
+            several, all of which must make the same call and get the same result.
+    """
+
+    tolerance: float = 1e-5
+    max_iterations: int = 500
+    file: str | os.PathLike[str] | None = None
+    recompute: bool = False
+    mesh: Mesh | None = None
+
+    def check(self) -> None:
+        """Raises `InputError` on settings that make no sense. Host only."""
+        if not self.tolerance > 0:
+            raise InputError(f"`tolerance` must be positive, got {self.tolerance}.")
+        check_count("max_iterations", self.max_iterations)
+        for name in ("recompute", "mesh"):
+            if self.file is not None and getattr(self, name):
+                raise InputError(
+                    f"`file` and `{name}` exclude each other: pass one of them."
+                )
+        if self.file is not None and os.path.exists(self.file):
+            raise InputError(f"`file` must not exist, got {self.file}.")
+
+    def prepared(
+        self, arch: Architecture, x: Float[Array, "n d"], ridge: float, report: Report
+    ) -> Solve:
+        """Returns what iterates; the end of it is not known, and told as the most."""
+        if self.recompute:
+            times = lambda v: matrices.gram_product(x, v, arch, mesh=self.mesh)
+        elif self.mesh is not None:
+            times = tiles.SplitRows(x, arch, self.mesh).__matmul__
+        else:
+            times = _in_tiles(arch, x, report, self.file).__matmul__
+        return functools.partial(
+            conjugate_gradient.solve,
+            lambda v: times(v) + ridge * v,
+            precondition=conjugate_gradient.linear_part(x, arch, ridge),
+            tolerance=self.tolerance,
+            max_iterations=self.max_iterations,
+            progress=lambda done, _: report("solve", done, self.max_iterations),
+        )
