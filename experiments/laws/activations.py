@@ -29,9 +29,7 @@ class Activations(shared_routes.Routes):
     routes: tuple[str, ...] = setting(
         ("resummed", "network"), f"any of {', '.join(shared_routes.ROUTES)}"
     )
-    corruption: str = setting(
-        "additive", f"one of {', '.join(corruptions.CORRUPTIONS)}"
-    )
+    corruption: str = setting("additive", f"one of {', '.join(corruptions.KINDS)}")
     noise: str = setting(
         "normal", f"law of a noise pixel: {', '.join(corruptions.NOISES)}"
     )

@@ -10,10 +10,9 @@ from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.shared import routes as shared_routes
 from experiments.shared import settings, tables
-from experiments.shared.corruptions import MADE_FOR, strength
+from experiments.shared.corruptions import KINDS, kind, made_for
 from experiments.shared.rows import pool
 from ntk_corrupt import plots
-from theory.errors import unknown
 
 # Zero mean and unit variance, except for coins of 0 and 1.
 _NOISES = (
@@ -43,7 +42,7 @@ class Universality(shared_routes.Routes):
     # names hold commas: one flag may not
     noises: str = setting(";".join(_NOISES), "laws of a noise pixel, ; between them")
     corruptions: tuple[str, ...] = setting(
-        tuple(MADE_FOR),
+        tuple(KINDS),
         "kinds, each on the pixels and with the noise made for",
     )
     datasets: tuple[str, ...] = setting(("digits",), "data sets")
@@ -58,16 +57,7 @@ def _each(config: Universality) -> list[Universality]:
             "depth": config.depths,
             "activation": config.activations,
             "noise": [text for text in config.noises.split(";") if text],
-            "corruption": [
-                dict(
-                    zip(
-                        ("corruption", "normalise", "noise"),
-                        (kind, *MADE_FOR[kind]),
-                        strict=True,
-                    )
-                )
-                for kind in config.corruptions
-            ],
+            "corruption": [made_for(name) for name in config.corruptions],
             "dataset": config.datasets,
         },
     )
@@ -75,15 +65,14 @@ def _each(config: Universality) -> list[Universality]:
 
 def _at_levels(config: Universality) -> Universality:
     """With the strengths that stand for the levels of this kind of corruption."""
-    strengths = [strength(config.corruption, p) for p in config.p]
+    strengths = [kind(config.corruption).strength(p) for p in config.p]
     return dataclasses.replace(config, p=tuple(s for s in strengths if s is not None))
 
 
 def check(config: Universality) -> None:
     """Raises `InputError` on bad settings."""
-    for kind in config.corruptions:
-        if kind not in MADE_FOR:
-            raise unknown("--corruptions", kind, MADE_FOR)
+    for name in config.corruptions:
+        kind(name, "--corruptions")
     for each in _each(config):
         shared_routes.check(_at_levels(each))
 
@@ -99,7 +88,7 @@ _TOLD_BY = ("dataset", "corruption", "noise", "activation", "depth")
 def _level(row: Row) -> float:
     """The level that the strength of a row stands for."""
     p = row["p"]
-    return p / (1 + p) if row["corruption"] == "clipped_additive" else p
+    return KINDS[row["corruption"]].level(p)
 
 
 def _lines(rows: Sequence[Row]):

@@ -15,7 +15,7 @@ import numpy as np
 import theory
 from experiments.harness.flags import Config, setting
 from experiments.harness.run_directory import Cell, Row
-from experiments.shared.corruptions import CORRUPTIONS, NOISES, parse_noise
+from experiments.shared.corruptions import KINDS, NOISES, kind
 from ntk_corrupt.data import loading
 from ntk_corrupt.data.normalise import NORMALISATIONS
 from ntk_corrupt.networks import mlp
@@ -62,7 +62,7 @@ class Settings(Config):
     normalise: str = setting(
         "standardise", f"pixel scale, one of {', '.join(NORMALISATIONS)}"
     )
-    corruption: str = setting("replacement", f"one of {', '.join(CORRUPTIONS)}")
+    corruption: str = setting("replacement", f"one of {', '.join(KINDS)}")
     noise: str = setting(
         "uniform(-1.7320508,1.7320508)",
         f"law of a noise pixel: {', '.join(NOISES)}, with parameters in brackets",
@@ -102,15 +102,7 @@ S = TypeVar("S", bound=Settings)
 
 def corruption(settings: Settings, p: float) -> theory.Corruption:
     """Returns the corruption at level `p` (its width sigma, if it is clipped)."""
-    if settings.corruption == "replacement":
-        return theory.Replacement(p=p, noise=parse_noise(settings.noise))
-    if settings.corruption == "additive":
-        return theory.Additive(p=p, noise=parse_noise(settings.noise))
-    if settings.corruption == "clipped_additive":
-        return theory.ClippedAdditive(sigma=p)
-    if settings.corruption == "binary_replacement":
-        return theory.BinaryReplacement(p)
-    raise unknown("--corruption", settings.corruption, CORRUPTIONS)
+    return kind(settings.corruption).make(p, settings.noise)
 
 
 def architecture(settings: Settings) -> theory.Architecture:
@@ -237,8 +229,7 @@ def check(settings: Settings, levels: tuple[float, ...]) -> None:
 def title(row: Row) -> str:
     """Returns two lines that say what a cell was run on."""
     size = f" at {row['size']} x {row['size']}" if row["size"] else ""
-    clipped = row["corruption"] in ("clipped_additive", "binary_replacement")
-    noise = "" if clipped else f" by {row['noise']}"
+    noise = kind(row["corruption"]).by(row["noise"])
     return (
         f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} training "
         f"images\n{row['corruption']}{noise}; {row['activation']}, depth {row['depth']}"

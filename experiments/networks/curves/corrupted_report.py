@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.harness.run_directory import Row, RunDirectory
 from experiments.shared import intervals, reference, settings
+from experiments.shared.corruptions import KINDS
 from experiments.shared.verdicts import Expected, lines
 from ntk_corrupt import plots
 
@@ -68,7 +69,7 @@ def _expected(rows: Sequence[Row]) -> list[Expected]:
     found = []
     row = rows[0]
     least = [a for n, a in _EXPECTED.items() if n <= row["n_train"]]
-    noise = row["corruption"] != "clipped_additive"
+    noise = not KINDS[row["corruption"]].of_width
     for (activation, arm), (levels, accuracy, _, group) in _curves(rows).items():
         name = f"{activation}, {_ARMS[arm]}"
         for level, values in zip(levels, accuracy.T, strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.harness.run_directory import Row, RunDirectory
 from experiments.shared import intervals, reference, trained
+from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.curves import collapse_quality, crossings, sigmoid
 from theory.errors import InputError
@@ -104,7 +105,7 @@ def _change(sizes: dict[int, list[Row]], test: str, chance: float) -> list[str]:
 def proxies(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     """Functions of level and size that might put curves on one, falling with p."""
     p, found = intervals.levels(rows), {}
-    if rows[0]["corruption"] != "clipped_additive":  # whose level is a width
+    if not KINDS[rows[0]["corruption"]].of_width:
         with np.errstate(divide="ignore"):
             signal = (1 - p) / np.sqrt(p)
         found["(1 - p)/sqrt(p)"] = signal
@@ -122,11 +123,7 @@ def _proxies(sizes: dict[int, list[Row]], sweep: str) -> list[str]:
     if len(sizes) < 2:
         return []
     lines = ["", "collapse of the clean curves; spread across sizes | over the total"]
-    ends = (
-        (0.0,)
-        if next(iter(sizes.values()))[0]["corruption"] == "clipped_additive"
-        else (0.0, 1.0)
-    )
+    ends = KINDS[next(iter(sizes.values()))[0]["corruption"]].ends
     inside = {
         size: [row for row in group if row["p"] not in ends]
         for size, group in sizes.items()

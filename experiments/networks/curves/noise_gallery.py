@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,11 +10,12 @@ import numpy as np
 import theory
 from experiments.harness.flags import Config, setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
-from experiments.shared import corruptions as shared_corruptions
+from experiments.shared import corruptions
 from experiments.shared import settings as shared_settings
+from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.data import loading
-from theory.errors import InputError, unknown
+from theory.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +25,8 @@ class NoiseGallery(Config):
     dataset: str = setting("digits", f"one of {', '.join(loading.NAMES)}")
     size: int | None = setting(28, "side in pixels to resize the images to; or none")
     corruptions: tuple[str, ...] = setting(
-        tuple(shared_corruptions.MADE_FOR),
-        f"rows: any of {', '.join(shared_corruptions.MADE_FOR)}",
+        tuple(KINDS),
+        f"rows: any of {', '.join(KINDS)}",
     )
     p: tuple[float, ...] = setting(
         (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0),
@@ -33,8 +35,8 @@ class NoiseGallery(Config):
     image: int = setting(0, "number of the training image")
 
 
-def _configured(config: NoiseGallery, kind: str) -> shared_settings.Settings:
-    normalise, noise = shared_corruptions.MADE_FOR[kind]
+def _configured(config: NoiseGallery, name: str) -> shared_settings.Settings:
+    made_for: dict[str, Any] = corruptions.made_for(name)
     return shared_settings.Settings(
         seed=config.seed,
         data_dir=config.data_dir,
@@ -42,9 +44,7 @@ def _configured(config: NoiseGallery, kind: str) -> shared_settings.Settings:
         size=config.size,
         n_train=config.image + 1 + -(config.image + 1) % 10,
         n_test=10,
-        normalise=normalise,
-        corruption=kind,
-        noise=noise,
+        **made_for,
     )
 
 
@@ -52,15 +52,12 @@ def check(config: NoiseGallery) -> None:
     """Raises `InputError` on bad settings."""
     if config.image < 0:
         raise InputError(f"`--image` must not be negative, got {config.image}.")
-    for kind in config.corruptions:
-        if kind not in shared_corruptions.MADE_FOR:
-            raise unknown("--corruptions", kind, shared_corruptions.MADE_FOR)
-        settings = _configured(config, kind)
-        levels = tuple(
-            s
-            for p in config.p
-            if (s := shared_corruptions.strength(kind, p)) is not None
-        )
+    for name in config.corruptions:
+        strengths = [
+            corruptions.kind(name, "--corruptions").strength(p) for p in config.p
+        ]
+        levels = tuple(s for s in strengths if s is not None)
+        settings = _configured(config, name)
         shared_settings.check(settings, levels or (0.5,))
 
 
@@ -69,7 +66,7 @@ def cells(config: NoiseGallery) -> list[Cell]:
     return [
         Cell(
             {
-                "corruption": kind,
+                "corruption": name,
                 "p": p,
                 "dataset": config.dataset,
                 "size": config.size,
@@ -77,19 +74,16 @@ def cells(config: NoiseGallery) -> list[Cell]:
                 "seed": config.seed,
             }
         )
-        for kind in config.corruptions
+        for name in config.corruptions
         for p in config.p
-        if shared_corruptions.strength(kind, p) is not None
+        if KINDS[name].strength(p) is not None
     ]
 
 
 def compute(config: NoiseGallery, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Corrupts the image."""
-    kind, level = cell.settings["corruption"], cell.settings["p"]
-    settings, strength = (
-        _configured(config, kind),
-        shared_corruptions.strength(kind, level),
-    )
+    name, level = cell.settings["corruption"], cell.settings["p"]
+    settings, strength = _configured(config, name), KINDS[name].strength(level)
     assert strength is not None
     noise = shared_settings.corruption(settings, strength)
     x = shared_settings.problem(settings, 0).x_train[config.image][None]

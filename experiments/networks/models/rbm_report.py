@@ -7,6 +7,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.rbm import classifiers
 
@@ -91,7 +92,7 @@ def expectations(rows: Sequence[Row]) -> list[str]:
 
     Of levels below 1, where every method guesses; of corruptions with levels only.
     """
-    if rows[0]["corruption"] == "clipped_additive":
+    if KINDS[rows[0]["corruption"]].of_width:
         return []
     chance, lines = 1 / rows[0]["classes"], []
     for method, regime in itertools.product(MACHINES, ("train", "both")):
@@ -128,7 +129,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     fig = Figure(figsize=(11.5, 4.2), layout="constrained")
     axes = fig.subplots(1, len(REGIMES), sharey=True)
     row = rows[0]
-    axis = "width sigma" if row["corruption"] == "clipped_additive" else "level p"
+    corruption = KINDS[row["corruption"]]
     for ax, (regime, title) in zip(axes, REGIMES.items(), strict=True):
         for method, (p, values) in curves(rows, regime).items():
             colour = plots.PALETTE[METHODS.index(method)]
@@ -137,14 +138,13 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             )
         plots.chance_line(ax, row["classes"])
         ax.set_title(title, fontsize="small")
-        ax.set_xlabel(f"corruption {axis}")
+        ax.set_xlabel(f"corruption {corruption.axis}")
         ax.label_outer()
     handles, labels = axes[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=6)
-    noise = "" if row["corruption"] == "clipped_additive" else f" by {row['noise']}"
     fig.suptitle(
         f"{row['dataset']} ({row['normalise']}), {row['n_train']} training images, "
-        f"frozen {row['corruption']}{noise}",
+        f"frozen {row['corruption']}{corruption.by(row['noise'])}",
         fontsize="medium",
     )
     return fig
