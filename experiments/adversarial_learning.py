@@ -4,8 +4,9 @@ f is trained on two classes. Every training input gets a random target and a sma
 perturbation that moves f towards it; g is trained on the perturbations and the targets,
 and judged by the labels that it has never seen. One run is one data set and one
 scenario: perturbations alone, or added to the inputs. Accuracy of f and g and their
-agreement over each setting, beside the closed forms of theory/README.md (P1)-(P5).
-Controls are always on: no perturbation, and targets balanced over all or in each class.
+agreement over each setting, beside the closed forms of docs/theory/two_layer.md
+(P1)-(P5). Controls are always on: no perturbation, and targets balanced over all or in
+each class.
 
     python -m experiments.adversarial_learning --workdir=results/adversarial
 """

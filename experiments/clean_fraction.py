@@ -29,7 +29,7 @@ PRESETS = {
         "epochs": 4,
     },
     "cpu": {},
-    # the numbers that experiments/README.md compares with
+    # the numbers that docs/experiments/clean_fraction.md compares with
     "mnist": {"dataset": "mnist", "n_train": 4000, "n_test": 2000},
     "paper": {"dataset": "mnist", "n_train": 54_120, "width": 64, "epochs": 10},
 }

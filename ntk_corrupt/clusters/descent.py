@@ -170,7 +170,7 @@ def at_start(
 def flow(
     model: Linearised, y: Float[Array, " n"], times: Float[Array, " step"]
 ) -> Path:
-    """Gradient flow on the loss at every time, theory/README.md (C2). O(n^3).
+    """Gradient flow on the loss at every time, docs/theory/two_layer.md (C2). O(n^3).
 
     Training leaves e^{-kernel t} of what the start missed of the targets, and
     |W - W0|^2 is the quadratic form of the kernel in the dual weights.

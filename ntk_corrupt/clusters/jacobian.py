@@ -123,10 +123,10 @@ def segment_gram(
 ) -> Float[Array, "n n"]:
     """J J^T of the Jacobian averaged over the straight segment from W0 to W.
 
-    Exact, theory/README.md (C3): along the segment a pre-activation moves linearly, so
-    that the average of phi' over it is the divided difference (phi(h) - phi(h0))/(h -
-    h0). With this J, f(W) - f(W0) = J (W - W0) without remainder, kinks or not.
-    O(n^2 m).
+    Exact, docs/theory/two_layer.md (C3): along the segment a pre-activation moves
+    linearly, so that the average of phi' over it is the divided difference (phi(h) -
+    phi(h0))/(h - h0). With this J, f(W) - f(W0) = J (W - W0) without remainder, kinks
+    or not. O(n^2 m).
 
     Args:
         start: network at W0, without biases.

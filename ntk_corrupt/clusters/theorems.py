@@ -81,8 +81,8 @@ def distance_bound(
 
     E+ and E- are the norms of the change on S+ and S-. Theorem 9.3, with the Jacobian
     averaged over the segment in place of suprema over a ball: then it holds always,
-    theory/README.md (C4). A
-    space that the weights do not reach (S- of duplicates) says nothing.
+    docs/theory/two_layer.md (C4). A space that the weights do not reach (S- of
+    duplicates) says nothing.
 
     Args:
         gram: `jacobian.segment_gram`, or that of the start for a diagnostic.

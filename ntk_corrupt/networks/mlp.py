@@ -13,7 +13,8 @@ class MLP(nn.Module):
     """A multilayer perceptron of `depth` weight layers; build it with `mlp`.
 
     Hashable, hence static under jit. Parameters: `layer_1` ... `layer_depth`, each with
-    `kernel` (fan_out, fan_in) and `bias` (1, fan_out), counted as in theory/README.md.
+    `kernel` (fan_out, fan_in) and `bias` (1, fan_out), counted as in
+    docs/theory/kernels.md.
     """
 
     depth: int

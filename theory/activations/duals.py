@@ -1,15 +1,15 @@
 """Dual activations: Gaussian expectations of an activation and of its slope.
 
-For centred (u, v) of variances q1, q2 and covariance cov, theory/README.md (5):
+For centred (u, v) of variances q1, q2 and covariance cov, docs/theory/kernels.md (5):
 
     value = E[phi(u) phi(v)],    slope = E[phi'(u) phi'(v)] = d value / d cov.
 
 Their derivatives in (q1, q2, cov) are Gaussian means of slopes of phi by Price's
-theorem, theory/README.md (F1)-(F2); closed forms are differentiated as they stand.
-Closed forms, here, and quadrature, in `hermite`, stand behind one protocol, `Dual`.
-Every function is elementwise and broadcasts; the diagonal (u = v) has a function of its
-own, because there closed forms of kinked activations lose half of their digits to
-rounding.
+theorem, docs/theory/kernels.md (F1)-(F2); closed forms are differentiated as they
+stand. Closed forms, here, and quadrature, in `hermite`, stand behind one protocol,
+`Dual`. Every function is elementwise and broadcasts; the diagonal (u = v) has a
+function of its own, because there closed forms of kinked activations lose half of their
+digits to rounding.
 
 References: Cho & Saul 2009 (arc-cosine kernels); Williams 1997 (erf);
 Daniely et al. 2016, arXiv:1602.05897 (Hermite series); Price 1958.

@@ -1,4 +1,4 @@
-"""Duals of any activation, by the Hermite series of theory/README.md (6)."""
+"""Duals of any activation, by the Hermite series of docs/theory/kernels.md (6)."""
 
 import dataclasses
 import functools
@@ -66,7 +66,7 @@ def _slope(fn, u):
 
 @dataclasses.dataclass(frozen=True)
 class Quadrature:
-    """The dual of any activation by its Hermite series, theory/README.md (6).
+    """The dual of any activation by its Hermite series, docs/theory/kernels.md (6).
 
         value = sum_n a_n(q1) a_n(q2) r^n,  a_n(q) = E[phi(sqrt(q) z) he_n(z)],
         slope = the same with phi' in place of phi,  r = cov/sqrt(q1 q2).
@@ -185,7 +185,7 @@ class Quadrature:
         q2: Float[Array, "..."],
         cov: Float[Array, "..."],
     ) -> duals.DualDerivatives:
-        """See `Dual.derivatives`: series of phi's slopes, theory/README.md (F1).
+        """See `Dual.derivatives`: series of phi's slopes, docs/theory/kernels.md (F1).
 
         With a jump of phi'' the third slope holds a delta function, and the
         corrected series is differentiated instead.
@@ -204,7 +204,7 @@ class Quadrature:
         return self._at_end(q, 1)
 
     def diag_derivatives(self, q: Float[Array, "..."]) -> duals.DiagDerivatives:
-        """See `Dual.diag_derivatives`: theory/README.md (F2)."""
+        """See `Dual.diag_derivatives`: docs/theory/kernels.md (F2)."""
         if self.curvature_jump:
             return duals.diag_jvp(self.diag, q)
         weights = jnp.asarray(self._rule()[1], q.dtype)

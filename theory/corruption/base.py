@@ -43,7 +43,7 @@ class Corruption(abc.ABC):
         """Raises `InputError` on images it is not defined for; none here. Host only."""
 
     def moments(self, x: Float[Array, "n d"]) -> PixelMoments:
-        """Returns the exact moments of every corrupted pixel, theory/README.md (4)."""
+        """Returns exact moments of corrupted pixels, docs/theory/corruption.md (4)."""
         m1, m2, m3, m4 = self.raw_moments(x)
         return PixelMoments(
             mean=m1, var=m2 - m1**2, cov_square=m3 - m1 * m2, var_square=m4 - m2**2

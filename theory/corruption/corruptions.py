@@ -6,7 +6,7 @@ and the shape only: random numbers are always float32 and then cast, so float32
 training and float64 theory see the same corrupted images (the corruption level of the
 mask is rounded to float32 too, which moves it by at most 3e-8).
 
-Reference: theory/README.md (3)-(4); arXiv 2606.11319, appendix C.
+Reference: docs/theory/corruption.md (3)-(4); arXiv 2606.11319, appendix C.
 """
 
 import math

@@ -14,9 +14,9 @@ class Architecture:
     """A multilayer perceptron: `depth` weight layers, one activation between them.
 
     Pre-activations have weight variance `w_var`/fan_in and bias variance `b_var`. The
-    training rates of theory/README.md (2) multiply the learning rate of each layer's
-    weights (in the NTK parametrisation) and biases; `None` is the NTK parametrisation,
-    rates 1 and `b_var`.
+    training rates of docs/theory/kernels.md (2) multiply the learning rate of each
+    layer's weights (in the NTK parametrisation) and biases; `None` is the NTK
+    parametrisation, rates 1 and `b_var`.
 
     Attributes:
         depth: number of weight layers, static; 1 is a linear model, 3 has two hidden

@@ -2,8 +2,9 @@
 
 A kernel entry is a function of three numbers of the first layer: the variances q1, q2
 of the two points and their covariance. `propagate` is that function, H of
-theory/README.md (7). On the diagonal it is a function of q alone, `propagate_diag`,
-which keeps all digits where closed forms of kinked activations would lose half.
+docs/theory/kernels.md (7). On the diagonal it is a function of q alone,
+`propagate_diag`, which keeps all digits where closed forms of kinked activations would
+lose half.
 
 References: Neal 1996; Lee et al. 2018, arXiv:1711.00165; Jacot et al. 2018,
 arXiv:1806.07572.
@@ -76,7 +77,7 @@ def propagate(
     cov: Float[Array, "..."],
     arch: Architecture,
 ) -> KernelPair:
-    """Takes first-layer covariances of pairs to the output, H of theory/README.md (7).
+    """Takes first-layer covariances to the output: H of docs/theory/kernels.md (7).
 
     Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the dual.
 
@@ -106,7 +107,7 @@ def propagate(
 
 @jax.jit
 def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
-    """Takes first-layer variances to the output: h of theory/README.md (7)."""
+    """Takes first-layer variances to the output: h of docs/theory/kernels.md (7)."""
     dual = arch.phi.dual
 
     def layer(carry, rates):

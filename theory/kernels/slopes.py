@@ -1,13 +1,14 @@
 """How a kernel entry answers to small changes of the first layer.
 
 An entry of the tangent kernel is a function of three numbers of the first layer,
-H(q1, q2, k), and on the diagonal of one, h(q): theory/README.md (7). Everything that
-expands around pure noise needs their first derivatives,
+H(q1, q2, k), and on the diagonal of one, h(q): docs/theory/kernels.md (7). Everything
+that expands around pure noise needs their first derivatives,
 
     S1 = dH/dq1,   S2 = dH/dq2,   T = dH/dk,   h' = dh/dq,
 
-which obey a forward recursion through the layers, theory/README.md (F3): the chain rule
-with the derivatives of the dual (`theory.activations.duals`) in place of those of H.
+which obey a forward recursion through the layers, docs/theory/kernels.md (F3): the
+chain rule with the derivatives of the dual (`theory.activations.duals`) in place of
+those of H.
 
 Valid for any activation, depth, variances and training rates. Kinked activations have
 no derivatives at correlation +-1.
@@ -67,7 +68,7 @@ def transfer(
     cov: Float[Array, "..."],
     arch: Architecture,
 ) -> Transfer:
-    """Returns H(q1, q2, cov) and its three derivatives, theory/README.md (F3).
+    """Returns H(q1, q2, cov) and its three derivatives, docs/theory/kernels.md (F3).
 
     Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the derivatives
     of the dual, about four times `propagate`. Differentiable in forward mode.
@@ -125,7 +126,7 @@ def transfer(
 
 
 def transfer_diag(q: Float[Array, "..."], arch: Architecture) -> DiagTransfer:
-    """Returns h(q) and h'(q), theory/README.md (F4). Elementwise."""
+    """Returns h(q) and h'(q), docs/theory/kernels.md (F4). Elementwise."""
     dual, c_w = arch.phi.dual, arch.w_var
     (a, b), *rates = propagation.layer_rates(arch)
     ntk = a * (q - arch.b_var) + b
@@ -144,7 +145,7 @@ def slope_product(
     cov: Float[Array, "..."],
     arch: Architecture,
 ) -> Float[Array, "..."]:
-    """Returns T as a product over layers, theory/README.md (F5).
+    """Returns T as a product over layers, docs/theory/kernels.md (F5).
 
         T = prod_l (C_w D_l) [ sum_l a_l + sum_l (D_cov,l / D_l) Theta_l ].
 

@@ -5,7 +5,7 @@ prediction does not change if rows, columns and targets are divided by the same 
 and so every image is divided by the exponential of its `Tilt`: what is left is closer
 to linear in the noise.
 
-Equations: theory/README.md (L1), (L2), (L5).
+Equations: docs/theory/linearised.md (L1), (L2), (L5).
 """
 
 import jax.numpy as jnp

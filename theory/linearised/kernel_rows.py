@@ -1,6 +1,6 @@
 """Kernel rows of test points in the linearised kernel, and their own noise.
 
-Equations: theory/README.md (L8) and (E9).
+Equations: docs/theory/linearised.md (L8) and docs/theory/regression.md (E9).
 """
 
 import functools

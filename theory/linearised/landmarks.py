@@ -3,7 +3,7 @@
 What base and features leave of the mean kernel is smooth, and small where corruption is
 heavy. It enters the regression through the entries of all images with a few of them.
 
-Equations: theory/README.md, section 7 ("Three levels").
+Equations: docs/theory/linearised.md ("Three levels").
 """
 
 from typing import NamedTuple

@@ -5,7 +5,7 @@ image, and bilinear in that of two; what lies beyond enters as independent noise
 entries. `rows` makes of the measured kernel the regression with noisy features that
 `theory.regression.equivalent` solves.
 
-Equations: theory/README.md (L5)-(L9).
+Equations: docs/theory/linearised.md (L5)-(L9).
 """
 
 from typing import NamedTuple

@@ -4,7 +4,7 @@ Corruption acts through three numbers of a pair in the first layer, q1, q2 and k
 are Gaussian in many pixels. Their means and covariances are moments of the pixels, and
 the means of a kernel entry and of its slopes are taken over them by quadrature.
 
-Equations: theory/README.md (L2)-(L4).
+Equations: docs/theory/linearised.md (L2)-(L4).
 """
 
 from collections.abc import Callable

@@ -2,9 +2,10 @@
 
 Mean entries with the sampled images, slopes and curvatures, for both kernels; used for
 ntk + s nngp, whose derivative in s gives the variance that one initialisation adds,
-theory/README.md (L10). No n x n array is formed unless all images are sampled.
+docs/theory/one_network.md (L10). No n x n array is formed unless all images are
+sampled.
 
-Equations: theory/README.md (L1)-(L7).
+Equations: docs/theory/linearised.md (L1)-(L7).
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """The probability that a class wins, by integration over Gaussian outputs.
 
-theory/README.md (12)-(13): one common factor of the differences is integrated by the
-trapezoidal rule, what it leaves of the covariance enters to second order (Plackett).
-Where that series is not seen to converge the integral is sampled,
+docs/theory/outputs.md (12)-(13): one common factor of the differences is integrated by
+the trapezoidal rule, what it leaves of the covariance enters to second order
+(Plackett). Where that series is not seen to converge the integral is sampled,
 `theory.outputs.orthant`.
 """
 

@@ -1,7 +1,7 @@
 """How stable a decision is against a corruption draw, or an initialisation.
 
 A decision flips where the outputs of a draw prefer another class. Equations:
-theory/README.md (S1)-(S4).
+docs/theory/outputs.md (S1)-(S4).
 
 The law says against what. A law of the routes: against the corruption draw, for the
 average over initialisations. `law.averaged(M)`: also against the initialisation, for

@@ -56,7 +56,8 @@ class OutputLaw:
         mean: mean outputs.
         cov: covariance of the outputs of one point over draws.
         init_var: variance that one initialisation adds to each output, independently
-            for the classes, theory/README.md (11); NaN where the route does not know.
+            for the classes, docs/theory/training.md (11); NaN where the route does not
+            know.
         diagnostics: named numbers to judge the law by.
         cross: covariances between points, of the average over initialisations; None
             where the route does not know.

@@ -16,9 +16,9 @@ Rows of unequal noise strength: divide row, base and targets by it first, the
 prediction is the same. A base that is not diagonal: `diagonalised`, or the diagonal
 plus features without noise (landmarks).
 
-Equations: theory/README.md (E1)-(E9). Hachem, Loubaton, Najim 2007 (arXiv:math/0507172)
-for the equivalent of information-plus-noise matrices; the covariance follows from the
-fluctuations about it.
+Equations: docs/theory/regression.md (E1)-(E9). Hachem, Loubaton, Najim 2007
+(arXiv:math/0507172) for the equivalent of information-plus-noise matrices; the
+covariance follows from the fluctuations about it.
 """
 
 import jax

@@ -4,7 +4,7 @@ Gradient flow for a time t is a sum of complex ridges (`theory.regression.poles`
 the deterministic equivalent holds at each of them: mean predictions are sums over
 poles, covariances sums over pairs of poles, whose two resolvents meet in one matrix Pi.
 
-Equations: theory/README.md (D6) and (E11).
+Equations: docs/theory/training.md (D6) and docs/theory/regression.md (E11).
 """
 
 import dataclasses

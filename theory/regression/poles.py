@@ -6,7 +6,7 @@ w(x) = (1 - e^{-x t})/x. A rational function with few poles is as good,
     w(x) ~ Re sum_k residue_k/(x + pole_k),
 
 so that anything known for a ridge, now complex, is known at any time: one complex ridge
-per pole, theory/README.md (D6).
+per pole, docs/theory/training.md (D6).
 
 The poles are those of the best rational approximation of e^{-s} on s >= 0, by the
 Caratheodory-Fejer method; its error falls by 9.289 per pole, 86 per pair. Reference:

@@ -1,8 +1,8 @@
 """Mean and covariance of predictions, from the deterministic equivalent.
 
 A test point has kernel entries g + w.noise_a with the training rows a. Equations:
-theory/README.md (E5)-(E10). Everything is exact to leading order in the number of rows
-and features, and nothing is sampled.
+docs/theory/regression.md (E5)-(E10). Everything is exact to leading order in the number
+of rows and features, and nothing is sampled.
 """
 
 import jax.numpy as jnp

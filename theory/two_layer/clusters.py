@@ -21,9 +21,10 @@ def fixed_output(activation: str | Activation, d: int) -> Architecture:
     """Returns the two-layer network whose output layer stays as it is.
 
     Its tangent kernel is x.x' E[phi'(g.x) phi'(g.x')], g ~ N(0, 1) in `d` dimensions,
-    theory/README.md (C1). In (1), (2): C_w = d makes pre-activations of variance |x|^2,
-    a_1 = 1/d makes up for it, and a_2 = 0. The NNGP kernel is then d times that of the
-    network, which tangent kernel and mean outputs do not see; do not use `init_var`.
+    docs/theory/two_layer.md (C1). In (1), (2): C_w = d makes pre-activations of
+    variance |x|^2, a_1 = 1/d makes up for it, and a_2 = 0. The NNGP kernel is then d
+    times that of the network, which tangent kernel and mean outputs do not see; do not
+    use `init_var`.
     """
     return Architecture(
         depth=2, activation=activation, w_var=float(d), w_rates=(1 / d, 0.0)

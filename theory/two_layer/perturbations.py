@@ -15,7 +15,7 @@ be tested, their sizes are not. hat g leaves out the length of the perturbations
 inputs add by chance, and the trained biases: `linear_output` has all of them.
 
 Reference: Kumano, Kera & Yamasaki 2024, arXiv:2410.23677, section 4, whose Phi is a
-mean over samples; theory/README.md (P1)-(P5).
+mean over samples; docs/theory/two_layer.md (P1)-(P5).
 """
 
 import jax
@@ -35,7 +35,7 @@ def slope_kernel(
     z: Float[Array, "n2 d"],
     slope: Float[Array, ""] | float,
 ) -> Float[Array, "n1 n2"]:
-    """Returns Phi of all pairs, theory/README.md (P1). O(n1 n2 d).
+    """Returns Phi of all pairs, docs/theory/two_layer.md (P1). O(n1 n2 d).
 
     slope + (1 - slope)^2 (pi - angle)/(2 pi), of the angle between (x, sqrt d) and
     (z, sqrt d). At x = z rounding of the angle costs half of the digits.
@@ -71,7 +71,7 @@ def directions(
     y: Float[Array, " n"],
     slope: Float[Array, ""] | float,
 ) -> Float[Array, "k d"]:
-    """Returns D(z), theory/README.md (P2): where training moves the gradient at z.
+    """Returns D(z), docs/theory/two_layer.md (P2): where training moves the gradient.
 
     The perturbation of x_n towards a target y' has the direction y' D(x_n), as far as
     training outweighs the initialisation; see `alignment`. O(k n d).
@@ -91,7 +91,7 @@ def first_output(
     y: Float[Array, " n"],
     slope: Float[Array, ""] | float,
 ) -> Float[Array, " k"]:
-    """Returns hat f(z), theory/README.md (P3), the network trained on (x, y)."""
+    """Returns hat f(z), docs/theory/two_layer.md (P3): what is trained on (x, y)."""
     return (directions(z, x, y, slope) * z).sum(axis=1)
 
 
@@ -102,7 +102,7 @@ def second_output(
     taught: Float[Array, "n d"],
     slope: Float[Array, ""] | float,
 ) -> Float[Array, " k"]:
-    """Returns hat g(z), theory/README.md (P3), the network trained on perturbations.
+    """Returns hat g(z), docs/theory/two_layer.md (P3): trained on perturbations.
 
     Args:
         z: points.
@@ -122,8 +122,8 @@ def linear_output(
 ) -> Float[Array, " k"]:
     """Returns 1/N sum_i y_i Phi(z, x_i) (<x_i, z> + 1): all that is learned, over time.
 
-    theory/README.md (P4). With the trained biases, of any training set: of perturbed
-    images with their targets it is what hat g leaves parts of out.
+    docs/theory/two_layer.md (P4). With the trained biases, of any training set: of
+    perturbed images with their targets it is what hat g leaves parts of out.
     """
     d = x.shape[1]
     signed = y[:, None] * jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], axis=1)
@@ -148,7 +148,7 @@ def alignment(
     time: Float[Array, ""] | float,
     slope: Float[Array, ""] | float,
 ) -> Float[Array, " n"]:
-    """Returns the cosine of D(x_n) and the trained gradient, theory/README.md (P5).
+    """Returns the cosine of D(x_n) and the gradient, docs/theory/two_layer.md (P5).
 
     t|D|/sqrt(t^2 |D|^2 + (1 + slope^2)/2): the gradient is t D and that of the
     initialisation, a random vector of that mean square. Neither its overlap with D,

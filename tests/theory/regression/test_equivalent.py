@@ -24,7 +24,7 @@ respond, covariance, cross_covariance, quadratic, bilinear = map(
 
 
 def textbook(rows, g, w, steps=4000):
-    """theory/README.md, section 9, with n x n matrices and damped iteration."""
+    """docs/theory/regression.md, with n x n matrices and damped iteration."""
     base, mean, weight, noise, y = (
         np.asarray(getattr(rows, name))
         for name in ("base", "mean", "weight", "noise", "y")

@@ -67,8 +67,8 @@ def linear_part(
     """Returns the kernel of `x` to first order in its inner products, as features.
 
     Expanded around the mean image and the mean square: a constant with what is linear
-    in one point alone, theory/README.md (F3), and the products of deviations from the
-    mean image; noise is what the diagonal holds besides, and `ridge`. O(n d^2).
+    in one point alone, docs/theory/kernels.md (F3), and the products of deviations from
+    the mean image; noise is what the diagonal holds besides, and `ridge`. O(n d^2).
     """
     mean = x.mean(axis=0)
     q = propagation.first_layer_variance(x, arch)

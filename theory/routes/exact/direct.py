@@ -3,8 +3,8 @@
 An infinitely wide network trained on the corrupted images by gradient descent on the
 squared loss predicts, averaged over initialisations, f(x*) = Theta_* P Y, with
 P = Theta^{-1} when trained to the end. One initialisation adds independent noise of
-variance `init_var` to each output, theory/README.md (8)-(11). Many training times or
-ridges of the same draws: `theory.routes.exact.paths`.
+variance `init_var` to each output, docs/theory/training.md (8)-(11). Many training
+times or ridges of the same draws: `theory.routes.exact.paths`.
 
 References: Jacot et al. 2018, arXiv:1806.07572; Lee et al. 2019, arXiv:1902.06720.
 """
@@ -50,7 +50,8 @@ def _one_draw(arch, seen, ridge, time, *, flow, with_init_var):
 
         def predict(x_test):
             test = matrices.nngp_ntk(x_test, x, arch)
-            # theory/README.md (11), the rows of Theta_* P in the columns of `smoothed`
+            # docs/theory/training.md (11), the rows of Theta_* P in the columns of
+            # `smoothed`
             smoothed = smoother.apply(test.ntk.T)
             prior = matrices.nngp_ntk_diag(x_test, arch).nngp
             learned = matmul(nngp, smoothed) - 2 * test.nngp.T

@@ -1,6 +1,6 @@
 """One corruption draw at all times or all ridges, from one eigendecomposition.
 
-Equations: theory/README.md (D2)-(D4). Loss and unit of time:
+Equations: docs/theory/training.md (D2)-(D4). Loss and unit of time:
 `theory.routes.exact.paths`.
 """
 
@@ -72,7 +72,8 @@ def one_draw(
     start_power = jnp.diagonal(start) / y.shape[0]
     if rule == "train_mse":
         grid = _stopping_times(values, mean_power + start_power / inits, grid)
-    # theory/README.md (D2), (D4): `left` is 1 - values weights without cancellation
+    # docs/theory/training.md (D2), (D4): `left` is 1 - values weights without
+    # cancellation
     if rule == "ridge":
         weights = 1 / (values[None, :] + grid[:, None])
         left = grid[:, None] * weights
@@ -92,7 +93,7 @@ def one_draw(
         crossed = test.nngp @ vectors
 
         def at(weights):
-            # theory/README.md (D3)
+            # docs/theory/training.md (D3)
             smoothed = rows * weights[None, :]
             return prior + (smoothed * (smoothed @ start - 2 * crossed)).sum(axis=1)
 

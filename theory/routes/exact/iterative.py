@@ -58,7 +58,7 @@ def _audit(arch, x, y, weights, ridge, rows, mesh):
 
 
 def _init_var(arch, x, x_test, solve, mesh):
-    """theory/README.md (11) at a few test points."""
+    """docs/theory/training.md (11) at a few test points."""
     smoothed = solve(matrices.ntk(x, x_test, arch)).weights
     learned = matrices.gram_product(x, smoothed, arch, kind="nngp", mesh=mesh)
     learned = learned - 2 * matrices.nngp(x, x_test, arch)

@@ -8,7 +8,7 @@ time = 2 r k/(n c), n training rows, c classes. `train_mse` here is that mean.
 
 One eigendecomposition Theta = V diag(lambda) V^T per corruption draw serves all times,
 all ridges and all stopping rules (`theory.routes.exact.eigen_draw`),
-theory/README.md (D2)-(D5).
+docs/theory/training.md (D2)-(D5).
 
 Reference: Lee et al. 2019, arXiv:1902.06720.
 """

@@ -2,8 +2,8 @@
 
 The expansion of `theory.first_order` takes the overlaps of N noise vectors in d
 dimensions for weak. They form a Wishart matrix whose eigenvalues spread by sqrt(N/d);
-here it is kept exactly: theory/README.md (F7)-(F9), from the law of Marchenko and
-Pastur (1967).
+here it is kept exactly: docs/theory/first_order.md (F7)-(F9), from the law of Marchenko
+and Pastur (1967).
 """
 
 import jax.numpy as jnp
@@ -31,7 +31,7 @@ class Dressing:
 def dressing(
     kap: Float[Array, "..."], spread: Float[Array, "..."], ratio: Float[Array, "..."]
 ) -> Dressing:
-    """Returns the dressing of theory/README.md (F8)-(F9). Elementwise.
+    """Returns the dressing of docs/theory/first_order.md (F8)-(F9). Elementwise.
 
     Args:
         kap: theta_d - theta_o, kernel of pure noise on the diagonal less off it.

@@ -1,4 +1,6 @@
-"""Fluctuation of the class-mean law over corruption draws, theory/README.md (19)-(22).
+"""Fluctuation of the class-mean law over corruption draws.
+
+Equations: docs/theory/first_order.md (19)-(22).
 
 To leading order in the noise of the kernel an output is a sum over training points of
 linear functionals of their noise, and over pairs of training points of the noise of
@@ -28,7 +30,9 @@ class NoiseMoments:
     norm_cov: Float[Array, ""]
 
     def paired(self, one, two, overlap):
-        """Covariance V of functionals whose weights overlap so, theory/README.md (19).
+        """Covariance V of functionals whose weights overlap so.
+
+        Equation: docs/theory/first_order.md (19).
 
         Args:
             one: alpha and sum of weights.
@@ -51,8 +55,8 @@ def _outer(points, classes):
 class FirstOrderCross:
     """Covariance of the outputs at pairs of test points over corruption draws.
 
-    theory/README.md (F6). Holds O(n d) numbers and makes (n_a, n_b, c, c) on demand.
-    It knows nothing of single initialisations.
+    docs/theory/first_order.md (F6). Holds O(n d) numbers and makes (n_a, n_b, c, c) on
+    demand. It knows nothing of single initialisations.
 
     Attributes:
         alpha: of every test point's functional, on the variance of a training point.
@@ -81,7 +85,7 @@ class FirstOrderCross:
     own: Float[Array, "n c c"] | None = None
 
     def _assemble(self, a, b, overlap):
-        """theory/README.md (F6) for aligned (alpha, sum of weights, back) of points."""
+        """docs/theory/first_order.md (F6) for aligned (alpha, sum of weights, back)."""
         d = self.weights.shape[1]
         zero = self.alpha_0, d * self.weights_0
         a_zero, b_zero = (
@@ -110,7 +114,7 @@ class FirstOrderCross:
         a: Int[Array, " n_a"] | Int[np.ndarray, " n_a"],
         b: Int[Array, " n_b"] | Int[np.ndarray, " n_b"],
     ) -> Float[Array, "n_a n_b c c"]:
-        """Returns Cov(f_i(x_a), f_j(x_b)) over draws, theory/README.md (F6).
+        """Returns Cov(f_i(x_a), f_j(x_b)) over draws, docs/theory/first_order.md (F6).
 
         O(n_a n_b (d + c^2)). At a = b it is `OutputLaw.cov`.
 

@@ -1,11 +1,11 @@
 """When heavy corruption leaves the nearest-class-mean rule, and not its opposite.
 
 The gain of the class-mean law has the sign of T*, the slope of the test row's kernel in
-the overlap with a training image. T* is a product over layers, theory/README.md (F5),
-whose factors are not negative if in every layer the covariance and the kernel are not
-negative and no Hermite coefficient of order n >= 1 has opposite signs at the variances
-of training and test point, theory/README.md (F12). That is sufficient; the slope itself
-is evaluated beside it.
+the overlap with a training image. T* is a product over layers, docs/theory/kernels.md
+(F5), whose factors are not negative if in every layer the covariance and the kernel are
+not negative and no Hermite coefficient of order n >= 1 has opposite signs at the
+variances of training and test point, docs/theory/first_order.md (F12). That is
+sufficient; the slope itself is evaluated beside it.
 """
 
 import functools
@@ -96,7 +96,7 @@ def sign_changes(
 
     Args:
         activation: a name or an `Activation`.
-        variances: q at which a_n(q) of theory/README.md (6) is looked at.
+        variances: q at which a_n(q) of docs/theory/kernels.md (6) is looked at.
         orders: the largest order.
     """
     fn = registry.get(activation).fn

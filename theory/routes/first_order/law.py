@@ -6,8 +6,8 @@ of the test image with each class mean, plus what is common and what is noise:
 
     f_i = gain_i eps <x*, mu_i - mean mu>/d + offset_i + noise_std g_i.
 
-Equations: theory/README.md (14)-(22); arXiv 2606.11319, appendix C, for one kind of
-noise and balanced classes. No constant is fitted.
+Equations: docs/theory/first_order.md (14)-(22); arXiv 2606.11319, appendix C, for one
+kind of noise and balanced classes. No constant is fitted.
 """
 
 import dataclasses
@@ -190,16 +190,17 @@ def first_order(
         noise: `Replacement` or `Additive`; `p` is traced.
         problem: the data; float64 advised.
         copies: independently corrupted copies of each training image, all of them
-            trained on, theory/README.md (F10). Traced.
+            trained on, docs/theory/first_order.md (F10). Traced.
         test_corruption: corruption of the test points, of its own kind and strength,
             which need not be small; None leaves them clean. The law is then over
-            training and test noise, to leading order in 1/d, theory/README.md (F11).
+            training and test noise, to leading order in 1/d, docs/theory/first_order.md
+            (F11).
         ridge: added to the diagonal of the kernel, in its units.
         isotropic: whether to keep the eigenvalue spread of the noise, which matters
-            where n_train/d is not small, theory/README.md (F7)-(F9). Derived for noise
-            of zero mean and odd activations, biases allowed. MNIST, erf, depth 3,
-            n_train = 4000, p = .99: mean outputs 1.02 and their variance 1.09 times
-            those of the exact kernel, against 4.3 and 16 without.
+            where n_train/d is not small, docs/theory/first_order.md (F7)-(F9). Derived
+            for noise of zero mean and odd activations, biases allowed. MNIST, erf,
+            depth 3, n_train = 4000, p = .99: mean outputs 1.02 and their variance 1.09
+            times those of the exact kernel, against 4.3 and 16 without.
 
     Returns:
         The law, with `gain`, `offset`, `noise_std` and `cross`; its diagnostics hold

@@ -11,7 +11,7 @@ from theory.records import record
 class PureNoise:
     """The kernel of training points that are nothing but noise, to leading order in d.
 
-    theory/README.md (14); the symbols are those of its table.
+    docs/theory/first_order.md (14); the symbols are those of its table.
 
     Attributes:
         q: variance of a training point in the first layer.
@@ -40,7 +40,7 @@ class PureNoise:
 def pure_noise(
     arch: Architecture, mean: Float[Array, ""], square: Float[Array, ""]
 ) -> PureNoise:
-    """Returns the kernel of pure noise and its slopes, theory/README.md (14).
+    """Returns the kernel of pure noise and its slopes, docs/theory/first_order.md (14).
 
     Args:
         arch: the architecture.

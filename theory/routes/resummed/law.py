@@ -3,7 +3,8 @@
 Where `first_order` expands in eps = 1 - p and in the noise correlations of the training
 images, this law linearises the kernel around its mean at the actual p, and solves the
 regression with its noisy features by a deterministic equivalent. No constant is fitted,
-and no kernel is drawn. theory/README.md, sections 7-9.
+and no kernel is drawn. docs/theory/linearised.md, docs/theory/regression.md,
+docs/theory/one_network.md.
 """
 
 import functools
@@ -69,10 +70,10 @@ def resummed(
     Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
     say where the linearisation ends. Accuracies on MNIST are within .01 of the exact
     kernel's for all noises and activations tried at n_train = 2000 and 4000,
-    experiments/README.md; one exact kernel of all 60 000 (.7847 on 1 500 test images, p
-    = .9) is met by .7801. Where there are so few pixels that products of two of them
-    are learned (n_train near d^2), the law fails unless the kernel is linear in them;
-    it then says so.
+    docs/experiments/law_against_kernel.md; one exact kernel of all 60 000 (.7847 on
+    1 500 test images, p = .9) is met by .7801. Where there are so few pixels that
+    products of two of them are learned (n_train near d^2), the law fails unless the
+    kernel is linear in them; it then says so.
 
     Args:
         arch: the architecture.
@@ -127,7 +128,7 @@ def resummed(
                 "`time` needs corrupted training images on this route: without noise "
                 "use theory.exact with one draw."
             )
-        # copies coincide, theory/README.md (D1)
+        # copies coincide, docs/theory/training.md (D1)
         ridge_value, copies = jnp.asarray(ridge / copies, dtype), 1
         measured = measured_on(arch, train, n)
         reduced = Landmarks("noiseless", measured, None, 0.0)

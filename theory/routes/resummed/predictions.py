@@ -3,7 +3,8 @@
 Kernel rows are made block by block and used for both kernels: at s = 0 for mean and
 covariance, at two small s for the variance of one initialisation.
 
-Equations: theory/README.md (L8), (L10), (E5)-(E9).
+Equations: docs/theory/linearised.md (L8), docs/theory/one_network.md (L10),
+docs/theory/regression.md (E5)-(E9).
 """
 
 import functools

@@ -5,7 +5,7 @@ Phi W Phi^T with the features of the corrupted images themselves, solved in thei
 Two uses: a check of the deterministic equivalent, which must give the mean of many such
 draws, and a control variate: on common draws it follows the exact kernel closely.
 
-Equations: theory/README.md (L5)-(L7).
+Equations: docs/theory/linearised.md (L5)-(L7).
 """
 
 import jax

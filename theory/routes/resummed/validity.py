@@ -1,6 +1,6 @@
 """Whether the resummed law may be trusted, and if not, why: its diagnostics.
 
-theory/README.md, end of section 7.
+docs/theory/linearised.md, at its end.
 """
 
 from typing import Any

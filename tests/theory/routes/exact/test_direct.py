@@ -42,7 +42,7 @@ def settings(arch):
 
 
 def smoother(ntk, ridge=0.0, time=None):
-    """P of theory/README.md (8), without Cholesky and without eigenvalues."""
+    """P of docs/theory/training.md (8), without Cholesky and without eigenvalues."""
     n = len(ntk)
     if time is None:
         return np.linalg.inv(ntk + ridge * np.eye(n))

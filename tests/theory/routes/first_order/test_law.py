@@ -393,7 +393,7 @@ def test_the_level_does_not_enter_the_covariance(activation, depth):
 
 @pytest.mark.parametrize("name", MOMENTS)
 def test_noise_of_decisions_written_out(name):
-    # theory/README.md (22) for balanced classes, with pixel vectors
+    # docs/theory/first_order.md (22) for balanced classes, with pixel vectors
     problem, num_classes = PROBLEMS["balanced"], 4
     arch = Architecture(depth=3, activation="erf", w_var=1.4, b_var=0.1)
     law = first_order(arch, Replacement(p=0.95, noise=NOISES[name]), problem)
