@@ -1,7 +1,7 @@
 """What every experiment shares: flags, presets, the run directory, one-line errors.
 
 A script declares its `Config`, a few plain functions and an `Experiment` of them, and
-ends in `_runner.main(EXPERIMENT)`. Each field of `Config` is a flag; flags are defined
+ends in `runner.main(EXPERIMENT)`. Each field of `Config` is a flag; flags are defined
 and read in `main` alone, so that scripts import without side effects. `execute` does
 the work, and is what tests and notebooks call.
 """

@@ -1,0 +1,45 @@
+"""What there is to run: `python -m experiments` prints one line a script, by family.
+
+The lines are read from the sources, not imported: JAX takes seconds to load.
+"""
+
+import ast
+import pathlib
+
+# Folder of a family: its scripts, in the order in which a reader may want them.
+FAMILIES = {
+    "laws": (
+        *("accuracy_curve", "law_against_kernel", "activations", "logit_scatter"),
+        *("agreement", "snr_scaling", "train_test_corruption", "universality"),
+        "why_not_the_kernel",
+    ),
+    "networks/curves": (
+        *("corruption_curve", "finite_size_scaling", "corrupted_tests"),
+        "noise_gallery",
+    ),
+    "networks/inside": ("margins", "empirical_ntk"),
+    "networks/mixtures": ("clean_fraction", "garbage_augmentation"),
+    "networks/models": ("cnn_vs_mlp", "rbm"),
+    "wrong_labels": ("cluster_noise", "early_stopping", "spectral_truncation"),
+    "perturbations": ("adversarial_learning",),
+}
+
+
+def question(name: str) -> str:
+    """Returns the first line of a script's docstring, which is one sentence."""
+    source = pathlib.Path(__file__).with_name(f"{name}.py").read_text()
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def menu() -> str:
+    """Returns the names of all scripts and what each asks, a family after the other."""
+    width = max(len(name) for names in FAMILIES.values() for name in names)
+    lines = ["python -m experiments.NAME --help"]
+    for family, names in FAMILIES.items():
+        lines += ["", family]
+        lines += [f"  {name:{width}}  {question(name)}" for name in names]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(menu())
