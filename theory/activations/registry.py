@@ -69,7 +69,7 @@ def custom(
     """Returns any activation, its dual by a Hermite series of `terms` terms.
 
     The series suits functions that are smooth apart from zero; see
-    `theory.activations.duals.Quadrature` for its error and cost.
+    `theory.activations.hermite.Quadrature` for its error and cost.
 
     Args:
         fn: elementwise, in jax.numpy, differentiable by JAX.
