@@ -168,6 +168,14 @@ def test_a_broken_link_is_seen(tmp_path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_tables_are_whole(path):
+    # a blank line inside a table leaves its rest without a head
+    for table in re.findall(r"(?:^\|.*\n?)+", path.read_text(), re.MULTILINE):
+        head, rule, *_ = [*table.splitlines(), ""]
+        assert re.fullmatch(r"\|( --- \|)+", rule), head
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
 def test_files_that_pages_mention_exist(path):
     tops = "|".join((*FOLDERS, "tests"))
     for span in parts(path.read_text())[1]:
