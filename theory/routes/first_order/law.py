@@ -137,7 +137,7 @@ def _first_order(arch, noise, problem, copies, test_corruption, ridge, *, isotro
 
 
 def _fluctuations(trained, noise, test, x_test) -> FirstOrderCross:
-    """How outputs fluctuate over draws, theory/README.md (19)-(21)."""
+    """How outputs fluctuate over draws, docs/theory/first_order.md (19)-(21)."""
     pure, share, counts = trained.pure, trained.share, trained.counts
     d, n, c_w = x_test.shape[1], trained.n, trained.arch.w_var
     back = test.ntk * trained.psi / n

@@ -1,6 +1,6 @@
 """Training to first order in eps = 1 - p: the dual weights, and what they predict.
 
-Equations: theory/README.md (14)-(18), and (F7)-(F10) for copies and dressed weights.
+Equations: docs/theory/first_order.md (14)-(18), (F7)-(F10) for copies and dressing.
 """
 
 import dataclasses

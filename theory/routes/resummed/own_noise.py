@@ -1,6 +1,6 @@
 """Noise of the test points themselves, as the solved training answers to it.
 
-Equations: theory/README.md (L8), (E9).
+Equations: docs/theory/linearised.md (L8), docs/theory/regression.md (E9).
 """
 
 import jax
