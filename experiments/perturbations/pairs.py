@@ -10,7 +10,6 @@ from jaxtyping import Array
 from experiments.perturbations import settings as plan
 from ntk_corrupt.adversarial import attacks, descent
 from ntk_corrupt.adversarial.attacks import Attack
-from ntk_corrupt.adversarial.descent import Network
 from ntk_corrupt.adversarial.protocol import (
     Protocol,
     draw_targets,
@@ -19,6 +18,7 @@ from ntk_corrupt.adversarial.protocol import (
     second_inputs,
 )
 from ntk_corrupt.adversarial.two_classes import TwoClasses
+from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.keys import stream
 from theory.two_layer import perturbations as closed
 
@@ -27,7 +27,7 @@ class Teacher(NamedTuple):
     """What does not depend on the targets: data, f at its rates, closed forms."""
 
     sample: TwoClasses
-    f: Network
+    f: TwoLayer
     taught: Array
     points: Array
     hat_f: Array
@@ -74,7 +74,7 @@ def _trained(chosen, repeat, data_dir, _dtype) -> Teacher:
     )
 
 
-def _network(settings, repeat: int, name: str, m: int, sample: TwoClasses) -> Network:
+def _network(settings, repeat: int, name: str, m: int, sample: TwoClasses) -> TwoLayer:
     key = stream(plan.repeat_key(settings, repeat), name)
     d = sample.x.shape[1]
     return descent.network(d, m, settings["slope"], key=key)
@@ -102,7 +102,7 @@ class Pair(NamedTuple):
     stuck: Array
     inputs: Array
     targets: Array
-    g: Network
+    g: TwoLayer
 
 
 def learn(settings: Mapping[str, Any], repeat: int, data_dir: str | None) -> Pair:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ntk_corrupt.adversarial.descent import Network
+from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import unknown
 from theory.records import record, static
 
@@ -76,7 +76,7 @@ class Perturbed(NamedTuple):
 
 
 def perturb(
-    net: Network,
+    net: TwoLayer,
     x: Float[Array, "n d"],
     targets: Float[Array, " n"],
     attack: Attack,
@@ -110,7 +110,7 @@ def along(
 
 @jax.jit
 def perturb_each(
-    nets: Network,
+    nets: TwoLayer,
     x: Float[Array, "n d"],
     targets: Float[Array, " n"],
     attack: Attack,

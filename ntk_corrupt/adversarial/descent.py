@@ -16,8 +16,7 @@ from jaxtyping import Array, Float, Int
 from optax import contrib
 
 from ntk_corrupt.networks import two_layer
-from theory.activations import registry
-from theory.records import record
+from ntk_corrupt.networks.two_layer import LeakyRelu, TwoLayer
 
 # (n,) of y f to (n,)
 LOSSES: dict[str, Callable[[Array], Array]] = {
@@ -27,37 +26,11 @@ LOSSES: dict[str, Callable[[Array], Array]] = {
 _MOMENTUM = 0.9
 
 
-@record(kw_only=True)
-class Network:
-    """f(x) = sum_j a_j phi(w_j x + b_j), a leaky rectifier with a traced slope.
-
-    What `two_layer.TwoLayer` is with `activations.leaky_relu(slope)`, whose slope is
-    static.
-
-    Attributes:
-        w: weights of the m hidden units, trained.
-        b: their biases, trained.
-        a: weights of the output, fixed.
-        slope: of phi where it is negative.
-    """
-
-    w: Float[Array, "m d"]
-    b: Float[Array, " m"]
-    a: Float[Array, " m"]
-    slope: Float[Array, ""]
-
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-        """Returns the outputs. O(n m d)."""
-        h = x @ self.w.T + self.b[None]
-        return jnp.where(h > 0, h, self.slope * h) @ self.a
-
-
 @functools.partial(jax.jit, static_argnames=("d", "m"))
-def network(d: int, m: int, slope: float | Array, *, key: Array) -> Network:
-    """Returns a network as `two_layer.gaussian` draws it, float32."""
-    net = two_layer.gaussian(registry.get("leaky_relu"), d, m, key=key)
-    assert net.b is not None
-    return Network(w=net.w, b=net.b, a=net.a, slope=jnp.asarray(slope, jnp.float32))
+def network(d: int, m: int, slope: float | Array, *, key: Array) -> TwoLayer:
+    """Returns a leaky rectifier network as `two_layer.gaussian` draws it, float32."""
+    phi = LeakyRelu(slope=jnp.asarray(slope, jnp.float32))
+    return two_layer.gaussian(phi, d, m, key=key)
 
 
 def _optimiser(rate: Array, plateau: bool) -> optax.GradientTransformationExtraArgs:
@@ -68,7 +41,7 @@ def _optimiser(rate: Array, plateau: bool) -> optax.GradientTransformationExtraA
 
 
 def train(
-    net: Network,
+    net: TwoLayer,
     x: Float[Array, "n d"],
     y: Float[Array, " n"],
     rate: Float[Array, ""],
@@ -76,7 +49,7 @@ def train(
     *,
     loss: str = "identity",
     plateau: bool = False,
-) -> Network:
+) -> TwoLayer:
     """Returns a network after T steps on all examples at once; to be jitted.
 
     Args:
@@ -92,8 +65,7 @@ def train(
     optimiser = _optimiser(jnp.asarray(rate, jnp.float32), plateau)
 
     def mean_loss(trained):
-        moved = Network(w=trained[0], b=trained[1], a=net.a, slope=net.slope)
-        return LOSSES[loss](y * moved(x)).mean()
+        return LOSSES[loss](y * net.moved(*trained)(x)).mean()
 
     def step(_, carry):
         trained, state = carry
@@ -101,15 +73,16 @@ def train(
         updates, state = optimiser.update(slopes, state, trained, value=value)
         return optax.apply_updates(trained, updates), state
 
+    assert net.b is not None  # of `network`
     start = (net.w, net.b)
     # a loop of traced length, where a scan would compile anew for each number of steps
-    (w, b), _ = jax.lax.fori_loop(0, steps, step, (start, optimiser.init(start)))
-    return Network(w=w, b=b, a=net.a, slope=net.slope)
+    trained, _ = jax.lax.fori_loop(0, steps, step, (start, optimiser.init(start)))
+    return net.moved(*trained)
 
 
 @functools.partial(jax.jit, static_argnames=("loss", "plateau"))
 def train_at_rates(
-    net: Network,
+    net: TwoLayer,
     x: Float[Array, "n d"],
     y: Float[Array, " n"],
     rates: Float[Array, " r"],
@@ -117,7 +90,7 @@ def train_at_rates(
     *,
     loss: str = "identity",
     plateau: bool = False,
-) -> Network:
+) -> TwoLayer:
     """Returns one network trained at each of several rates, on an axis in front."""
     of = functools.partial(train, loss=loss, plateau=plateau)
     by_rate = jax.vmap(of, in_axes=(None, None, None, 0, None))
@@ -126,7 +99,7 @@ def train_at_rates(
 
 @functools.partial(jax.jit, static_argnames=("loss", "plateau"))
 def train_on_each(
-    net: Network,
+    net: TwoLayer,
     x: Float[Array, "s n d"],
     y: Float[Array, " n"],
     rates: Float[Array, " r"],
@@ -134,7 +107,7 @@ def train_on_each(
     *,
     loss: str = "identity",
     plateau: bool = False,
-) -> Network:
+) -> TwoLayer:
     """Returns networks for s sets of inputs and r rates, on axes (s, r) in front.
 
     One set after the other; the labels and the initialisation are the same for all.
@@ -148,7 +121,7 @@ def train_on_each(
 
 
 @jax.jit
-def outputs(nets: Network, x: Float[Array, "n d"]) -> Float[Array, "*nets n"]:
+def outputs(nets: TwoLayer, x: Float[Array, "n d"]) -> Float[Array, "*nets n"]:
     """Returns the outputs of networks with any axes in front."""
     of = lambda net: net(x)
     for _ in nets.a.shape[:-1]:

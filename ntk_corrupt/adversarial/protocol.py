@@ -17,13 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ntk_corrupt.adversarial.descent import (
-    Network,
-    outputs,
-    train_at_rates,
-    train_on_each,
-)
+from ntk_corrupt.adversarial.descent import outputs, train_at_rates, train_on_each
 from ntk_corrupt.adversarial.two_classes import TwoClasses
+from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import unknown
 from theory.records import record, static
 
@@ -89,7 +85,7 @@ class Protocol:
     plateau: bool = static(default=False)
 
 
-def first(protocol: Protocol, net: Network, sample: TwoClasses) -> Network:
+def first(protocol: Protocol, net: TwoLayer, sample: TwoClasses) -> TwoLayer:
     """Returns f at each of its rates, trained on inputs and labels."""
     return train_at_rates(
         net,
@@ -113,10 +109,10 @@ def second_inputs(
 
 def second(
     protocol: Protocol,
-    net: Network,
+    net: TwoLayer,
     inputs: Float[Array, "F n d"],
     targets: Float[Array, " n"],
-) -> Network:
+) -> TwoLayer:
     """Returns g for each rate of f and of its own, trained on perturbed inputs."""
     return train_on_each(
         net,
@@ -158,7 +154,7 @@ def agreement(one: Float[Array, "*a n"], two: Float[Array, "*a n"]) -> Array:
 
 
 @jax.jit
-def scores(f: Network, g: Network, sample: TwoClasses) -> Scores:
+def scores(f: TwoLayer, g: TwoLayer, sample: TwoClasses) -> Scores:
     """Returns accuracies and agreement of networks (F,) and (F, G)."""
     n = len(sample.y)
     x = jnp.concatenate([sample.x, sample.x_test])

@@ -13,7 +13,24 @@ from jaxtyping import Array, Float
 from theory.activations.registry import Activation
 from theory.errors import InputError
 from theory.keys import stream
-from theory.records import record, static
+from theory.records import record
+
+
+@record(kw_only=True)
+class LeakyRelu:
+    """The leaky rectifier as `theory.leaky_relu` has it, its slope traced.
+
+    A sweep over slopes compiles once. It has no dual.
+
+    Attributes:
+        slope: where the argument is negative.
+    """
+
+    slope: Float[Array, ""]
+
+    def fn(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns max(u, 0) + slope min(u, 0)."""
+        return jnp.where(u > 0, u, self.slope * u)
 
 
 @record(kw_only=True)
@@ -24,13 +41,13 @@ class TwoLayer:
         w: weights of the m hidden units, trained.
         b: their biases, trained; None if there are none.
         a: weights of the output, fixed.
-        activation: phi, static.
+        activation: phi; an `Activation` is part of the jit key.
     """
 
     w: Float[Array, "m d"]
     b: Float[Array, " m"] | None
     a: Float[Array, " m"]
-    activation: Activation = static()
+    activation: Activation | LeakyRelu
 
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, " n"]:
         """Returns the outputs. O(n m d)."""
@@ -62,7 +79,7 @@ class TwoLayer:
 
 
 def signed(
-    activation: Activation, d: int, m: int, *, key: Array, dtype=jnp.float32
+    activation: Activation | LeakyRelu, d: int, m: int, *, key: Array, dtype=jnp.float32
 ) -> TwoLayer:
     """Returns w ~ N(0, 1) without biases, a = 1/sqrt(m) for half, -1/sqrt(m) for half.
 
@@ -79,7 +96,7 @@ def signed(
 
 
 def gaussian(
-    activation: Activation, d: int, m: int, *, key: Array, dtype=jnp.float32
+    activation: Activation | LeakyRelu, d: int, m: int, *, key: Array, dtype=jnp.float32
 ) -> TwoLayer:
     """Returns w ~ N(0, 1/d), b ~ N(0, 1), a ~ N(0, 1/m).
 

@@ -16,6 +16,7 @@ from theory.activations import closed_forms, duals, hermite
 from theory.errors import InputError, unknown
 
 
+@jax.tree_util.register_static  # without leaves: a record may hold one
 @dataclasses.dataclass(frozen=True)
 class Activation:
     """An elementwise function with its dual; hashable, hence static under jit.

@@ -51,6 +51,10 @@ def network(slope=0.1, seed=1):
     return descent.network(D, M, slope, key=jax.random.key(seed))
 
 
+def leaky_relu(slope):
+    return two_layer.LeakyRelu(slope=single(slope))
+
+
 def rates(*values):
     return single(values)
 
@@ -64,7 +68,8 @@ def train(x, y, rate, steps, *, slope=0.1, loss="identity", plateau=False):
 
 
 def parts(net):
-    return [np.asarray(part, float) for part in (net.w, net.b, net.a, net.slope)]
+    slope = net.activation.slope
+    return [np.asarray(part, float) for part in (net.w, net.b, net.a, slope)]
 
 
 def by_hand(net, x, y, rate, steps, *, loss="identity", plateau=False):
@@ -98,6 +103,8 @@ def test_a_network_is_a_two_layer_network():
     np.testing.assert_allclose(net.w, of.w, rtol=ROUNDING)
     call: Any = jax.jit(lambda net, x: net(x))
     assert_close(call(net, X), call(of, X))
+    gram: Any = jax.jit(lambda net, x: net.jacobian_gram(x, x))
+    assert_close(gram(net, X), gram(of, X))
 
 
 @pytest.mark.parametrize("loss", ["identity", "logistic"])
@@ -262,7 +269,7 @@ def test_inputs_without_a_gradient_are_counted(steps):
     far = np.where(np.arange(N)[:, None] < 4, 1e4, 1.0) * X64
     some = perturb(dead, single(far), Y, attack)
     assert int(some.stuck) == N - 4
-    leaky = changed(dead, slope=0.1)
+    leaky = dataclasses.replace(dead, activation=leaky_relu(0.1))
     assert int(perturb(leaky, X, Y, attack).stuck) == 0
     # one input that no unit looks at is not no gradient
     blind = changed(leaky, w=np.asarray(leaky.w) * (np.arange(D) > 0))
@@ -277,9 +284,9 @@ def test_inputs_without_a_gradient_are_counted(steps):
 def constant(value, *counts):
     """Networks whose output is the same everywhere."""
     of = lambda shape, value: single(np.full((*counts, *shape), value))
-    return descent.Network(
+    return two_layer.TwoLayer(
         w=of((1, D), 0), b=of((1,), abs(value)), a=of((1,), np.sign(value)),
-        slope=of((), 0),
+        activation=leaky_relu(of((), 0)),
     )  # fmt: skip
 
 
