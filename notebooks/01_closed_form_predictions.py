@@ -86,7 +86,7 @@ curves = {
 curves["mean of all"] = [laws[p].accuracy(labels) for p in LEVELS]
 for p in LEVELS:
     if not laws[p].diagnostics["valid"]:  # the law says where not to trust it
-        print(f"p = {p:g} is not valid:", laws[p].diagnostics["doubts"])
+        print(f"p = {p:g} is not valid:", *laws[p].diagnostics["doubts"])
 
 # %% [markdown]
 # For heavy corruption the law is the nearest-class-mean rule plus noise. The dashed line is

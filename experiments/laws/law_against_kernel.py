@@ -90,7 +90,7 @@ def compute(config: LawAgainstKernel, cell: Cell) -> tuple[Row, dict[str, np.nda
         "surrogate": np.asarray(surrogates.accuracies(labels)).tolist(),
         "level": law.diagnostics["level"],
         "valid": bool(law.diagnostics["valid"]),
-        "doubts": law.diagnostics["doubts"],
+        "doubts": "; ".join(law.diagnostics["doubts"]),
     }
     row |= _pointwise(law, exact, surrogates)
     rule = np.asarray(theory.class_mean_scores(problem).argmax(axis=1))

@@ -112,7 +112,7 @@ def _law(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
     for test in itertools.chain(*tests):
         law = theory.resummed_at(clean, problem.x_test, test)
         accuracies.append(law.accuracy(problem.labels_test))
-        doubts |= set(law.diagnostics["doubts"].split("; ")) - {""}
+        doubts |= set(law.diagnostics["doubts"])
     shape = (len(tests), len(tests[0]), 1)
     return np.array(accuracies).reshape(shape), {"doubts": "; ".join(sorted(doubts))}
 

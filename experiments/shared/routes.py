@@ -122,9 +122,11 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
         found = getattr(theory, route)(arch, noise, problem)
         decisions = np.asarray(found.decisions())
         row["accuracies"] = accuracies(found, labels)
-        for name in ("level", "valid", "doubts"):
+        for name in ("level", "valid"):
             if name in found.diagnostics:
                 row[name] = found.diagnostics[name]
+        if "doubts" in found.diagnostics:
+            row["doubts"] = "; ".join(found.diagnostics["doubts"])
         arrays |= {
             "mean": np.asarray(found.mean),
             "cov": np.asarray(found.cov),

@@ -1,6 +1,6 @@
 """Prints how far kernels split over devices are from whole ones, as JSON.
 
-    python tests/split_kernels.py PROCESS PROCESSES PORT
+    python tests/support/split_kernels.py PROCESS PROCESSES PORT
 
 One of several processes, which all print the same but for the parts that they hold. The
 number of devices of each is fixed when it starts.
