@@ -10,6 +10,9 @@ References: Neal 1996; Lee et al. 2018, arXiv:1711.00165; Jacot et al. 2018,
 arXiv:1806.07572.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -17,6 +20,8 @@ from jaxtyping import Array, Float
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
 from theory.records import record
+
+Carry = TypeVar("Carry")
 
 
 @record(kw_only=True)
@@ -54,20 +59,77 @@ def first_layer_covariance(
     return arch.b_var + arch.w_var * product / x1.shape[-1]
 
 
-def _through_layers(layer, first, arch: Architecture):
-    """Runs `layer` over the hidden layers; `first` and its last's NTK are the carry.
+class Layer(NamedTuple):
+    """A hidden layer, on the way from its pre-activations to those of the next.
+
+    Attributes:
+        w_var: weight variance C_w of the next layer's weights.
+        b_var: bias variance C_b of its biases.
+        w_rate: their training rates, a_l of the weights
+        b_rate: and b_l of the biases.
+    """
+
+    w_var: Float[Array, ""] | float
+    b_var: Float[Array, ""] | float
+    w_rate: Float[Array, ""] | float
+    b_rate: Float[Array, ""] | float
+
+    def covariance(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Returns the next covariance, or variance, from E[phi phi]."""
+        return self.b_var + self.w_var * value
+
+    def tangent(
+        self,
+        value: Float[Array, "..."],
+        slope: Float[Array, "..."],
+        ntk: Float[Array, "..."],
+    ) -> Float[Array, "..."]:
+        """Returns the next tangent kernel, from both means of the dual and this one."""
+        return self.b_rate + self.w_rate * self.w_var * value + self.w_var * slope * ntk
+
+    def tangent_change(
+        self,
+        d_value: Float[Array, "..."],
+        d_slope: Float[Array, "..."],
+        ntk: Float[Array, "..."],
+        slope: Float[Array, "..."],
+        d_ntk: Float[Array, "..."],
+    ) -> Float[Array, "..."]:
+        """Returns a derivative of `tangent` from those of what it takes."""
+        return self.w_var * (self.w_rate * d_value + ntk * d_slope + slope * d_ntk)
+
+
+def first_tangent(cov: Float[Array, "..."], arch: Architecture) -> Float[Array, "..."]:
+    """Returns the tangent kernel of the first layer alone, from its covariance."""
+    (a, b), *_ = layer_rates(arch)
+    return a * (cov - arch.b_var) + b
+
+
+def hidden_layers(arch: Architecture) -> tuple[Layer, ...]:
+    """Returns the hidden layers one by one, to be looped over; see `through_layers`."""
+    return tuple(
+        Layer(arch.w_var, arch.b_var, *rates) for rates in layer_rates(arch)[1:]
+    )
+
+
+def through_layers(step: Callable[[Carry, Layer], Carry], first: Carry, arch) -> Carry:
+    """Takes what is known of the first layer through all hidden layers.
 
     As a loop: what is compiled, derivatives included, does not grow with depth.
+
+    Args:
+        step: what is known of a layer, and that layer, to what is known of the next.
+        first: a tree of arrays, whose shapes `step` keeps; cast to one dtype.
+        arch: the architecture.
     """
-    (a, b), *rates = layer_rates(arch)
-    dtype = jnp.result_type(*first, arch.w_var)
-    carry = tuple(
-        jnp.asarray(part, dtype) for part in (*first, a * (first[-1] - arch.b_var) + b)
-    )
+    rates = layer_rates(arch)[1:]
+    dtype = jnp.result_type(*jax.tree.leaves(first), arch.w_var, arch.b_var)
+    carry = jax.tree.map(lambda part: jnp.asarray(part, dtype), first)
     if not rates:
         return carry
     rates = tuple(jnp.asarray(part, dtype) for part in zip(*rates, strict=True))
-    return jax.lax.scan(layer, carry, rates)[0]
+    at = lambda carry, rates: (step(carry, Layer(arch.w_var, arch.b_var, *rates)), None)
+    return jax.lax.scan(at, carry, rates)[0]
 
 
 @jax.jit  # in programs: derivatives of equal shapes are traced once
@@ -91,17 +153,16 @@ def propagate(
     shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (q1, q2, cov)))
     cov = jnp.broadcast_to(cov, shape)
 
-    def layer(carry, rates):
-        (q1, q2, cov, ntk), (a, b) = carry, rates
+    def step(entry, layer):
+        q1, q2, cov, ntk = entry
         value, slope = dual.pair(q1, q2, cov)
         # Both results hold the value: compilers would compute it for each of them.
         value = jax.lax.optimization_barrier(value)
-        ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
-        cov = arch.b_var + arch.w_var * value
-        q1, q2 = (arch.b_var + arch.w_var * dual.diag(q).value for q in (q1, q2))
-        return (q1, q2, cov, ntk), None
+        q1, q2 = (layer.covariance(dual.diag(q).value) for q in (q1, q2))
+        return q1, q2, layer.covariance(value), layer.tangent(value, slope, ntk)
 
-    *_, cov, ntk = _through_layers(layer, (q1, q2, cov), arch)
+    first = (q1, q2, cov, first_tangent(cov, arch))
+    *_, cov, ntk = through_layers(step, first, arch)
     return KernelPair(nngp=cov, ntk=ntk)
 
 
@@ -110,13 +171,12 @@ def propagate_diag(q: Float[Array, "..."], arch: Architecture) -> KernelPair:
     """Takes first-layer variances to the output: h of docs/theory/kernels.md (7)."""
     dual = arch.phi.dual
 
-    def layer(carry, rates):
-        (q, ntk), (a, b) = carry, rates
+    def step(entry, layer):
+        q, ntk = entry
         value, slope = dual.diag(q)
-        ntk = b + a * arch.w_var * value + arch.w_var * slope * ntk
-        return (arch.b_var + arch.w_var * value, ntk), None
+        return layer.covariance(value), layer.tangent(value, slope, ntk)
 
-    q, ntk = _through_layers(layer, (q,), arch)
+    q, ntk = through_layers(step, (q, first_tangent(q, arch)), arch)
     return KernelPair(nngp=q, ntk=ntk)
 
 

@@ -16,6 +16,7 @@ no derivatives at correlation +-1.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -57,11 +58,44 @@ class DiagTransfer:
 class _Gradient(NamedTuple):
     """Derivatives in (q1, q2, k) of the first layer."""
 
-    by_q1: Float[Array, "..."] | float
-    by_q2: Float[Array, "..."] | float
-    by_cov: Float[Array, "..."] | float
+    by_q1: Float[Array, "..."]
+    by_q2: Float[Array, "..."]
+    by_cov: Float[Array, "..."]
 
 
+class _Entry(NamedTuple):
+    """What the recursion knows of a layer: its numbers and their derivatives.
+
+    Attributes:
+        q1: variances of the first points.
+        q2: variances of the second.
+        cov: covariances.
+        ntk: tangent kernel.
+        scale_1: derivative of `q1` in that of the first layer.
+        scale_2: derivative of `q2` likewise.
+        by_cov: derivatives of `cov`.
+        by_ntk: derivatives of `ntk`.
+    """
+
+    q1: Float[Array, "..."]
+    q2: Float[Array, "..."]
+    cov: Float[Array, "..."]
+    ntk: Float[Array, "..."]
+    scale_1: Float[Array, "..."]
+    scale_2: Float[Array, "..."]
+    by_cov: _Gradient
+    by_ntk: _Gradient
+
+    def chain(self, by_1, by_2, by_k) -> _Gradient:
+        """Derivatives of a function of `q1`, `q2` and `cov` from its own."""
+        return _Gradient(
+            by_1 * self.scale_1 + by_k * self.by_cov.by_q1,
+            by_2 * self.scale_2 + by_k * self.by_cov.by_q2,
+            by_k * self.by_cov.by_cov,
+        )
+
+
+@jax.jit
 def transfer(
     q1: Float[Array, "..."],
     q2: Float[Array, "..."],
@@ -82,85 +116,58 @@ def transfer(
         cov: covariances C_b + C_w x1.x2/d.
         arch: the architecture.
     """
-    dual, c_w = arch.phi.dual, arch.w_var
+    dual = arch.phi.dual
+
+    def step(entry, layer):
+        f = dual.derivatives(entry.q1, entry.q2, entry.cov)
+        d_value = entry.chain(f.value_1, f.value_2, f.slope)
+        d_slope = entry.chain(f.slope_1, f.slope_2, f.slope_cov)
+        changes = zip(d_value, d_slope, entry.by_ntk, strict=True)
+        diag_1, diag_2 = (dual.diag_derivatives(q) for q in (entry.q1, entry.q2))
+        return _Entry(
+            q1=layer.covariance(diag_1.value),
+            q2=layer.covariance(diag_2.value),
+            cov=layer.covariance(f.value),
+            ntk=layer.tangent(f.value, f.slope, entry.ntk),
+            scale_1=layer.w_var * diag_1.value_q * entry.scale_1,
+            scale_2=layer.w_var * diag_2.value_q * entry.scale_2,
+            by_cov=_Gradient(*(layer.w_var * value for value in d_value)),
+            by_ntk=_Gradient(
+                *(
+                    layer.tangent_change(value, slope, entry.ntk, f.slope, before)
+                    for value, slope, before in changes
+                )
+            ),
+        )
+
     q1, q2, cov = jnp.broadcast_arrays(q1, q2, cov)
-    (a, b), *rates = propagation.layer_rates(arch)
-    ntk = a * (cov - arch.b_var) + b
-    # of the covariance and of the kernel of this layer; of its variances, r1 and r2
-    by_cov, by_ntk = _Gradient(0.0, 0.0, 1.0), _Gradient(0.0, 0.0, a)
-    scale_1 = scale_2 = 1.0
-    for a, b in rates:
-        f = dual.derivatives(q1, q2, cov)
-        diag_1, diag_2 = (dual.diag_derivatives(q) for q in (q1, q2))
-        d_value = _Gradient(
-            f.value_1 * scale_1 + f.slope * by_cov.by_q1,
-            f.value_2 * scale_2 + f.slope * by_cov.by_q2,
-            f.slope * by_cov.by_cov,
-        )
-        d_slope = _Gradient(
-            f.slope_1 * scale_1 + f.slope_cov * by_cov.by_q1,
-            f.slope_2 * scale_2 + f.slope_cov * by_cov.by_q2,
-            f.slope_cov * by_cov.by_cov,
-        )
-        by_ntk = _Gradient(
-            *(
-                c_w * (a * value + ntk * slope + f.slope * before)
-                for value, slope, before in zip(d_value, d_slope, by_ntk, strict=True)
-            )
-        )
-        by_cov = _Gradient(*(c_w * value for value in d_value))
-        ntk = b + a * c_w * f.value + c_w * f.slope * ntk
-        cov = arch.b_var + c_w * f.value
-        q1, q2 = (arch.b_var + c_w * diag.value for diag in (diag_1, diag_2))
-        scale_1, scale_2 = (
-            c_w * diag.value_q * scale
-            for diag, scale in ((diag_1, scale_1), (diag_2, scale_2))
-        )
-    ones = jnp.ones_like(ntk)
-    return Transfer(
-        ntk=ntk,
-        by_q1=by_ntk.by_q1 * ones,
-        by_q2=by_ntk.by_q2 * ones,
-        by_cov=by_ntk.by_cov * ones,
-    )
+    ntk = propagation.first_tangent(cov, arch)
+    none, one = jnp.zeros_like(ntk), jnp.ones_like(ntk)
+    by_cov = _Gradient(none, none, one)
+    by_ntk = _Gradient(none, none, propagation.layer_rates(arch)[0][0] * one)
+    first = _Entry(q1, q2, cov, ntk, one, one, by_cov, by_ntk)
+    last = propagation.through_layers(step, first, arch)
+    return Transfer(ntk=last.ntk, **last.by_ntk._asdict())
 
 
+@jax.jit
 def transfer_diag(q: Float[Array, "..."], arch: Architecture) -> DiagTransfer:
     """Returns h(q) and h'(q), docs/theory/kernels.md (F4). Elementwise."""
-    dual, c_w = arch.phi.dual, arch.w_var
-    (a, b), *rates = propagation.layer_rates(arch)
-    ntk = a * (q - arch.b_var) + b
-    by_ntk, scale = a * jnp.ones_like(ntk), 1.0
-    for a, b in rates:
-        f = dual.diag_derivatives(q)
-        by_ntk = c_w * (scale * (a * f.value_q + ntk * f.slope_q) + f.slope * by_ntk)
-        ntk = b + a * c_w * f.value + c_w * f.slope * ntk
-        q, scale = arch.b_var + c_w * f.value, c_w * f.value_q * scale
-    return DiagTransfer(ntk=ntk, by_q=by_ntk)
-
-
-def slope_product(
-    q1: Float[Array, "..."],
-    q2: Float[Array, "..."],
-    cov: Float[Array, "..."],
-    arch: Architecture,
-) -> Float[Array, "..."]:
-    """Returns T as a product over layers, docs/theory/kernels.md (F5).
-
-        T = prod_l (C_w D_l) [ sum_l a_l + sum_l (D_cov,l / D_l) Theta_l ].
-
-    The sign of T is read off it. Where a factor D_l vanishes (an even activation at
-    zero covariance) it is 0/0: use `transfer`.
-    """
     dual = arch.phi.dual
-    (a, b), *rates = propagation.layer_rates(arch)
-    ntk = a * (cov - arch.b_var) + b
-    product, bracket = jnp.ones_like(ntk), jnp.full_like(ntk, a)
-    for a, b in rates:
-        f = dual.derivatives(q1, q2, cov)
-        product = product * arch.w_var * f.slope
-        bracket = bracket + a + f.slope_cov / f.slope * ntk
-        ntk = b + a * arch.w_var * f.value + arch.w_var * f.slope * ntk
-        cov = arch.b_var + arch.w_var * f.value
-        q1, q2 = (arch.b_var + arch.w_var * dual.diag(q).value for q in (q1, q2))
-    return product * bracket
+
+    def step(at, layer):
+        q, ntk, scale, by_ntk = at
+        f = dual.diag_derivatives(q)
+        d_value, d_slope = scale * f.value_q, scale * f.slope_q
+        return (
+            layer.covariance(f.value),
+            layer.tangent(f.value, f.slope, ntk),
+            layer.w_var * d_value,
+            layer.tangent_change(d_value, d_slope, ntk, f.slope, by_ntk),
+        )
+
+    ntk = propagation.first_tangent(q, arch)
+    by_ntk = propagation.layer_rates(arch)[0][0] * jnp.ones_like(ntk)
+    first = (q, ntk, jnp.ones_like(ntk), by_ntk)
+    _, ntk, _, by_ntk = propagation.through_layers(step, first, arch)
+    return DiagTransfer(ntk=ntk, by_q=by_ntk)

@@ -1,11 +1,12 @@
 """How far a quadrature dual may be truncated, and how far it is."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.errors import NumericalError
 from theory.kernels.architecture import Architecture
-from theory.kernels.propagation import first_layer_variance
+from theory.kernels.propagation import first_layer_variance, through_layers
 from theory.problem import Problem
 
 # Largest relative truncation error of a quadrature dual that is let pass.
@@ -29,6 +30,7 @@ def check_truncation(arch: Architecture, error: float) -> None:
         )
 
 
+@jax.jit
 def truncation_error(x: Float[Array, "n d"], arch: Architecture) -> Float[Array, ""]:
     """Returns the largest relative truncation error of the dual over points and layers.
 
@@ -37,8 +39,10 @@ def truncation_error(x: Float[Array, "n d"], arch: Architecture) -> Float[Array,
     """
     dual = arch.phi.dual
     q = first_layer_variance(x, arch)
-    worst = jnp.zeros((), x.dtype)
-    for _ in range(arch.depth - 1):
+
+    def step(at, layer):
+        q, worst = at
         worst = jnp.maximum(worst, dual.error(q).max())
-        q = arch.b_var + arch.w_var * dual.diag(q).value
-    return worst
+        return layer.covariance(dual.diag(q).value), worst
+
+    return through_layers(step, (q, jnp.zeros((), x.dtype)), arch)[1]

@@ -7,10 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
+from jaxprs import count_equations
+from slope_product import slope_product
 
 from theory.kernels import propagation
 from theory.kernels.architecture import Architecture
-from theory.kernels.slopes import slope_product, transfer, transfer_diag
+from theory.kernels.slopes import transfer, transfer_diag
+from theory.kernels.truncation import truncation_error
 from theory.routes.first_order.pure_noise import pure_noise
 
 # Pixels of clean test points: mean square and mean.
@@ -189,6 +192,23 @@ def test_points_swap_and_broadcast():
     assert_close(one.by_q1, other.by_q2.T)
     assert_close(one.by_q2, other.by_q1.T)
     assert_close(one.by_cov, other.by_cov.T)
+
+
+@pytest.mark.parametrize(
+    "fn", [transfer, transfer_diag, truncation_error], ids=lambda fn: fn.__name__
+)
+@pytest.mark.parametrize("activation", ["erf", "tanh"])
+def test_layers_are_traced_once(fn, activation):
+    # a loop: unrolled, eight layers took seconds of tracing
+
+    def size(depth):
+        arch = Architecture(depth=depth, activation=activation, w_var=1.4, b_var=0.1)
+        args = np.ones((1 if fn is not transfer else 3, 4, 2))
+        args = args if fn is truncation_error else args[..., 0]
+        return count_equations(jax.make_jaxpr(lambda *args: fn(*args, arch))(*args))
+
+    # the rates of each layer, converted and put into one array
+    assert size(8) - size(3) <= 4 * (8 - 3)
 
 
 @pytest.mark.parametrize("activation", ["erf", "relu", "tanh"])

@@ -136,11 +136,10 @@ def slope_sign(
         * propagation.propagate_diag(q2, arch).ntk
     )
     scale = jnp.sqrt(size / jnp.where(q1 * q2 > 0, q1 * q2, jnp.inf))
-    (a, b), *rates = propagation.layer_rates(arch)
-    ntk = a * (k - arch.b_var) + b
+    ntk = propagation.first_tangent(k, arch)
     layer, order = (jnp.full(q1.shape, start, int) for start in (0, -1))
     where_1, where_2 = (jnp.full_like(q1, jnp.nan) for _ in range(2))
-    for number, (a, b) in enumerate(rates, start=1):
+    for number, hidden in enumerate(propagation.hidden_layers(arch), start=1):
         one, two = (_signs(arch.phi.fn, q, orders + 1)[..., 1:] for q in (q1, q2))
         opposite = one * two < 0
         floor = -_TOLERANCE * jnp.sqrt(q1 * q2)
@@ -152,9 +151,8 @@ def slope_sign(
             jnp.where(fails, q, before) for q, before in ((q1, where_1), (q2, where_2))
         )
         f = dual.pair(q1, q2, k)
-        ntk = b + a * arch.w_var * f.value + arch.w_var * f.slope * ntk
-        k = arch.b_var + arch.w_var * f.value
-        q1, q2 = (arch.b_var + arch.w_var * dual.diag(q).value for q in (q1, q2))
+        ntk, k = hidden.tangent(*f, ntk), hidden.covariance(f.value)
+        q1, q2 = (hidden.covariance(dual.diag(q).value) for q in (q1, q2))
     sign = jnp.where(jnp.abs(slope) > _TOLERANCE * scale, jnp.sign(slope), 0.0)
     return GainSign(
         slope=slope,
