@@ -13,7 +13,7 @@ def slope_product(
     cov: Float[Array, "..."],
     arch: Architecture,
 ) -> Float[Array, "..."]:
-    """Returns T as a product over layers, theory/README.md (F5).
+    """Returns T as a product over layers, docs/theory/kernels.md (F5).
 
         T = prod_l (C_w D_l) [ sum_l a_l + sum_l (D_cov,l / D_l) Theta_l ].
 
