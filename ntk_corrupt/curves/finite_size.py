@@ -18,17 +18,15 @@ an edge: .6 to .9 of the resamples of `bootstrap_collapse` were, in four such ca
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
+from ntk_corrupt.curves import collapse_scores
 from ntk_corrupt.curves.bootstrap import (
     Interval,
     evaluated,
@@ -42,7 +40,6 @@ Range = tuple[float, float]
 
 _LEVELS = 2  # of finer grids
 _MOVES = 60  # of a finer grid along a valley: enough from end to end of the range
-_COMPARED = 0.5  # share of all points that must meet another size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,71 +75,6 @@ class Collapse:
             return x, accuracy
         at_p_c = np.array([np.interp(self.p_c, p, curve) for curve in accuracy])
         return x, sizes[:, None] ** self.kappa * (accuracy - at_p_c[:, None])
-
-
-def _moments(p, accuracy, sizes, window, p_c, nu, *, centred: bool):
-    """What every kappa needs at one p_c and nu.
-
-    At the scaled x of every point of every size, S*P of them, each curve takes part
-    that has a value there, inside the window. With w = N^kappa, both sums of squares
-    of the scaled values are quadratic forms in w.
-
-    Returns:
-        Forms of the mean squared deviation from the mean curve and of the variance,
-        both (S, S), NaN where too few points meet another size.
-    """
-    own = (accuracy >= window[0]) & (accuracy <= window[1])
-    # the p at which size s has the scaled x of size t at p: (S, S, P)
-    stretch = (sizes[None, :] / sizes[:, None]) ** (1 / nu)
-    targets = (p_c + (p - p_c)[None, None] * stretch[..., None]).reshape(len(sizes), -1)
-    values = jax.vmap(lambda at, curve: jnp.interp(at, p, curve))(targets, accuracy)
-    slack = 8 * jnp.finfo(p.dtype).eps * jnp.abs(p).max()
-    there = (targets >= p[0] - slack) & (targets <= p[-1] + slack)
-    # and inside the window, by as much as interpolating a point at itself may round
-    slack = 8 * jnp.finfo(p.dtype).eps * jnp.abs(accuracy).max()
-    there &= (values >= window[0] - slack) & (values <= window[1] + slack)
-    there &= own.reshape(1, -1)
-    met = there.sum(axis=0) >= 2
-    enough = met.sum() >= _COMPARED * own.sum()
-    mask = (there & met[None]).astype(accuracy.dtype)
-    if centred:
-        at_p_c = jax.vmap(lambda curve: jnp.interp(p_c, p, curve))(accuracy)
-        values = values - at_p_c[:, None]
-    values = values * mask
-    count = jnp.where(enough, mask.sum(), jnp.nan)
-    squares = jnp.diag((values**2).sum(axis=1))
-    within = squares - (values / jnp.maximum(mask.sum(axis=0), 1)[None]) @ values.T
-    sums = values.sum(axis=1)
-    return within / count, (squares - jnp.outer(sums, sums) / count) / count
-
-
-@functools.partial(jax.jit, static_argnames=("centred", "normalised"))
-def _scores(
-    p: Float[Array, " P"],
-    accuracy: Float[Array, "S P"],
-    sizes: Float[Array, " S"],
-    window: Float[Array, " 2"],
-    p_c: Float[Array, " a"],
-    nu: Float[Array, " b"],
-    kappa: Float[Array, " k"],
-    *,
-    centred: bool,
-    normalised: bool,
-) -> Float[Array, "a b k"]:
-    """Scores over a grid, infinite where too little can be compared."""
-    moments = functools.partial(_moments, p, accuracy, sizes, window, centred=centred)
-    within, total = jax.lax.map(
-        lambda one: jax.vmap(lambda other: moments(one, other))(nu), p_c
-    )
-    powers = sizes[None, :] ** kappa[:, None]
-    score, variance = (
-        jnp.einsum("ks,abst,kt->abk", powers, matrices, powers)
-        for matrices in (within, total)
-    )
-    valid = variance > 0
-    if normalised:
-        score = score / jnp.where(valid, variance, 1)
-    return jnp.where(valid, jnp.maximum(score, 0), jnp.inf)
 
 
 def collapse(
@@ -194,7 +126,9 @@ def collapse(
         nodes = [*axes] if three else [*axes, np.zeros(1)]
         nodes[1] = np.exp(nodes[1])
         nodes = [jnp.asarray(node, float) for node in nodes]
-        scores = _scores(*data, *nodes, centred=three, normalised=normalised)
+        scores = collapse_scores.scores(
+            *data, *nodes, centred=three, normalised=normalised
+        )
         scores = np.asarray(scores if three else scores[..., 0])
         at = np.unravel_index(scores.argmin(), scores.shape)
         return nodes, scores, np.array([a[k] for a, k in zip(axes, at, strict=True)])
@@ -271,7 +205,7 @@ def bootstrap_collapse(
 
     Args:
         p: increasing levels (P,).
-        samples: repeats (R, S, P), R >= 2; see `resampling.bootstrap` for how many.
+        samples: repeats (R, S, P), R >= 2; see `bootstrap.bootstrap` for how many.
         sizes: (S,).
         rng: drawn from.
         resamples: of the repeats, whole, with replacement. A search each.

@@ -8,7 +8,7 @@ import pytest
 from closeness import raises, within
 from scipy.special import expit
 
-from ntk_corrupt.curves import finite_size
+from ntk_corrupt.curves import collapse_scores
 from ntk_corrupt.curves.crossings import threshold_crossing
 from ntk_corrupt.curves.finite_size import bootstrap_collapse, collapse
 from ntk_corrupt.curves.power_law import power_law
@@ -114,7 +114,7 @@ def test_the_score_against_loops_over_points():
         within_sum = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in pairs)
         flat = np.concatenate(pairs)
         for normalised in (True, False)[: 1 + three]:
-            score = finite_size._scores(
+            score = collapse_scores.scores(
                 P,
                 accuracy,
                 SIZES,
