@@ -48,6 +48,46 @@ def _model(
     return arch
 
 
+def _check_grid(draws, inits, first_draw, member_block, key) -> None:
+    for name, value in (("draws", draws), ("inits", inits)):
+        check_count(name, value)
+    check_count("first_draw", first_draw, least=0)
+    if member_block is not None:
+        check_count("member_block", member_block)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        raise InputError("`key` must be a typed key, jax.random.key(seed).")
+
+
+def _trainer(
+    model, config, noise, problem, *, key, copies, test_corruption, probes, room
+) -> Trainer:
+    """Puts what all blocks share on every device."""
+    mesh = Mesh(np.asarray(jax.devices()), ("members",))
+    labels = jnp.tile(problem.labels_train, copies)
+    x_train, labels, x_test, key, noise, test_corruption = jax.device_put(
+        (problem.x_train, labels, problem.x_test, key, noise, test_corruption),
+        NamedSharding(mesh, PartitionSpec()),
+    )
+    return Trainer(
+        model=model,
+        # what is compiled does not depend on the regime: one program for both
+        config=dataclasses.replace(config, noise_regime="frozen"),
+        images=DrawImages(
+            noise=noise,
+            test_corruption=test_corruption,
+            key=key,
+            x_train=x_train,
+            labels=labels,
+            x_test=x_test,
+            copies=copies,
+            fresh=config.noise_regime == "fresh",
+            room=room,
+        ),
+        probes=probes,
+        split=NamedSharding(mesh, PartitionSpec("members")),
+    )
+
+
 def measure(
     arch: Architecture | nn.Module,
     noise: Corruption,
@@ -102,21 +142,14 @@ def measure(
         InputError: for arguments that make no sense.
         NumericalError: if a network diverges.
     """
-    for name, value in (("draws", draws), ("inits", inits)):
-        check_count(name, value)
-    check_count("first_draw", first_draw, least=0)
-    if member_block is not None:
-        check_count("member_block", member_block)
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise InputError("`key` must be a typed key, jax.random.key(seed).")
+    _check_grid(draws, inits, first_draw, member_block, key)
     problem.check()
     check_options(noise, problem, copies=copies, test_corruption=test_corruption)
     config.check()
     model = _model(arch, width, problem.num_classes, parametrisation=parametrisation)
 
     problem = problem.astype(jnp.float32)
-    devices = jax.devices()
-    size = member_block or len(devices) * layout.block_size(
+    size = member_block or len(jax.devices()) * layout.block_size(
         model,
         config,
         problem,
@@ -127,29 +160,16 @@ def measure(
     grid = np.indices((draws, inits), np.int32).reshape(2, -1).T
     grid[:, 0] += first_draw
     blocks = list(layout.plan(len(grid), size))
-    mesh = Mesh(np.asarray(devices), ("members",))
-    labels = jnp.tile(problem.labels_train, copies)
-    x_train, labels, x_test, shared_key, noise, test_corruption = jax.device_put(
-        (problem.x_train, labels, problem.x_test, key, noise, test_corruption),
-        NamedSharding(mesh, PartitionSpec()),
-    )
-    train = Trainer(
-        model=model,
-        # what is compiled does not depend on the regime: one program for both
-        config=dataclasses.replace(config, noise_regime="frozen"),
-        images=DrawImages(
-            noise=noise,
-            test_corruption=test_corruption,
-            key=shared_key,
-            x_train=x_train,
-            labels=labels,
-            x_test=x_test,
-            copies=copies,
-            fresh=config.noise_regime == "fresh",
-            room=max(len(np.unique(grid[numbers, 0])) for numbers, _ in blocks),
-        ),
+    train = _trainer(
+        model,
+        config,
+        noise,
+        problem,
+        key=key,
+        copies=copies,
+        test_corruption=test_corruption,
         probes=probes,
-        split=NamedSharding(mesh, PartitionSpec("members")),
+        room=max(len(np.unique(grid[numbers, 0])) for numbers, _ in blocks),
     )
     results = []
     for numbers, new in blocks:

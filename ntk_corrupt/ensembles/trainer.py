@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -62,15 +61,23 @@ class DrawImages:
     fresh: bool
     room: int
 
-    @functools.cached_property
-    def train(self) -> Callable[[tuple[int, ...], int], Array]:
-        """(draws, epoch) -> corrupted training images (room, copies n, d)."""
-        return functools.lru_cache(maxsize=1)(self._corrupted)
+    _last: dict[str, tuple[Any, Array]] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
-    @functools.cached_property
-    def test(self) -> Callable[[tuple[int, ...]], Array]:
-        """Draws -> test images: (k, d), or (room, k, d) if they differ by draw."""
-        return functools.lru_cache(maxsize=1)(self._asked)
+    def train(self, draws: tuple[int, ...], epoch: int) -> Array:
+        """Returns corrupted training images (room, copies n, d)."""
+        return self._kept("train", self._corrupted, draws, epoch)
+
+    def test(self, draws: tuple[int, ...]) -> Array:
+        """Returns test images: (k, d), or (room, k, d) if they differ by draw."""
+        return self._kept("test", self._asked, draws)
+
+    def _kept(self, name: str, make: Callable[..., Array], *at) -> Array:
+        # not a cache of a method: a circle, that would hold its images until collected
+        if name not in self._last or self._last[name][0] != at:
+            self._last[name] = at, make(*at)
+        return self._last[name][1]
 
     def _corrupted(self, draws: tuple[int, ...], epoch: int) -> Array:
         key = self.key

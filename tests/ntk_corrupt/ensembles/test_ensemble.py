@@ -1,11 +1,13 @@
 import dataclasses
 import functools
+import gc
 import os
 import pathlib
 import re
 import subprocess
 import sys
 import types
+import weakref
 from typing import Any
 
 import jax
@@ -193,6 +195,18 @@ def corrupted_copies(monkeypatch, **settings):
 
     monkeypatch.setattr(programs, "corrupted", spy)
     return measure(**settings), copies
+
+
+def test_corrupted_images_go_with_the_call(monkeypatch):
+    held = []
+    spied(monkeypatch, "corrupted", lambda *call: held.append(weakref.ref(call[-1])))
+    gc.disable()  # they must not wait for it
+    try:
+        measure()
+        assert len(held) == 3
+        assert all(images() is None for images in held)
+    finally:
+        gc.enable()
 
 
 def test_frozen_noise_is_drawn_once(monkeypatch):
@@ -453,6 +467,24 @@ def test_block_size_follows_memory(monkeypatch):
     assert size(large) == plain
     assert size(large, corrupt_test=True) < 0.9 * plain
     assert size(problem(), copies=5000) < 0.6 * plain
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_a_network_is_traced_once_for_its_size(monkeypatch, platform):
+    traces = []
+
+    class Counted(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            traces.append(1)
+            return nn.Dense(C)(x)
+
+    device = types.SimpleNamespace(platform=platform, memory_stats=lambda: None)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    sizes = lambda: layout.block_size(Counted(), CONFIG, problem(), inits=6)
+    size, first = sizes(), len(traces)
+    assert sizes() == size
+    assert len(traces) == first > 0
 
 
 _SHARDED = """

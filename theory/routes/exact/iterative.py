@@ -139,6 +139,15 @@ def _solver_of(solver: Solver | None, old: dict[str, Any]) -> Solver:
     return found
 
 
+def _test_points(asked, problem: Problem) -> np.ndarray:
+    asked, m = np.asarray(asked), len(problem.x_test)
+    if ((asked < 0) | (asked >= m)).any():
+        raise InputError(
+            f"`init_var_at` must be test points 0 ... {m - 1}, got {asked}."
+        )
+    return asked
+
+
 def exact_iterative(
     arch: Architecture,
     noise: Corruption,
@@ -207,13 +216,7 @@ def exact_iterative(
     check_count("audit_rows", audit_rows)
     solver = _solver_of(solver, old)
     solver.check()
-    m, asked = len(problem.x_test), None
-    if init_var_at is not None:
-        asked = np.asarray(init_var_at)
-        if ((asked < 0) | (asked >= m)).any():
-            raise InputError(
-                f"`init_var_at` must be test points 0 ... {m - 1}, got {asked}."
-            )
+    asked = None if init_var_at is None else _test_points(init_var_at, problem)
 
     def one(k):
         return _one_draw(
