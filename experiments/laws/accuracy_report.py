@@ -152,8 +152,7 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
         ]
         if points:
             p, accuracy, stderr = np.array(points, float).T
-            trained = route == "network"
-            style = {"network": "", "exact": ":", "first_order": "--"}.get(route, "-")
+            line = routes.ROUTES[route].line
             plots.accuracy_curves(
                 ax,
                 p,
@@ -161,7 +160,7 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
                 np.nan_to_num(stderr),
                 label=label,
                 color=colour,
-                marker="o" if trained else "",
-                linestyle=style,
-                alpha=1.0 if trained else 0.7,
+                marker="" if line else "o",
+                linestyle=line,
+                alpha=0.7 if line else 1.0,
             )

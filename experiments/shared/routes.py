@@ -7,6 +7,7 @@ them: `cell` makes one of a config, `compute` computes it.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Generator
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,11 +17,10 @@ import theory
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings as shared_settings
-from experiments.shared.rows import accuracies
+from experiments.shared.rows import kept
 from ntk_corrupt.ensembles import ensemble
 from theory.errors import InputError, unknown
 
-ROUTES = ("first_order", "resummed", "exact", "network")
 _SAMPLES = 2  # training images kept with every cell, for pictures
 # Presets hold these, and what is their own. Smoke runs are nothing but compiling: as
 # many test images as training images, and as few shapes as show every kind of cell.
@@ -45,13 +45,104 @@ SOURCE = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a route is asked for: one corruption of one training subset."""
+
+    arch: theory.Architecture
+    noise: theory.Corruption
+    problem: theory.Problem
+    key: jax.Array
+    progress: Callable[..., None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Route:
+    """One way to the outputs; a new one is one entry of `ROUTES`.
+
+    Attributes:
+        settings: config -> names of the settings that decide its numbers.
+        outputs: (config, what is asked) -> the law, or the draws.
+        seconds: (config, training images, test images) -> rough cost on two cores.
+        line: style of its curves in figures; none for points.
+    """
+
+    settings: Callable[[Any], tuple[str, ...]]
+    outputs: Callable[[Any, Asked], theory.OutputLaw | theory.Draws]
+    seconds: Callable[[Any, int, int], float]
+    line: str
+
+
+def _exact(config: "Routes", asked: Asked) -> theory.Draws:
+    return theory.exact(
+        asked.arch,
+        asked.noise,
+        asked.problem,
+        draws=config.draws,
+        key=asked.key,
+        progress=asked.progress,
+    )
+
+
+def _network(config: "Routes", asked: Asked) -> theory.Draws:
+    return ensemble.measure(
+        shared_settings.network(config, asked.problem.num_classes),
+        asked.noise,
+        asked.problem,
+        draws=config.draws,
+        inits=config.inits,
+        key=asked.key,
+        config=shared_settings.training(config),
+        progress=asked.progress,
+    )
+
+
+def _training_seconds(config: "Routes", n: int, m: int) -> float:
+    weights = 784 * config.width + (config.depth - 2) * config.width**2
+    steps = config.draws * config.inits * config.epochs * n
+    return 5 + steps * 6 * weights * 1e-11
+
+
+ROUTES = {
+    "first_order": Route(
+        settings=shared_settings.of_kernel,
+        outputs=lambda _, at: theory.first_order(at.arch, at.noise, at.problem),
+        seconds=lambda config, n, m: 1.0,
+        line="--",
+    ),
+    "resummed": Route(
+        settings=shared_settings.of_kernel,
+        outputs=lambda _, at: theory.resummed(at.arch, at.noise, at.problem),
+        seconds=lambda config, n, m: 10 + n * (m + 6000) * 1200 * 1e-10,
+        line="-",
+    ),
+    "exact": Route(
+        settings=lambda config: (*shared_settings.of_kernel(config), "draws"),
+        outputs=_exact,
+        seconds=lambda config, n, m: (
+            2 + config.draws * (n**3 / 3 + 2 * n**2 * m) * 2e-11
+        ),
+        line=":",
+    ),
+    "network": Route(
+        settings=lambda config: (
+            *shared_settings.of_network(config),
+            *("inits", "draws"),
+        ),
+        outputs=_network,
+        seconds=_training_seconds,
+        line="",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Routes(shared_settings.Settings):
     """Settings of experiments that run routes side by side."""
 
     p: tuple[float, ...] = setting(
         (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99), "corruption levels in [0, 1]"
     )
-    routes: tuple[str, ...] = setting(ROUTES, f"any of {', '.join(ROUTES)}")
+    routes: tuple[str, ...] = setting(tuple(ROUTES), f"any of {', '.join(ROUTES)}")
     subsets: int = setting(1, "training subsets, each drawn from the whole data set")
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(3, "networks per draw, averaged")
@@ -75,13 +166,7 @@ def check(config: Routes) -> None:
 
 def cell(config: Routes, route: str, p: float, subset: int) -> Cell:
     """One route at one level on one training subset."""
-    settings = dataclasses.asdict(config)
-    if route == "network":
-        names = (*shared_settings.of_network(config), "inits")
-    else:
-        names = shared_settings.of_kernel(config)
-    if route in ("exact", "network"):
-        names = (*names, "draws")
+    settings, names = dataclasses.asdict(config), ROUTES[route].settings(config)
     own = {name: settings[name] for name in names}
     return Cell({"route": route, "p": p, "subset": subset, **own})
 
@@ -102,65 +187,32 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     config = shared_settings.settled(config, cell)
     route, p, subset = (cell.settings[name] for name in ("route", "p", "subset"))
     problem = shared_settings.problem(config, subset)
-    arch, noise = (
-        shared_settings.architecture(config),
-        shared_settings.corruption(config, p),
-    )
+    noise = shared_settings.corruption(config, p)
     key, labels = shared_settings.corruption_key(config, subset), problem.labels_test
     scores = np.asarray(theory.class_mean_scores(problem))
     rule = scores.argmax(axis=1)
-    row = {"rule_accuracy": float((rule == np.asarray(labels)).mean())}
-    arrays = {
+    with _progress() as progress:
+        asked = Asked(
+            arch=shared_settings.architecture(config),
+            noise=noise,
+            problem=problem,
+            key=key,
+            progress=progress,
+        )
+        found = ROUTES[route].outputs(config, asked)
+    row, arrays = kept(found, labels)
+    samples = _corrupt(noise, key, 0, problem.x_train)[:_SAMPLES]
+    return {
+        "rule_accuracy": float((rule == np.asarray(labels)).mean()),
+        **row,
+        "agreement": float((np.asarray(found.decisions()) == rule).mean()),
+    }, {
         "labels": np.asarray(labels, np.int16),
         "scores": np.asarray(scores, np.float32),
         "clean": np.asarray(problem.x_train[:_SAMPLES], np.float32),
-        "corrupted": np.asarray(
-            _corrupt(noise, key, 0, problem.x_train)[:_SAMPLES], np.float32
-        ),
+        "corrupted": np.asarray(samples, np.float32),
+        **arrays,
     }
-    if route in ("first_order", "resummed"):
-        found = getattr(theory, route)(arch, noise, problem)
-        decisions = np.asarray(found.decisions())
-        row["accuracies"] = accuracies(found, labels)
-        for name in ("level", "valid"):
-            if name in found.diagnostics:
-                row[name] = found.diagnostics[name]
-        if "doubts" in found.diagnostics:
-            row["doubts"] = "; ".join(found.diagnostics["doubts"])
-        arrays |= {
-            "mean": np.asarray(found.mean),
-            "cov": np.asarray(found.cov),
-            "init_var": np.asarray(found.init_var),
-        }
-    else:
-        with _progress() as progress:
-            if route == "exact":
-                found = theory.exact(
-                    arch, noise, problem, draws=config.draws, key=key, progress=progress
-                )
-            else:
-                found = ensemble.measure(
-                    shared_settings.network(config, problem.num_classes),
-                    noise,
-                    problem,
-                    draws=config.draws,
-                    inits=config.inits,
-                    key=key,
-                    config=shared_settings.training(config),
-                    progress=progress,
-                )
-        decisions = np.asarray(found.decisions())
-        row["accuracies"] = accuracies(found, labels)
-        row |= {
-            f"mean_{name}": np.asarray(value).mean().item()
-            for name, value in found.diagnostics.items()
-        }
-        arrays |= {"outputs": np.asarray(found.outputs, np.float32)}
-        if found.init_var is not None:
-            arrays["init_var"] = np.asarray(found.init_var, np.float32)
-        if found.draw_keys is not None:
-            arrays["draw_keys"] = np.asarray(found.draw_keys)
-    return {**row, "agreement": float((decisions == rule).mean())}, arrays
 
 
 @contextlib.contextmanager
@@ -179,14 +231,6 @@ def _progress() -> Generator[Callable[..., None], None, None]:
 
 def estimate(config: Routes, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
-    config, route = shared_settings.settled(config, cell), cell.settings["route"]
+    config = shared_settings.settled(config, cell)
     n, m = config.n_train, config.n_test or 10_000
-    if route == "first_order":
-        return 1.0
-    if route == "resummed":
-        return 10 + n * (m + 6000) * 1200 * 1e-10
-    if route == "exact":
-        return 2 + config.draws * (n**3 / 3 + 2 * n**2 * m) * 2e-11
-    weights = 784 * config.width + (config.depth - 2) * config.width**2
-    steps = config.draws * config.inits * config.epochs * n
-    return 5 + steps * 6 * weights * 1e-11
+    return ROUTES[cell.settings["route"]].seconds(config, n, m)

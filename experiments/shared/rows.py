@@ -38,6 +38,33 @@ def accuracies(
     return by_inits
 
 
+def kept(
+    found: theory.OutputLaw | theory.Draws, labels: Labels
+) -> tuple[Row, dict[str, np.ndarray]]:
+    """What a cell stores of a law, or of draws: numbers of its row, and its arrays."""
+    row: Row = {"accuracies": accuracies(found, labels)}
+    if isinstance(found, theory.OutputLaw):
+        names = [name for name in ("level", "valid") if name in found.diagnostics]
+        row |= {name: found.diagnostics[name] for name in names}
+        if "doubts" in found.diagnostics:
+            row["doubts"] = "; ".join(found.diagnostics["doubts"])
+        return row, {
+            "mean": np.asarray(found.mean),
+            "cov": np.asarray(found.cov),
+            "init_var": np.asarray(found.init_var),
+        }
+    row |= {
+        f"mean_{name}": np.asarray(value).mean().item()
+        for name, value in found.diagnostics.items()
+    }
+    arrays = {"outputs": np.asarray(found.outputs, np.float32)}
+    if found.init_var is not None:
+        arrays["init_var"] = np.asarray(found.init_var, np.float32)
+    if found.draw_keys is not None:
+        arrays["draw_keys"] = np.asarray(found.draw_keys)
+    return row, arrays
+
+
 def stored(directory: RunDirectory, row: Row) -> theory.OutputLaw | theory.Draws:
     """What a computed cell holds: the law, or the draws."""
     return held(directory.arrays(row))
