@@ -3,6 +3,7 @@
 By the memory of an accelerator, by the cache of a processor.
 """
 
+import functools
 from collections.abc import Iterator
 
 import jax
@@ -28,6 +29,21 @@ def _bytes(tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+@functools.lru_cache(maxsize=64)  # tracing takes longer than training a small network
+def _weights(model: nn.Module, batch: int, d: int):
+    """Shapes of the parameters."""
+    x = jax.ShapeDtypeStruct((batch, d), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), x)
+
+
+@functools.lru_cache(maxsize=64)
+def _residuals(model: nn.Module, batch: int, d: int):
+    """Shapes of what reverse mode keeps; it includes the weights."""
+    x = jax.ShapeDtypeStruct((batch, d), jnp.float32)
+    backward = lambda key, x: jax.vjp(model.apply, model.init(key, x), x)[1]
+    return jax.eval_shape(backward, jax.random.key(0), x)
+
+
 def block_size(
     model: nn.Module,
     config: TrainConfig,
@@ -51,8 +67,8 @@ def block_size(
         corrupt_test: whether every draw has test images of its own.
     """
     n, d = problem.x_train.shape
-    batch = jax.ShapeDtypeStruct((config.batch(copies * n), d), jnp.float32)
-    params = jax.eval_shape(model.init, jax.random.key(0), batch)
+    batch = config.batch(copies * n)
+    params = _weights(model, batch, d)  # ty: ignore[invalid-argument-type]
     device = jax.devices()[0]
     if device.platform == "cpu":
         size = min(max(1, _CPU_WEIGHTS // _bytes(params)), _CPU_MEMBERS)
@@ -60,12 +76,11 @@ def block_size(
     stats = device.memory_stats() or {}
     free = stats.get("bytes_limit", 2**33) - stats.get("bytes_in_use", 0)
     opt_state = jax.eval_shape(config.transform().init, params)
-    # What reverse mode keeps (it includes the weights), as much again for cotangents;
-    # the state twice, as the scan may double-buffer it; the batch and its gather. And
-    # every device holds the images of all draws of the block, old and new.
-    backward = lambda params, batch: jax.vjp(model.apply, params, batch)[1]
-    residuals = jax.eval_shape(backward, params, batch)
-    member = 2 * (_bytes(residuals) + _bytes((params, opt_state, batch)))
+    # What reverse mode keeps, as much again for cotangents; the state twice, as the
+    # scan may double-buffer it; the batch and its gather. And every device holds the
+    # images of all draws of the block, old and new.
+    residuals = _residuals(model, batch, d)  # ty: ignore[invalid-argument-type]
+    member = 2 * (_bytes((residuals, params, opt_state)) + 4 * batch * d)
     held = copies * problem.x_train.size + corrupt_test * problem.x_test.size
     images = 2 * 4 * held
     room = int(_MEMORY_SHARE * free) - images

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from theory.corruption.base import Corruption
-from theory.corruption.copies import corrupt_problem
 from theory.errors import InputError
 from theory.kernels import matrices, truncation
 from theory.kernels.architecture import Architecture
@@ -25,10 +24,7 @@ from theory.numerics import blocks, solve
 from theory.numerics.edges import matmul
 from theory.outputs.draws import Draws
 from theory.problem import Problem
-from theory.routes import checks
 from theory.routes.exact import draw_loop
-
-_seen = jax.jit(corrupt_problem, static_argnames="copies")
 
 
 @functools.partial(jax.jit, static_argnames=("flow", "with_init_var"))
@@ -66,6 +62,13 @@ def _one_draw(arch, seen, ridge, time, *, flow, with_init_var):
         "truncation_error": truncation.worst_truncation(arch, seen),
     }
     return outputs, init_var, diagnostics
+
+
+def _check_time(time: float | None, ridge: float) -> None:
+    if time is not None and not time >= 0:
+        raise InputError(f"`time` must not be negative, got {time}.")
+    if time is not None and ridge:
+        raise InputError("`ridge` and `time` exclude each other: pass one of them.")
 
 
 def exact(
@@ -122,32 +125,26 @@ def exact(
         NumericalError: an indefinite or near-singular kernel, or a quadrature dual
             whose series is too short.
     """
-    checks.check_inputs(
-        arch,
-        noise,
-        problem,
+    given = draw_loop.CorruptionDraws(
+        noise=noise,
+        problem=problem,
+        key=key,
         draws=draws,
+        first_draw=first_draw,
         copies=copies,
         test_corruption=test_corruption,
     )
-    checks.check_ridge(ridge)
-    held = (4 if time is None else 6) - (not with_init_var)
-    draw_loop.check_memory(problem, copies=copies, matrices=held)
-    if time is not None and not time >= 0:
-        raise InputError(f"`time` must not be negative, got {time}.")
-    if time is not None and ridge:
-        raise InputError("`ridge` and `time` exclude each other: pass one of them.")
-    x = problem.x_train
+    given.check(arch, ridge)
+    _check_time(time, ridge)
+    given.check_memory(matrices=(4 if time is None else 6) - (not with_init_var))
 
     def one(k):
-        seen = _seen(
-            noise, problem, key, k, copies=copies, test_corruption=test_corruption
-        )
+        seen, dtype = given.seen(k), problem.x_train.dtype
         outputs, init_var, diagnostics = _one_draw(
             arch,
             seen,
-            jnp.asarray(ridge, x.dtype),
-            jnp.asarray(0.0 if time is None else time, x.dtype),
+            jnp.asarray(ridge, dtype),
+            jnp.asarray(0.0 if time is None else time, dtype),
             flow=time is not None,
             with_init_var=with_init_var,
         )
@@ -161,9 +158,7 @@ def exact(
         truncation.check_truncation(arch, float(diagnostics["truncation_error"]))
         return outputs[None], init_var, diagnostics
 
-    (outputs, init_var, diagnostics), keys = draw_loop.over_draws(
-        one, key=key, draws=draws, first_draw=first_draw, progress=progress
-    )
+    (outputs, init_var, diagnostics), keys = given.each(one, progress)
     return Draws(
         outputs=outputs, init_var=init_var, draw_keys=keys, diagnostics=diagnostics
     )

@@ -44,6 +44,16 @@ def _stopping_times(values, power, target):
     return jnp.where(logs > 0, jnp.where(reached, jnp.exp(high), jnp.nan), 0.0)
 
 
+def _learned(values, grid, rule):
+    """Weights of the modes and what they leave, docs/theory/training.md (D2), (D4)."""
+    if rule == "ridge":
+        weights = 1 / (values[None, :] + grid[:, None])
+        return weights, grid[:, None] * weights
+    # not 1 - values weights, which cancels
+    left = jnp.exp(-values[None, :] * grid[:, None])
+    return solve.flow_weights(values[None, :], grid[:, None]), left
+
+
 @functools.partial(jax.jit, static_argnames=("rule", "copies", "with_init_var"))
 def one_draw(
     arch,
@@ -72,14 +82,7 @@ def one_draw(
     start_power = jnp.diagonal(start) / y.shape[0]
     if rule == "train_mse":
         grid = _stopping_times(values, mean_power + start_power / inits, grid)
-    # docs/theory/training.md (D2), (D4): `left` is 1 - values weights without
-    # cancellation
-    if rule == "ridge":
-        weights = 1 / (values[None, :] + grid[:, None])
-        left = grid[:, None] * weights
-    else:
-        weights = solve.flow_weights(values[None, :], grid[:, None])
-        left = jnp.exp(-values[None, :] * grid[:, None])
+    weights, left = _learned(values, grid, rule)
 
     def predict(x_test):
         test = matrices.nngp_ntk(x_test, x, arch)

@@ -17,14 +17,12 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from theory.corruption.base import Corruption
-from theory.corruption.copies import corrupt_problem
 from theory.errors import InputError, check_count
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
 from theory.kernels.truncation import check_truncation, worst_truncation
 from theory.outputs.draws import Draws
 from theory.problem import Problem
-from theory.routes import checks
 from theory.routes.exact import draw_loop
 from theory.routes.exact.solvers import (
     Cholesky,
@@ -34,8 +32,6 @@ from theory.routes.exact.solvers import (
     Solve,
     Solver,
 )
-
-_seen = jax.jit(corrupt_problem, static_argnames="copies")
 
 
 def _widened(tree):
@@ -210,8 +206,16 @@ def exact_iterative(
         NumericalError: an indefinite kernel, no convergence, or a quadrature dual
             whose series is too short.
     """
-    options: dict = {"copies": copies, "test_corruption": test_corruption}
-    checks.check_inputs(arch, noise, problem, draws=draws, ridge=ridge, **options)
+    given = draw_loop.CorruptionDraws(
+        noise=noise,
+        problem=problem,
+        key=key,
+        draws=draws,
+        first_draw=first_draw,
+        copies=copies,
+        test_corruption=test_corruption,
+    )
+    given.check(arch, ridge)
     check_count("refine", refine, least=0)
     check_count("audit_rows", audit_rows)
     solver = _solver_of(solver, old)
@@ -221,7 +225,7 @@ def exact_iterative(
     def one(k):
         return _one_draw(
             arch,
-            _seen(noise, problem, key, k, **options),
+            given.seen(k),
             ridge,
             solver,
             refine=refine,
@@ -231,9 +235,7 @@ def exact_iterative(
         )
 
     try:
-        (outputs, init_var, diagnostics), keys = draw_loop.over_draws(
-            one, key=key, draws=draws, first_draw=first_draw, progress=None
-        )
+        (outputs, init_var, diagnostics), keys = given.each(one)
     finally:
         file = getattr(solver, "file", None)
         if file is not None:

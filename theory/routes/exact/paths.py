@@ -28,7 +28,6 @@ from theory.kernels.architecture import Architecture
 from theory.numerics import solve
 from theory.outputs.training_path import TrainingPath
 from theory.problem import Problem
-from theory.routes import checks
 from theory.routes.exact import draw_loop, eigen_draw
 
 Grid = Sequence[float] | Float[Array, " step"] | Float[np.ndarray, " step"]
@@ -50,74 +49,63 @@ def _checked_grid(name: str, values: Grid, dtype, *, zero: bool, infinite: bool)
     return jnp.asarray(grid, dtype)
 
 
-def _path(
-    arch,
-    noise,
-    problem,
-    grid,
-    *,
-    rule,
-    inits,
-    draws,
-    key,
-    copies,
-    test_corruption,
-    first_draw,
-    with_init_var,
-    progress,
-) -> TrainingPath:
-    checks.check_inputs(
-        arch,
-        noise,
-        problem,
-        draws=draws,
-        copies=copies,
-        test_corruption=test_corruption,
+def _check_found(arch, given, k, found, asked, rule) -> None:
+    """Raises `NumericalError` where the numbers of draw k mean nothing."""
+    x = given.problem.x_train
+    lost = np.isnan(np.asarray(found["grid"]))
+    if lost.any():
+        raise NumericalError(
+            f"`train_mse` {float(asked[lost.argmax()]):.3g} is out of reach: the "
+            f"kernel is singular within rounding in {x.dtype}; ask for more."
+        )
+    diagnostics = found["diagnostics"]
+    margin, largest = float(diagnostics["margin"]), float(found["largest"])
+    ridge = float(asked.min()) if rule == "ridge" else 0.0
+    last = 0.0 if rule == "ridge" else float(found["grid"].max())
+    # A zero eigenvalue that rounding made negative must not grow by e^{-value t}.
+    steady = last == 0 or (last < math.inf and -margin * largest * last < 1e-6)
+    solve.check(
+        (margin + ridge / largest) / (1 + ridge / largest),
+        corrupt_copies(given.noise, given.key, k, x, given.copies),
+        flow=rule != "ridge" and steady,
+        ridge=ridge,
+        copies=given.copies,
     )
-    draw_loop.check_memory(problem, copies=copies, matrices=6)
-    x = problem.x_train
+    truncation.check_truncation(arch, float(diagnostics["truncation_error"]))
+
+
+def _path(
+    arch: Architecture,
+    given: draw_loop.CorruptionDraws,
+    grid: Array,
+    *,
+    rule: str,
+    inits: int | float,
+    with_init_var: bool,
+    progress: draw_loop.Progress | None,
+) -> TrainingPath:
+    given.check(arch)
+    given.check_memory(matrices=6)
 
     def one(k):
         found = eigen_draw.one_draw(
             arch,
-            noise,
-            test_corruption,
-            problem,
-            key,
+            given.noise,
+            given.test_corruption,
+            given.problem,
+            given.key,
             k,
             grid,
-            jnp.asarray(inits, x.dtype),
+            jnp.asarray(inits, given.problem.x_train.dtype),
             rule=rule,
-            copies=copies,
+            copies=given.copies,
             with_init_var=with_init_var,
         )
-        lost = np.isnan(np.asarray(found["grid"]))
-        if lost.any():
-            raise NumericalError(
-                f"`train_mse` {float(grid[lost.argmax()]):.3g} is out of reach: the "
-                f"kernel is singular within rounding in {x.dtype}; ask for more."
-            )
-        diagnostics = found["diagnostics"]
-        margin, largest = float(diagnostics["margin"]), float(found.pop("largest"))
-        ridge = float(grid.min()) if rule == "ridge" else 0.0
-        last = 0.0 if rule == "ridge" else float(found["grid"].max())
-        # A zero eigenvalue that rounding made negative must not grow by e^{-value t}.
-        steady = last == 0 or (last < math.inf and -margin * largest * last < 1e-6)
-        solve.check(
-            (margin + ridge / largest) / (1 + ridge / largest),
-            corrupt_copies(noise, key, k, x, copies),
-            flow=rule != "ridge" and steady,
-            ridge=ridge,
-            copies=copies,
-        )
-        truncation.check_truncation(
-            arch, float(found["diagnostics"]["truncation_error"])
-        )
+        _check_found(arch, given, k, found, grid, rule)
+        del found["largest"]
         return found
 
-    fields, keys = draw_loop.over_draws(
-        one, key=key, draws=draws, first_draw=first_draw, progress=progress
-    )
+    fields, keys = given.each(one, progress)
     return TrainingPath(draw_keys=keys, **fields)
 
 
@@ -181,18 +169,21 @@ def trajectory(
     else:
         assert train_mse is not None
         grid = _checked_grid("train_mse", train_mse, dtype, zero=False, infinite=False)
+    given = draw_loop.CorruptionDraws(
+        noise=noise,
+        problem=problem,
+        key=key,
+        draws=draws,
+        first_draw=first_draw,
+        copies=copies,
+        test_corruption=test_corruption,
+    )
     return _path(
         arch,
-        noise,
-        problem,
+        given,
         grid,
         rule="time" if times is not None else "train_mse",
         inits=math.inf if inits is None else inits,
-        draws=draws,
-        key=key,
-        copies=copies,
-        test_corruption=test_corruption,
-        first_draw=first_draw,
         with_init_var=with_init_var,
         progress=progress,
     )
@@ -236,18 +227,21 @@ def ridge_path(
             ridge, or a quadrature dual whose series is too short.
     """
     dtype = problem.x_train.dtype
+    given = draw_loop.CorruptionDraws(
+        noise=noise,
+        problem=problem,
+        key=key,
+        draws=draws,
+        first_draw=first_draw,
+        copies=copies,
+        test_corruption=test_corruption,
+    )
     return _path(
         arch,
-        noise,
-        problem,
+        given,
         _checked_grid("ridges", ridges, dtype, zero=True, infinite=False),
         rule="ridge",
         inits=math.inf,
-        draws=draws,
-        key=key,
-        copies=copies,
-        test_corruption=test_corruption,
-        first_draw=first_draw,
         with_init_var=with_init_var,
         progress=progress,
     )
