@@ -239,6 +239,6 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     fig.colorbar(image, ax=axes[:, :-1], label="accuracy", shrink=0.8)
     handles, labels = axes[-1, -1].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
-    about = {**rows[0], "corruption": "two kinds", "noise": "unit noise"}
-    fig.suptitle(settings.title(about), fontsize="medium")
+    about = settings.title(rows[0], corruption="two kinds by unit noise")
+    fig.suptitle(about, fontsize="medium")
     return fig

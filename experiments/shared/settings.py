@@ -226,11 +226,13 @@ def check(settings: Settings, levels: tuple[float, ...]) -> None:
     corruption(settings, levels[0]).check_images(images.x_train)
 
 
-def title(row: Row) -> str:
-    """Returns two lines that say what a cell was run on."""
+def title(row: Row, corruption: str | None = None) -> str:
+    """Returns two lines on what a cell was run on; `corruption` in these words."""
     size = f" at {row['size']} x {row['size']}" if row["size"] else ""
-    noise = kind(row["corruption"]).by(row["noise"])
+    if corruption is None:
+        noise = kind(row["corruption"]).by(row["noise"])
+        corruption = f"{row['corruption']}{noise}"
     return (
         f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} training "
-        f"images\n{row['corruption']}{noise}; {row['activation']}, depth {row['depth']}"
+        f"images\n{corruption}; {row['activation']}, depth {row['depth']}"
     )
