@@ -124,10 +124,7 @@ ROUTES = {
         line=":",
     ),
     "network": Route(
-        settings=lambda config: (
-            *shared_settings.of_network(config),
-            *("inits", "draws"),
-        ),
+        settings=lambda config: (*shared_settings.of_network(config), "inits", "draws"),
         outputs=_network,
         seconds=_training_seconds,
         line="",
@@ -217,11 +214,15 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
 
 @contextlib.contextmanager
 def _progress() -> Generator[Callable[..., None], None, None]:
-    """A second bar on the terminal, for the draws or epochs within a cell."""
-    with tqdm.tqdm(position=1, leave=False, disable=None) as bar:
+    """A second bar on the terminal, for the draws or epochs of a cell that has any."""
+    with contextlib.ExitStack() as stack:
+        opened: list[tqdm.tqdm] = []
 
         def show(done: int, total: int, loss: float | None = None) -> None:
-            bar.total = total
+            if not opened:
+                bar = tqdm.tqdm(position=1, total=total, leave=False, disable=None)
+                opened.append(stack.enter_context(bar))
+            (bar,) = opened
             if loss is not None:
                 bar.set_postfix(loss=f"{loss:.2g}", refresh=False)
             bar.update(done - bar.n)

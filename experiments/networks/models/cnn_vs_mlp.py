@@ -7,17 +7,15 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jaxtyping import Array
 
 import theory
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row
+from experiments.shared import models, trained
 from experiments.shared import settings as shared_settings
-from experiments.shared import trained
 from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.kernels import convolutional
-from ntk_corrupt.networks import cnn
 from theory.corruption.copies import corrupt_problem
 from theory.errors import InputError, unknown
 from theory.keys import stream
@@ -29,7 +27,7 @@ _KERNEL_IMAGES = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CnnVsMlp(trained.Networks):
+class CnnVsMlp(models.Convolutional, trained.Networks):
     """Settings of the experiment; width and depth are the perceptron's."""
 
     models: tuple[str, ...] = setting(
@@ -46,22 +44,6 @@ class CnnVsMlp(trained.Networks):
     epochs: int = setting(100, "epochs to train")
 
 
-def network(config: CnnVsMlp, model: str, problem: theory.Problem) -> nn.Module:
-    """Returns the network that is trained."""
-    if model == "mlp":
-        return shared_settings.network(config, problem.num_classes)
-    return cnn.cnn(
-        math.isqrt(problem.x_train.shape[1]),
-        problem.num_classes,
-        channels=tuple(config.channels),
-        dense=config.dense,
-        activation=config.activation,
-        w_var=config.w_var,
-        b_var=config.b_var,
-        parametrisation=config.parametrisation,
-    )
-
-
 def check(config: CnnVsMlp) -> None:
     """Raises `InputError` on bad settings."""
     for model in config.models:
@@ -75,8 +57,7 @@ def check(config: CnnVsMlp) -> None:
         )
     if config.stderr is not None:
         raise InputError("`--stderr` must be left out here: give --repeats.")
-    if not config.biases:
-        raise InputError("`--biases` must be left on: convolutions have biases.")
+    models.check_biases(config)
     kernels = [model for model in config.models if model in KERNELS]
     if kernels and config.n_train > _KERNEL_IMAGES:
         raise InputError(
@@ -89,13 +70,7 @@ def check(config: CnnVsMlp) -> None:
         raise unknown("--activation", config.activation, convolutional.ACTIVATIONS)
     trained.check(config)
     problem = shared_settings.problem(config, 0)
-    pixels = problem.x_train.shape[1]
-    if math.isqrt(pixels) ** 2 != pixels:
-        raise InputError(
-            "`--dataset` must hold square images of one channel, got "
-            f"{config.dataset} of {pixels} pixels."
-        )
-    network(config, "cnn", problem)
+    models.check_images(config, problem)
 
 
 def cells(config: CnnVsMlp) -> list[Cell]:
@@ -147,7 +122,7 @@ def _of_repeat(
     if model in NETWORKS:
         training = shared_settings.training(config)
         nets = ensemble.measure(
-            network(config, model, problem),
+            models.network(config, model, problem),
             noise,
             asked,
             draws=1,

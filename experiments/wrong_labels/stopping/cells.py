@@ -5,16 +5,14 @@ import itertools
 import math
 
 import numpy as np
-from flax import linen as nn
 
-import theory
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row
+from experiments.shared import models
 from experiments.shared import settings as shared_settings
 from experiments.wrong_labels import images
 from experiments.wrong_labels.stopping import paths
 from ntk_corrupt.label_noise import labels
-from ntk_corrupt.networks import cnn
 from ntk_corrupt.training.config import LOSSES
 from theory.errors import InputError, unknown
 
@@ -23,7 +21,7 @@ _LEFT_OUT = ("loss", "corruption", "noise", "noise_regime", "stop_loss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EarlyStopping(shared_settings.Settings):
+class EarlyStopping(models.Convolutional, shared_settings.Settings):
     """Settings of the experiment; width and depth are those of perceptrons."""
 
     shares: tuple[float, ...] = setting(
@@ -39,27 +37,9 @@ class EarlyStopping(shared_settings.Settings):
     normalise: str = setting("unit", "pixel scale")
     activation: str = setting("relu", "between layers, e.g. erf, relu, tanh, gelu")
     w_var: float = setting(2.0, "weight variance times fan-in")
-    channels: tuple[int, ...] = setting((16, 32), "of each convolution")
-    dense: int = setting(128, "units of the hidden layer after the convolutions")
     batch_size: int = setting(100, "training images per step")
     epochs: int = setting(150, "epochs to train")
     stop_loss: float | None = setting(None, "left out: the whole path is recorded")
-
-
-def network(config: EarlyStopping, model: str, problem: theory.Problem) -> nn.Module:
-    """Returns the network that is trained."""
-    if model == "mlp":
-        return shared_settings.network(config, problem.num_classes)
-    return cnn.cnn(
-        math.isqrt(problem.x_train.shape[1]),
-        problem.num_classes,
-        channels=tuple(config.channels),
-        dense=config.dense,
-        activation=config.activation,
-        w_var=config.w_var,
-        b_var=config.b_var,
-        parametrisation=config.parametrisation,
-    )
 
 
 def check(config: EarlyStopping) -> None:
@@ -92,16 +72,9 @@ def check(config: EarlyStopping) -> None:
         shared_settings.check(dataclasses.replace(pool, loss=loss), (0.0,))
     if "cnn" not in config.models:
         return
-    if not config.biases:
-        raise InputError("`--biases` must be left on: convolutions have biases.")
+    models.check_biases(config)
     problem = shared_settings.problem(pool, 0)
-    pixels = problem.x_train.shape[1]
-    if math.isqrt(pixels) ** 2 != pixels:
-        raise InputError(
-            "`--dataset` must hold square images of one channel, got "
-            f"{config.dataset} of {pixels} pixels."
-        )
-    network(config, "cnn", problem)
+    models.check_images(config, problem)
 
 
 def cells(config: EarlyStopping) -> list[Cell]:
@@ -142,7 +115,7 @@ def compute(config: EarlyStopping, cell: Cell) -> tuple[Row, dict[str, np.ndarra
     if model == "kernel":
         return paths.of_kernel(shared_settings.architecture(settled), found, key)
     return paths.of_network(
-        network(settled, model, found.problem),
+        models.network(settled, model, found.problem),
         shared_settings.training(settled),
         found,
         key,

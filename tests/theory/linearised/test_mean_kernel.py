@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import count_equations
 
 import theory
 from theory.kernels.propagation import KernelPair, propagate
@@ -15,18 +16,6 @@ def arch(depth=3, activation="gelu"):
     return theory.Architecture(depth=depth, activation=activation)
 
 
-def equations(program):
-    """How many, those of loops and of calls included."""
-    is_program = lambda part: hasattr(part, "eqns")
-    inner = [
-        part
-        for equation in program.eqns
-        for part in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program)
-        if is_program(part)
-    ]
-    return len(program.eqns) + sum(map(equations, inner))
-
-
 @pytest.mark.parametrize("activation", ["erf", "gelu"])
 def test_programs_do_not_grow_with_depth(activation):
     # unrolled layers took minutes of compilation once they were differentiated
@@ -34,7 +23,7 @@ def test_programs_do_not_grow_with_depth(activation):
 
     def size(depth):
         third = slope(slope(lambda *at: propagate(*at, arch(depth, activation)), 2), 0)
-        return equations(jax.make_jaxpr(third)(q, q, k))
+        return count_equations(jax.make_jaxpr(third)(q, q, k))
 
     # the rates of each layer, converted and put into one array: a layer has hundreds
     assert size(8) - size(3) <= 4 * (8 - 3)

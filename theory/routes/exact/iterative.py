@@ -6,8 +6,6 @@ products of n^2 each, or factored in its place. How far that is from the solutio
 the diagnostics, measured in float64, and can be refined.
 """
 
-import contextlib
-import os
 import warnings
 from typing import Any
 
@@ -237,10 +235,7 @@ def exact_iterative(
     try:
         (outputs, init_var, diagnostics), keys = given.each(one)
     finally:
-        file = getattr(solver, "file", None)
-        if file is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(file)
+        solver.clean_up()
     return Draws(
         outputs=outputs, init_var=init_var, draw_keys=keys, diagnostics=diagnostics
     )

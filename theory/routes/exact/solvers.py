@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import os
+import pathlib
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax.sharding import Mesh
@@ -40,6 +41,10 @@ class Solver(Protocol):
         """Returns what solves with the kernel of `x` and the ridge on its diagonal."""
         ...
 
+    def clean_up(self) -> None:
+        """Deletes what `prepared` left on disk, after the last draw or a failure."""
+        ...
+
 
 def _in_tiles(arch, x, report, file=None) -> tiles.SymmetricTiles:
     return tiles.ntk(
@@ -55,10 +60,13 @@ class Cholesky:
     many points. Memory: the half kernel, 2 n^2 bytes in float32.
     """
 
-    mesh: Mesh | None = dataclasses.field(default=None, init=False)
+    mesh: ClassVar[Mesh | None] = None
 
     def check(self) -> None:
         """There is nothing to set."""
+
+    def clean_up(self) -> None:
+        """There is nothing to delete."""
 
     def prepared(
         self, arch: Architecture, x: Float[Array, "n d"], ridge: float, report: Report
@@ -130,3 +138,8 @@ class ConjugateGradient:
             max_iterations=self.max_iterations,
             progress=lambda done, _: report("solve", done, self.max_iterations),
         )
+
+    def clean_up(self) -> None:
+        """Deletes the file."""
+        if self.file is not None:
+            pathlib.Path(self.file).unlink(missing_ok=True)
