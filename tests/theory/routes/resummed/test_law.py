@@ -29,6 +29,7 @@ KEY = jax.random.key(1)
 ERF = Architecture(depth=2, activation="erf")
 DEEP = Architecture(depth=3, activation="erf")
 NOISE, ON_TEST = Replacement(p=0.8), Replacement(p=0.3)
+ONE = Bernoulli(prob=1.0)
 EVERYONE = np.arange(30)
 
 
@@ -266,6 +267,10 @@ def test_other_test_points_need_no_new_solution(small, clean, bare, monkeypatch)
                 expected.cross_cov(EVERYONE, EVERYONE),
                 rtol=1e-9,
             )
+    # noise that always has one value moves the points and adds no variance
+    blank = theory.resummed_at(clean, small.x_test, Replacement(p=1.0, noise=ONE))
+    ones = theory.resummed_at(clean, jnp.ones_like(small.x_test))
+    np.testing.assert_array_equal(blank.mean, ones.mean)
     # a doubt about test points is theirs alone
     doubt = "`init_var` is negative at some test points"
     other = {"valid": False, "doubts": ("too few pixels", doubt)}
@@ -454,8 +459,8 @@ def test_many_images_with_little_noise_are_flagged():
     many = prototypes((200,) * 4, n_test=10, d=50, spread=2.5, seed=1)
     law = resummed(DEEP, Additive(p=0.5), many, with_init_var=False)
     assert not law.diagnostics["valid"]
-    (doubt,) = law.diagnostics["doubts"]
-    assert "nearly indefinite" in doubt
+    doubts = law.diagnostics["doubts"]
+    assert "the mean kernel is nearly indefinite: too many images" in doubts
 
 
 def test_a_negative_variance_is_flagged(small, clean, monkeypatch):
