@@ -70,10 +70,11 @@ clean:
 	rm -rf $(VENV) .matrix
 
 # uv reads [tool.uv] of pyproject.toml, which keeps TensorFlow out (1.8 GB that
-# nothing here imports); plain `pip install .` works too and brings it in.
+# nothing here imports); plain `pip install .` works too and brings it in. Compiled at
+# once: where Python may not write bytecode, every process would do it, in 2.5 s.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "ntk-corrupt needs Python 3.11 or newer, and $(PYTHON) is %d.%d: choose another with `make PYTHON=python3.12 ...`" % v[:2])'
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) --compile-bytecode --editable ".[dev]"
 	@touch $@

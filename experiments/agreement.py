@@ -19,7 +19,7 @@ PRESETS = {
         "p": (0.5, 0.95),
         "depths": (3,),
         "widths": (32,),
-        "activations": ("erf", "relu"),
+        "activations": ("erf",),
     },
     "cpu": {},
     # arXiv 2606.11319 has no such table: its setting, on all combinations

@@ -17,7 +17,7 @@ PRESETS = {
         **routes.SMOKE,
         "p": (0.9,),
         "depths": (3,),
-        "activations": ("relu",),
+        "activations": ("erf",),
         "noises": "rademacher",
         "corruptions": ("additive",),
     },

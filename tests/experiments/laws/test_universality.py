@@ -46,7 +46,9 @@ def test_widths_stand_for_levels_of_clipped_noise():
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("universality")
     # without hidden layers there is little to compile
-    config = smoke(routes=("first_order", "exact"), depth=2, depths=(1,))
+    config = smoke(
+        routes=("first_order", "exact"), depth=2, depths=(1,), activations=("relu",)
+    )
     return workdir, runner.execute(universality.EXPERIMENT, config, workdir=workdir)
 
 
