@@ -13,12 +13,26 @@ def setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
+def fixed(default: Any) -> Any:
+    """Returns a field of a `Config` that is no flag.
+
+    For what a script sets itself, cell by cell, or leaves as it is: a flag that decides
+    nothing must not be there.
+    """
+    return dataclasses.field(default=default)
+
+
+def settable(record: Any) -> list[dataclasses.Field]:
+    """Returns the fields that are flags."""
+    return [field for field in dataclasses.fields(record) if "help" in field.metadata]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The settings of every experiment; a script adds its own in a subclass.
 
-    A field is int, float, bool, str, a tuple of one of them such as
-    `tuple[float, ...]`, or one of these `| None`.
+    A field made by `setting` is a flag: int, float, bool, str, a tuple of one of them
+    such as `tuple[float, ...]`, or one of these `| None`.
     """
 
     seed: int = setting(0, "decides every random number")

@@ -1,9 +1,9 @@
 """What every experiment shares: flags, presets, the run directory, one-line errors.
 
 A script declares its `Config`, a few plain functions and an `Experiment` of them, and
-ends in `runner.main(EXPERIMENT)`. Each field of `Config` is a flag; flags are defined
-and read in `main` alone, so that scripts import without side effects. `execute` does
-the work, and is what tests and notebooks call.
+ends in `runner.main(EXPERIMENT)`. Each `setting` of `Config` is a flag; flags are
+defined and read in `main` alone, so that scripts import without side effects. `execute`
+does the work, and is what tests and notebooks call.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ import tqdm
 from absl import app, flags
 
 from experiments.harness import compilation
-from experiments.harness.flags import Config, Options, Parser
+from experiments.harness.flags import Config, Options, Parser, settable
 from experiments.harness.run_directory import Cell, Row, RunDirectory, environment
 from theory.errors import InputError, NumericalError, unknown
 
@@ -60,6 +60,10 @@ class Experiment(Generic[C]):
         presets = {"cpu": {}, **self.presets}
         if preset not in presets:
             raise unknown("--preset", preset, presets)
+        names = [field.name for field in settable(self.config)]
+        for name in explicit:
+            if name not in names:
+                raise unknown(f"setting of {self.name}", name, names)
         return self.config(**{**presets[preset], **explicit})
 
 
@@ -188,7 +192,7 @@ def define_flags(
     """Defines a flag for every field of the settings and of the run options."""
     for record in (experiment.config, Options):
         hints = typing.get_type_hints(record)
-        for field in dataclasses.fields(record):
+        for field in settable(record):
             parser = Parser(hints[field.name])
             default: Any = field.default
             if parser.many:
@@ -209,7 +213,7 @@ def read_flags(
     """Returns the settings, explicit flags before the preset's, and the run options."""
 
     def explicit(record: Any) -> dict[str, Any]:
-        names = [field.name for field in dataclasses.fields(record)]
+        names = [field.name for field in settable(record)]
         return {n: flag_values[n].value for n in names if flag_values[n].present}
 
     options = Options(**explicit(Options))

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.shared import corruptions, settings, tables
 from experiments.shared import routes as shared_routes
 from experiments.shared.reference import read, report
 from experiments.shared.rows import matching, pool
 from ntk_corrupt import plots
-from theory.errors import InputError
 
 _ALL = ("erf", "tanh", "gelu", "swish", "relu", "leaky_relu", "sin")
 
@@ -24,7 +23,7 @@ class Activations(shared_routes.Routes):
     """Settings of the experiment."""
 
     activations: tuple[str, ...] = setting(_ALL, "between layers, one after the other")
-    activation: str = setting("", "not used here: see --activations")
+    activation: str = fixed("")
     p: tuple[float, ...] = setting((0.9, 0.95, 0.97, 0.99), "corruption levels")
     routes: tuple[str, ...] = setting(
         ("resummed", "network"), f"any of {', '.join(shared_routes.ROUTES)}"
@@ -44,11 +43,6 @@ def _each(config: Activations) -> list[Activations]:
 
 def check(config: Activations) -> None:
     """Raises `InputError` on bad settings."""
-    if config.activation:
-        raise InputError(
-            "`--activation` must be left out here: name them in --activations, "
-            f"got {config.activation!r}."
-        )
     for each in _each(config):
         shared_routes.check(each)
 

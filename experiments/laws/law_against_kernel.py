@@ -15,7 +15,7 @@ _INITS = (1, 10)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LawAgainstKernel(shared_settings.Settings):
+class LawAgainstKernel(shared_settings.Kernels):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting((0.5, 0.8, 0.9, 0.95, 0.97, 0.99), "levels")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import routes
 from theory.errors import InputError
@@ -20,9 +20,9 @@ class SnrScaling(routes.Routes):
     trained_biases: tuple[bool, ...] = setting(
         (False, True), "whether biases are trained; kernels have the rates of that"
     )
-    n_train: int = setting(0, "not used here: see --n_trains")
-    size: int | None = setting(None, "not used here: see --sizes")
-    biases: bool = setting(True, "not used here: see --trained_biases")
+    n_train: int = fixed(0)
+    size: int | None = fixed(None)
+    biases: bool = fixed(True)
     rates: str = setting("standard", "training rates of the kernels: standard or ntk")
     n_test: int | None = setting(500, "test images, balanced; none is all")
     draws: int = setting(8, "corruption draws")
@@ -40,12 +40,6 @@ def _each(config: SnrScaling) -> list[SnrScaling]:
 
 def check(config: SnrScaling) -> None:
     """Raises `InputError` on bad settings."""
-    for name, value in (("n_train", 0), ("size", None), ("biases", True)):
-        if getattr(config, name) != value:
-            raise InputError(
-                f"`--{name}` must be left out here: this script varies it, got "
-                f"{getattr(config, name)!r}."
-            )
     if config.draws < 2:
         raise InputError(f"`--draws` must be at least 2, got {config.draws}.")
     if not config.n_test:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.shared import routes, settings
 from ntk_corrupt import plots
@@ -35,6 +35,8 @@ class TrainTestCorruption(routes.Routes):
     kinds: tuple[str, ...] = setting(
         tuple(_NOISE), f"of training and of test images, all pairs: {', '.join(_NOISE)}"
     )
+    corruption: str = fixed("")
+    noise: str = fixed("")
     routes: tuple[str, ...] = setting(_ROUTES, f"any of {', '.join(_ROUTES)}")
     size: int | None = setting(14, "side in pixels to resize the images to; or none")
     n_test: int | None = setting(500, "test images, balanced; none is all")

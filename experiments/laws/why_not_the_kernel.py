@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell
 from experiments.shared import routes
 from theory.errors import InputError
@@ -19,6 +19,7 @@ class WhyNotTheKernel(routes.Routes):
     n_train: int = setting(300, "training images, balanced over classes")
     size: int | None = setting(14, "side in pixels to resize the images to; or none")
     width: int = setting(128, "units of each hidden layer")
+    rates: str = fixed("ntk")
     times: int = setting(4, "how much wider the wide networks are")
     descent_rate: float = setting(
         4.0, "step of gradient descent in NTK parametrisation; over width in the other"

@@ -1,7 +1,9 @@
 """Settings that experiments on one network and one data set share, and what they mean.
 
-A script's `Config` extends `Settings`; `problem`, `architecture`, `corruption` and
-`training` turn the settings into the objects of `theory` and `ntk_corrupt`.
+A script's `Config` extends those of the mix-ins `Data`, `Corrupted`, `Network` and
+`Training` whose flags mean something to it; `problem`, `corruption`, `architecture` and
+`training` turn them into the objects of `theory` and `ntk_corrupt`. A mix-in extends
+`Config` alone: of two that extend a third, the latter's defaults would win.
 """
 
 import dataclasses
@@ -50,8 +52,8 @@ RATES = ("ntk", "standard")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings(Config):
-    """Data, corruption, architecture and training; defaults are the bundled digits."""
+class Data(Config):
+    """Images; the defaults are the bundled digits."""
 
     dataset: str = setting("digits", f"one of {', '.join(loading.NAMES)}")
     n_train: int = setting(1000, "training images, balanced over classes")
@@ -62,23 +64,43 @@ class Settings(Config):
     normalise: str = setting(
         "standardise", f"pixel scale, one of {', '.join(NORMALISATIONS)}"
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corrupted(Config):
+    """What corrupts them; its strength is the script's."""
+
     corruption: str = setting("replacement", f"one of {', '.join(KINDS)}")
     noise: str = setting(
         "uniform(-1.7320508,1.7320508)",
         f"law of a noise pixel: {', '.join(NOISES)}, with parameters in brackets",
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Network(Config):
+    """What is trained, at a width or at all widths."""
+
     activation: str = setting("erf", "between layers, e.g. erf, relu, tanh, gelu")
     depth: int = setting(3, "weight layers; 3 is two hidden layers")
     w_var: float = setting(1.0, "weight variance times fan-in")
     b_var: float = setting(0.0, "bias variance")
     width: int = setting(256, "units of each hidden layer")
-    parametrisation: str = setting("standard", "of the networks: standard or ntk")
-    biases: bool = setting(True, "whether networks in the former train biases, from 0")
+    biases: bool = setting(
+        True, "whether networks in standard parametrisation train biases, from 0"
+    )
     rates: str = setting(
         "ntk",
         f"training rates of the kernels' layers, {' or '.join(RATES)}: of networks in "
         "the parametrisation of that name, with their width and biases",
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training(Config):
+    """How networks of finite width are trained."""
+
+    parametrisation: str = setting("standard", "of the networks: standard or ntk")
     loss: str = setting("mse", "training loss: mse, cross_entropy, softmax_mse")
     optimiser: str = setting("adam", "adam, sgd, momentum or gd (full batch)")
     learning_rate: float = setting(1e-3, "of the optimiser")
@@ -97,15 +119,25 @@ class Settings(Config):
     )
 
 
-S = TypeVar("S", bound=Settings)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kernels(Network, Corrupted, Data):
+    """Settings of kernels on corrupted images."""
 
 
-def corruption(settings: Settings, p: float) -> theory.Corruption:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(Training, Kernels):
+    """Settings of networks that are trained on corrupted images."""
+
+
+S = TypeVar("S", bound=Config)
+
+
+def corruption(settings: Corrupted, p: float) -> theory.Corruption:
     """Returns the corruption at level `p` (its width sigma, if it is clipped)."""
     return kind(settings.corruption).make(p, settings.noise)
 
 
-def architecture(settings: Settings) -> theory.Architecture:
+def architecture(settings: Kernels) -> theory.Architecture:
     """Returns the architecture, with the training rates of its kernel."""
     arch = theory.Architecture(
         depth=settings.depth,
@@ -127,7 +159,7 @@ def architecture(settings: Settings) -> theory.Architecture:
     return dataclasses.replace(arch, w_rates=standard.w_rates, b_rates=b_rates)
 
 
-def of_kernel(settings: Settings) -> tuple[str, ...]:
+def of_kernel(settings: Kernels) -> tuple[str, ...]:
     """Returns the settings that decide a kernel and its data: parts of a cell's key."""
     rates = ("rates",) if settings.rates == "ntk" else ("rates", "width", "biases")
     return (*DATA, *ARCHITECTURE, *rates)
@@ -158,7 +190,7 @@ def network(settings: Settings, num_classes: int) -> mlp.MLP:
     )
 
 
-def training(settings: Settings) -> TrainConfig:
+def training(settings: Training) -> TrainConfig:
     """Returns how the networks are trained."""
     return TrainConfig(
         loss=settings.loss,
@@ -185,7 +217,7 @@ def _load(dataset, n_train, n_test, size, normalise, seed, data_dir, _x64):
     )
 
 
-def problem(settings: Settings, subset: int) -> theory.Problem:
+def problem(settings: Data, subset: int) -> theory.Problem:
     """Returns training subset number `subset`, each drawn anew from the whole set.
 
     The test images are the same in all.
@@ -203,7 +235,7 @@ def problem(settings: Settings, subset: int) -> theory.Problem:
     )
 
 
-def corruption_key(settings: Settings, subset: int) -> jax.Array:
+def corruption_key(settings: Config, subset: int) -> jax.Array:
     """Returns the key that every route gets, so that all see the same corruption."""
     stream = np.uint32(zlib.crc32(b"corruption"))
     return jax.random.fold_in(
@@ -211,16 +243,18 @@ def corruption_key(settings: Settings, subset: int) -> jax.Array:
     )
 
 
-def check(settings: Settings, levels: tuple[float, ...]) -> None:
+def check(settings: Kernels, levels: tuple[float, ...]) -> None:
     """Raises `InputError` on settings that make no sense, before anything is run."""
     if settings.n_train < 1:
         raise InputError(f"`--n_train` must be at least 1, got {settings.n_train}.")
     for p in levels:
         corruption(settings, p).check()
-    training(settings).check()
     if settings.rates not in RATES:
         raise unknown("--rates", settings.rates, RATES)
-    network(settings, 2)
+    if isinstance(settings, Settings):
+        training(settings).check()
+        network(settings, 2)
+    architecture(settings)
     images = problem(settings, 0)
     images.check()
     corruption(settings, levels[0]).check_images(images.x_train)

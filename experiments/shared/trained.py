@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import corruptions
 from experiments.shared import settings as shared_settings
@@ -31,6 +31,25 @@ ProbesOf = Callable[[theory.Problem, theory.Corruption, Any], Sequence[basic.Pro
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class UntilSure:
+    """A mix-in before `Networks`: repeats are added until the mean is sure."""
+
+    most_repeats: int = setting(3, "the most of them, with --stderr")
+    stderr: float | None = setting(
+        None, "of the mean clean accuracy, reached by more repeats; none adds none"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples:
+    """A mix-in before `Networks`: how long to train, in images."""
+
+    samples: int | None = setting(
+        None, "training images seen in all, in place of --epochs"
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Networks(shared_settings.Settings):
     """Settings of experiments on networks alone; pixels are centred."""
 
@@ -39,13 +58,10 @@ class Networks(shared_settings.Settings):
         "corruption levels; of clipped_additive the widths sigma, above 0",
     )
     repeats: int = setting(3, "networks per level, each with images of its own")
-    most_repeats: int = setting(3, "the most of them, with --stderr")
-    stderr: float | None = setting(
-        None, "of the mean clean accuracy, reached by more repeats; none adds none"
-    )
-    samples: int | None = setting(
-        None, "training images seen in all, in place of --epochs"
-    )
+    most_repeats: int = fixed(3)
+    stderr: float | None = fixed(None)
+    samples: int | None = fixed(None)
+    rates: str = fixed("ntk")
     normalise: str = setting(
         "signed", "pixel scale; on raw pixels (unit) rectifiers die in heavy noise"
     )

@@ -8,11 +8,27 @@ import numpy as np
 from jaxtyping import Array
 
 import theory
+from experiments.harness.flags import fixed, setting
 from experiments.shared import settings as shared_settings
 from ntk_corrupt.label_noise import labels
 from theory.keys import stream
 
-S = TypeVar("S", bound=shared_settings.Settings)
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CleanImages(shared_settings.Settings):
+    """Settings of networks on images that are clean, and trained for all epochs."""
+
+    n_train: int = setting(800, "training images, balanced over classes")
+    normalise: str = setting("unit", "pixel scale")
+    activation: str = setting("relu", "between layers, e.g. erf, relu, tanh, gelu")
+    w_var: float = setting(2.0, "weight variance times fan-in")
+    corruption: str = fixed("replacement")
+    noise: str = fixed("uniform(-1.7320508,1.7320508)")
+    noise_regime: str = fixed("frozen")
+    stop_loss: float | None = fixed(None)
+
+
+S = TypeVar("S", bound=CleanImages)
 
 
 class Images(NamedTuple):
@@ -75,7 +91,7 @@ def pool(settings: S, n_valid: int) -> S:
 
 
 def images(
-    settings: shared_settings.Settings,
+    settings: CleanImages,
     *,
     n_valid: int,
     share: float,

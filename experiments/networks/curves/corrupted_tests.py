@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings, trained
 from ntk_corrupt.probes import basic
@@ -19,7 +19,7 @@ _PROBED = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CorruptedTests(trained.Networks):
+class CorruptedTests(trained.Samples, trained.Networks):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting(
@@ -30,7 +30,7 @@ class CorruptedTests(trained.Networks):
         ARMS, "clean: trained on clean images; same: at the level of the test"
     )
     activations: tuple[str, ...] = setting(("relu",), "one network each")
-    activation: str = setting("", "not used here: see --activations")
+    activation: str = fixed("")
     trials: int = setting(100, "corruptions of every test image")
 
 
@@ -50,13 +50,6 @@ def check(config: CorruptedTests) -> None:
             raise unknown("--arms", arm, ARMS)
     if config.trials < 1:
         raise InputError(f"`--trials` must be at least 1, got {config.trials}.")
-    if config.activation:
-        raise InputError(
-            f"`--activation` must be left out here, got {config.activation}: give "
-            "--activations."
-        )
-    if config.stderr is not None:
-        raise InputError("`--stderr` must be left out here.")
     if not config.activations:
         raise InputError("`--activations` must be one or more, got none.")
     for each in _each(config):

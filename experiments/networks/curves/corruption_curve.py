@@ -14,7 +14,7 @@ SWEEPS = ("n_train", "width", "depth", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CorruptionCurve(trained.Networks):
+class CorruptionCurve(trained.UntilSure, trained.Samples, trained.Networks):
     """Settings of the experiment."""
 
     sweep: str = setting("n_train", f"what is varied: {', '.join(SWEEPS)}")

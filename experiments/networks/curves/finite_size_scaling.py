@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell
 from experiments.shared import trained
 from theory.errors import InputError, unknown
@@ -12,18 +12,18 @@ BUDGETS = ("samples", "steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FiniteSizeScaling(trained.Networks):
+class FiniteSizeScaling(trained.UntilSure, trained.Networks):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting(
         (0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.99), "corruption levels"
     )
     n_trains: tuple[int, ...] = setting((250, 1000), "numbers of training images")
-    n_train: int = setting(0, "not used here: see --n_trains")
+    n_train: int = fixed(0)
     batch_sizes: tuple[int, ...] = setting(
         (16, 128, 0), "images per step; 0 is all of them"
     )
-    batch_size: int = setting(128, "not used here: see --batch_sizes")
+    batch_size: int = fixed(0)
     budget: str = setting(
         "samples",
         "samples: --epochs for all; steps: as many steps as the first batch size takes",
@@ -57,12 +57,6 @@ def check(config: FiniteSizeScaling) -> None:
     """Raises `InputError` on bad settings."""
     if config.budget not in BUDGETS:
         raise unknown("--budget", config.budget, BUDGETS)
-    if config.n_train:
-        raise InputError(
-            f"`--n_train` must be left out here, got {config.n_train}: give --n_trains."
-        )
-    if config.samples is not None:
-        raise InputError("`--samples` must be left out here: give --epochs.")
     for name in ("n_trains", "p"):
         values = getattr(config, name)
         if not values or list(values) != sorted(set(values)):

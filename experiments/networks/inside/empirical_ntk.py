@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.networks.inside.empirical_report import (
     INPUTS,
@@ -26,13 +26,13 @@ _NUMBERS = ("effective_rank", "entropy", "trace", "negative")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmpiricalNtk(trained.Networks):
+class EmpiricalNtk(trained.Samples, trained.Networks):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting(
         (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95), "corruption levels"
     )
-    width: int = setting(0, "left out: see --widths")
+    width: int = fixed(0)
     widths: tuple[int, ...] = setting((128,), "units of each hidden layer, rising")
     points: int = setting(64, "test images that the kernel is evaluated at")
 
@@ -43,15 +43,8 @@ def _each(config: EmpiricalNtk) -> list[EmpiricalNtk]:
 
 def check(config: EmpiricalNtk) -> None:
     """Raises `InputError` on bad settings."""
-    if config.width:
-        raise InputError(
-            "`--width` must be left out here: name them in --widths, "
-            f"got {config.width}."
-        )
     if not config.widths or list(config.widths) != sorted(set(config.widths)):
         raise InputError(f"`--widths` must be rising numbers, got {config.widths}.")
-    if config.stderr is not None:
-        raise InputError("`--stderr` must be left out here: give --repeats.")
     for each in _each(config):
         trained.check(each)
     images = settings.problem(config, 0)

@@ -20,7 +20,7 @@ _BINS = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MarginSettings(trained.Networks):
+class MarginSettings(trained.Samples, trained.Networks):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting((0.2, 0.4, 0.6, 0.8, 0.9), "corruption levels")
@@ -42,8 +42,6 @@ def check(config: MarginSettings) -> None:
             raise InputError(
                 f"`--{name}` must be at least {least}, got {getattr(config, name)}."
             )
-    if config.stderr is not None:
-        raise InputError("`--stderr` must be left out here: give --repeats.")
     trained.check(config)
 
 

@@ -11,21 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 import theory
+from experiments.harness.flags import fixed
 from experiments.shared import settings, trained
 from ntk_corrupt.ensembles import ensemble
-from theory.errors import InputError
 
 
-def check(config: trained.Networks) -> None:
-    """Raises `InputError` on settings that mean nothing here."""
-    for name in ("stderr", "samples"):
-        if getattr(config, name) is not None:
-            raise InputError(f"`--{name}` must be left out here.")
-    if config.noise_regime != "frozen":
-        raise InputError(
-            f"`--noise_regime` must be frozen here, got {config.noise_regime}."
-        )
-    trained.check(config)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mixtures(trained.Networks):
+    """Settings of both scripts."""
+
+    noise_regime: str = fixed("frozen")
 
 
 def steps(config: trained.Networks, n: int) -> int:

@@ -19,7 +19,7 @@ _SHARE, _GAINS, _USELESS = 0.05, {0.9: 0.03, 0.95: 0.01}, 0.03
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CleanFraction(trained.Networks):
+class CleanFraction(arms.Mixtures):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting(
@@ -28,12 +28,11 @@ class CleanFraction(trained.Networks):
     fractions: tuple[float, ...] = setting(
         (0.02, 0.05, 0.2), "shares of the training images that are clean"
     )
-    noise_regime: str = setting("frozen", "frozen: the only one here")
 
 
 def check(config: CleanFraction) -> None:
     """Raises `InputError` on bad settings."""
-    arms.check(config)
+    trained.check(config)
     if not config.fractions or not all(0 < f < 1 for f in config.fractions):
         raise InputError(
             f"`--fractions` must be between 0 and 1, got {config.fractions}."

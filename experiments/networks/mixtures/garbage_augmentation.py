@@ -21,17 +21,16 @@ _CHANGE, _WORSE, _AT = 0.03, 0.02, 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Garbage(trained.Networks):
+class Garbage(arms.Mixtures):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting((0.2, 0.5, 0.9, 1.0), "corruption of the copies")
     ratios: tuple[int, ...] = setting((1, 4, 8), "copies added per clean image")
-    noise_regime: str = setting("frozen", "frozen: the only one here")
 
 
 def check(config: Garbage) -> None:
     """Raises `InputError` on bad settings."""
-    arms.check(config)
+    trained.check(config)
     if not config.ratios or min(config.ratios) < 1:
         raise InputError(f"`--ratios` must be at least 1, got {config.ratios}.")
 

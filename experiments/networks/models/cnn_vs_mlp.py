@@ -27,7 +27,7 @@ _KERNEL_IMAGES = 500
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CnnVsMlp(models.Convolutional, trained.Networks):
+class CnnVsMlp(models.Convolutional, trained.Samples, trained.Networks):
     """Settings of the experiment; width and depth are the perceptron's."""
 
     models: tuple[str, ...] = setting(
@@ -55,8 +55,6 @@ def check(config: CnnVsMlp) -> None:
         raise InputError(
             f"`--p` must be at least 4 levels to fit a fall, got {config.p}."
         )
-    if config.stderr is not None:
-        raise InputError("`--stderr` must be left out here: give --repeats.")
     models.check_biases(config)
     kernels = [model for model in config.models if model in KERNELS]
     if kernels and config.n_train > _KERNEL_IMAGES:
@@ -64,8 +62,6 @@ def check(config: CnnVsMlp) -> None:
             f"`--n_train` must be at most {_KERNEL_IMAGES} with {kernels[0]}, got "
             f"{config.n_train}."
         )
-    if kernels and config.rates != "ntk":
-        raise InputError(f"`--rates` must be ntk with {kernels[0]}.")
     if kernels and config.activation not in convolutional.ACTIVATIONS:
         raise unknown("--activation", config.activation, convolutional.ACTIVATIONS)
     trained.check(config)

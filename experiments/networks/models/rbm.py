@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.networks.models.rbm_report import MACHINES, METHODS
 from experiments.shared import corruptions, settings
@@ -51,6 +51,8 @@ class RbmSettings(settings.Settings):
     batch_size: int = setting(128, "training images per step of the network")
     epochs: int = setting(20, "epochs to train the network")
     stop_loss: float | None = setting(None, "training loss to stop at; none trains all")
+    noise_regime: str = fixed("frozen")  # one corrupted copy for all methods
+    rates: str = fixed("ntk")
 
 
 def _machine(config: RbmSettings) -> classifiers.RbmConfig:
@@ -75,11 +77,6 @@ def check(config: RbmSettings) -> None:
         raise InputError(f"`--rbm_rate` must be positive, got {config.rbm_rate}.")
     if len(set(config.p)) < len(config.p):
         raise InputError(f"`--p` must be different levels, got {config.p}.")
-    if config.noise_regime != "frozen":
-        raise InputError(
-            "`--noise_regime` must be frozen, one corrupted copy for all methods, got "
-            f"{config.noise_regime}."
-        )
     settings.check(config, config.p)
     images = settings.problem(config, 0).x_train[:20]
     worst = settings.corruption(config, max(config.p))

@@ -10,16 +10,17 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array
 
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings
+from experiments.wrong_labels.images import CleanImages
 from experiments.wrong_labels.spectral.snapshots import Images, choices, look, together
 from ntk_corrupt.label_noise.labels import MODES, corrupt_labels
 from ntk_corrupt.training import trajectories
 from theory.errors import InputError, unknown
 
-# Settings of images that are corrupted: here they are not.
-_UNUSED = ("corruption", "noise", "noise_regime", "rates", "stop_loss", "precision")
+# Settings that decide nothing here: images stay clean, and all epochs are trained.
+_UNUSED = ("corruption", "noise", "noise_regime", "stop_loss")
 _PER_CELL = (
     *(name for name in settings.DATA if name not in _UNUSED),
     *settings.ARCHITECTURE,
@@ -29,7 +30,7 @@ _PER_CELL = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Truncations(settings.Settings):
+class Truncations(CleanImages):
     """Settings of the experiment; images stay clean, labels do not."""
 
     rho: tuple[float, ...] = setting((0.0, 0.2, 0.4, 0.6), "shares of wrong labels")
@@ -52,14 +53,11 @@ class Truncations(settings.Settings):
     )
     draws: int = setting(20, "random subspaces")
     ridge: float = setting(1e-3, "of the probes, over the variance of a feature")
-    n_train: int = setting(800, "training images, balanced over classes")
-    normalise: str = setting("unit", "pixel scale")
-    activation: str = setting("relu", "between layers")
-    w_var: float = setting(2.0, "weight variance times fan-in")
     loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
     batch_size: int = setting(20, "training images per step")
     epochs: int = setting(60, "epochs to train")
-    stop_loss: float | None = setting(None, "left out here: all epochs are trained")
+    rates: str = fixed("ntk")
+    precision: str | None = fixed(None)
 
 
 def images(config: Truncations, mode: str, rho: float, repeat: int) -> Images:
@@ -89,10 +87,6 @@ def images(config: Truncations, mode: str, rho: float, repeat: int) -> Images:
 
 def check(config: Truncations) -> None:
     """Raises `InputError` on bad settings."""
-    defaults = Truncations()
-    for name in _UNUSED:
-        if getattr(config, name) != getattr(defaults, name):
-            raise InputError(f"`--{name}` must be left out here: images stay clean.")
     for name in ("repeats", "n_val", "draws", "epochs"):
         if getattr(config, name) < 1:
             raise InputError(

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import models
 from experiments.shared import settings as shared_settings
@@ -17,11 +17,10 @@ from ntk_corrupt.training.config import LOSSES
 from theory.errors import InputError, unknown
 
 MODELS = ("mlp", "cnn", "kernel")
-_LEFT_OUT = ("loss", "corruption", "noise", "noise_regime", "stop_loss")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EarlyStopping(models.Convolutional, shared_settings.Settings):
+class EarlyStopping(models.Convolutional, images.CleanImages):
     """Settings of the experiment; width and depth are those of perceptrons."""
 
     shares: tuple[float, ...] = setting(
@@ -30,24 +29,15 @@ class EarlyStopping(models.Convolutional, shared_settings.Settings):
     mode: str = setting("uniform", f"what replaces a label: {', '.join(labels.MODES)}")
     models: tuple[str, ...] = setting(("mlp", "kernel"), f"of {', '.join(MODELS)}")
     losses: tuple[str, ...] = setting(("cross_entropy",), "training losses")
-    loss: str = setting("", "left out: see --losses")
+    loss: str = fixed("")
     repeats: int = setting(3, "each with images, labels and networks of its own")
-    n_train: int = setting(800, "training images, balanced over classes")
     n_valid: int = setting(200, "images whose noisy labels decide when to stop")
-    normalise: str = setting("unit", "pixel scale")
-    activation: str = setting("relu", "between layers, e.g. erf, relu, tanh, gelu")
-    w_var: float = setting(2.0, "weight variance times fan-in")
     batch_size: int = setting(100, "training images per step")
     epochs: int = setting(150, "epochs to train")
-    stop_loss: float | None = setting(None, "left out: the whole path is recorded")
 
 
 def check(config: EarlyStopping) -> None:
     """Raises `InputError` on bad settings."""
-    plain = EarlyStopping()
-    for name in _LEFT_OUT:
-        if getattr(config, name) != getattr(plain, name):
-            raise InputError(f"`--{name}` must be left out here.")
     for name, valid in (("models", MODELS), ("losses", LOSSES)):
         asked = getattr(config, name)
         for each in asked:

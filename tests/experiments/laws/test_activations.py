@@ -95,7 +95,6 @@ def test_every_published_figure_has_a_value_and_a_tolerance():
 
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
-        ({"activation": "erf"}, "`--activation` must be left out here"),
         ({"activations": ("erf", "elf")}, "unknown activation"),
         ({"routes": ("resumed",)}, "--routes"),
     ):

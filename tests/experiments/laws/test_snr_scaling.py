@@ -176,8 +176,6 @@ def test_cells_of_the_law_are_counted_by_their_errors():
 
 def test_bad_flags_are_refused(tmp_path):
     for changed, text in (
-        ({"n_train": 100}, "`--n_train` must be left out here"),
-        ({"size": 8}, "`--size` must be left out here"),
         ({"draws": 1}, "`--draws` must be at least 2, got 1"),
         ({"n_test": None}, "`--n_test` must be the number of test images, got None"),
         ({"rates": "fast"}, "unknown --rates 'fast'"),

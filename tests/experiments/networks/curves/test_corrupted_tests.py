@@ -90,10 +90,8 @@ def test_expectations_on_mnist_and_the_source(run):
     [
         ({"arms": ("both",)}, "unknown --arms 'both'"),
         ({"trials": 0}, "`--trials` must be at least 1"),
-        ({"activation": "relu"}, "`--activation` must be left out here, got relu"),
         ({"activations": ()}, "`--activations` must be one or more"),
         ({"activations": ("relux",)}, "unknown activation 'relux'"),
-        ({"stderr": 0.1}, "`--stderr` must be left out"),
     ],
 )
 def test_bad_settings(settings, text):

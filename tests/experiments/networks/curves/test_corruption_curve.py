@@ -204,7 +204,6 @@ def test_margins(tmp_path):
     for changed, said in (
         ({"images": 3}, "`--images` must be at least 10"),
         ({"corruptions": 0}, "`--corruptions` must be at least 1"),
-        ({"stderr": 0.1}, "`--stderr` must be left out here"),
     ):
         with raises(said):
             check(margins.EXPERIMENT.configure("smoke", **changed))

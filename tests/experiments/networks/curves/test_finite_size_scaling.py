@@ -50,8 +50,6 @@ def test_steps_and_rates_of_larger_batches():
     ("settings", "text"),
     [
         ({"budget": "time"}, "unknown --budget 'time'"),
-        ({"n_train": 5}, "`--n_train` must be left out here, got 5"),
-        ({"samples": 5}, "`--samples` must be left out here"),
         ({"n_trains": (120, 60)}, "`--n_trains` must be rising"),
         ({"p": (0.9, 0.2)}, "`--p` must be rising"),
         ({"batch_sizes": (-1,)}, "`--batch_sizes` must be positive, or 0 for all"),

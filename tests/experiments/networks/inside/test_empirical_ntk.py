@@ -136,7 +136,7 @@ def test_a_network_that_hardly_trains_keeps_its_kernel():
     ],
 )
 def test_wide_networks_have_the_kernel_of_infinite_width(settings):
-    config = tiny(width=2048, **settings)
+    config = dataclasses.replace(tiny(**settings), width=2048)
     x, _ = _points(config, 0, 0.4)
     model = shared_settings.network(config, 10)
     found = empirical.ntk(model, model.init(jax.random.key(0), x), x) / 10
@@ -157,7 +157,7 @@ def test_both_modes_approach_the_kernel_of_infinite_width():
 
 
 def test_points_are_random_and_of_every_level():
-    config = tiny(n_test=None, width=8)
+    config = tiny(n_test=None)
     problem = shared_settings.problem(config, 0)
     (one, labels), (two, _) = (_points(config, 0, p) for p in (0.2, 0.9))
     np.testing.assert_array_equal(one[12:], two[12:])
@@ -219,12 +219,10 @@ def test_what_is_expected_is_computed():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"width": 8}, "`--width` must be left out here"),
         ({"widths": (16, 8)}, "`--widths` must be rising"),
         ({"widths": ()}, "`--widths` must be rising"),
         ({"points": 41}, "`--points` must be in 2 ... 40"),
         ({"points": 1}, "`--points` must be in 2 ... 40"),
-        ({"stderr": 0.1}, "`--stderr` must be left out here"),
         ({"epochs": -1}, "`epochs` must be an integer of at least 0"),
     ],
 )

@@ -225,14 +225,12 @@ def test_what_is_expected_is_computed(lead, verdict):
         ({"models": ("cnn", "rnn")}, "unknown --models 'rnn'"),
         ({"models": ("cnn", "cnn")}, "`--models` must be different"),
         ({"p": (0.1, 0.2)}, "`--p` must be at least 4 levels"),
-        ({"stderr": 0.1}, "`--stderr` must be left out here"),
         ({"biases": False}, "`--biases` must be left on"),
         ({"channels": ()}, "`channels` must be positive"),
         (
             {"models": ("cnn_kernel",), "n_train": 600},
             "`--n_train` must be at most 500",
         ),
-        ({"models": ("cnn_kernel",), "rates": "standard"}, "`--rates` must be ntk"),
         ({"models": ("cnn_kernel",), "activation": "tanh"}, "unknown --activation"),
     ],
 )

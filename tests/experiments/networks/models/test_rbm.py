@@ -203,7 +203,6 @@ def test_bad_flags_are_refused(tmp_path):
         ({"rbm_rate": 0.0}, "`--rbm_rate` must be positive, got 0.0"),
         ({"p": (0.5, 0.5)}, "`--p` must be different levels"),
         ({"p": (0.5, 1.5)}, "`p` must be a corruption level in [0, 1], got 1.5"),
-        ({"noise_regime": "fresh"}, "`--noise_regime` must be frozen"),
         ({"noise": "normal"}, "`x` must be pixels in [0, 1]"),
         ({"normalise": "signed"}, "`x` must be pixels in [0, 1]"),
     ):

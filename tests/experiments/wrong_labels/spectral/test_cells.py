@@ -251,8 +251,6 @@ def test_claims_of_the_source():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"noise_regime": "fresh"}, "`--noise_regime` must be left out here"),
-        ({"stop_loss": 0.1}, "`--stop_loss` must be left out here"),
         ({"n_val": 0}, "`--n_val` must be at least 1"),
         ({"label_noise": ("flip", "flip")}, "`--label_noise` must be different"),
         ({"label_noise": ("flap",)}, "unknown --label_noise 'flap'"),
