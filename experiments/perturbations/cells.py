@@ -11,7 +11,7 @@ from jaxtyping import Array
 from experiments.harness.run_directory import Cell, Row
 from experiments.perturbations import settings as plan
 from experiments.perturbations.pairs import learn
-from experiments.perturbations.settings import AdversarialLearning, Settings
+from experiments.perturbations.settings import AdversarialLearning, PointSettings
 from ntk_corrupt.adversarial import attacks, descent, protocol
 from theory.two_layer import perturbations as closed
 
@@ -133,7 +133,7 @@ def compute(
     config: AdversarialLearning, cell: Cell
 ) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: lists over repeats, or maps of the first repeat."""
-    settings: Settings = dict(cell.settings)
+    settings: PointSettings = dict(cell.settings)
     if settings["kind"] == "phi":
         return _phi(settings), {}
     if settings["kind"] == "map":

@@ -25,8 +25,8 @@ DIRECTIONS = {
     "kernel": "the closed form D(x_n), no network",
     "means": "the difference of the class means, the same for all",
 }
-Settings = dict[str, Any]
-Point = tuple[float | str, Settings]
+PointSettings = dict[str, Any]
+Point = tuple[float | str, PointSettings]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ _SHARED = (
 )
 
 
-def base(config: AdversarialLearning) -> Settings:
+def base(config: AdversarialLearning) -> PointSettings:
     """Returns the settings of the point that all panels share."""
     own = ("d",) if config.dataset in SYNTHETIC else ("classes", "size")
     found = {name: getattr(config, name) for name in (*_SHARED, *own)}
@@ -121,7 +121,7 @@ def panels(config: AdversarialLearning) -> dict[str, list[Point]]:
     return found
 
 
-def _moved(config: AdversarialLearning, name: str, value: float) -> Settings:
+def _moved(config: AdversarialLearning, name: str, value: float) -> PointSettings:
     at = {**base(config), name: value}
     if name == "m" and config.m_g is None:
         at["m_g"] = value
@@ -130,9 +130,9 @@ def _moved(config: AdversarialLearning, name: str, value: float) -> Settings:
     return at
 
 
-def _variants(config: AdversarialLearning) -> dict[str, Settings]:
+def _variants(config: AdversarialLearning) -> dict[str, PointSettings]:
     """What differs from the base, by name; controls are always among them."""
-    found: dict[str, Settings] = {
+    found: dict[str, PointSettings] = {
         "base": {},
         "balanced": {"targets": "balanced"},
         "stratified": {"targets": "stratified"},

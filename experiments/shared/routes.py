@@ -49,7 +49,7 @@ class Asked:
     """What a route is asked for: one corruption of one training subset."""
 
     arch: theory.Architecture
-    noise: theory.Corruption
+    corruption: theory.Corruption
     problem: theory.Problem
     key: jax.Array
     progress: Callable[..., None]
@@ -75,7 +75,7 @@ class Route:
 def _exact(config: "Routes", asked: Asked) -> theory.Draws:
     return theory.exact(
         asked.arch,
-        asked.noise,
+        asked.corruption,
         asked.problem,
         draws=config.draws,
         key=asked.key,
@@ -86,7 +86,7 @@ def _exact(config: "Routes", asked: Asked) -> theory.Draws:
 def _network(config: "Routes", asked: Asked) -> theory.Draws:
     return ensemble.measure(
         shared_settings.network(config, asked.problem.num_classes),
-        asked.noise,
+        asked.corruption,
         asked.problem,
         draws=config.draws,
         inits=config.inits,
@@ -105,13 +105,13 @@ def _training_seconds(config: "Routes", n: int, m: int) -> float:
 ROUTES = {
     "first_order": Route(
         settings=shared_settings.of_kernel,
-        outputs=lambda _, at: theory.first_order(at.arch, at.noise, at.problem),
+        outputs=lambda _, at: theory.first_order(at.arch, at.corruption, at.problem),
         seconds=lambda config, n, m: 1.0,
         line="--",
     ),
     "resummed": Route(
         settings=shared_settings.of_kernel,
-        outputs=lambda _, at: theory.resummed(at.arch, at.noise, at.problem),
+        outputs=lambda _, at: theory.resummed(at.arch, at.corruption, at.problem),
         seconds=lambda config, n, m: 10 + n * (m + 6000) * 1200 * 1e-10,
         line="-",
     ),
@@ -191,7 +191,7 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     with _progress() as progress:
         asked = Asked(
             arch=shared_settings.architecture(config),
-            noise=noise,
+            corruption=noise,
             problem=problem,
             key=key,
             progress=progress,

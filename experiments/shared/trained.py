@@ -162,14 +162,17 @@ def some(problem: theory.Problem, count: int) -> tuple[Array, Array]:
     return problem.x_test[chosen], problem.labels_test[chosen]
 
 
-def _probes(problem: theory.Problem, noise: theory.Corruption, key):
+def _probes(problem: theory.Problem, corruption: theory.Corruption, key):
     x, labels = some(problem, _PROBED)
     return (
         basic.Accuracies(
-            noise=noise, x=problem.x_test, labels=problem.labels_test, name="same"
+            corruption=corruption,
+            x=problem.x_test,
+            labels=problem.labels_test,
+            name="same",
         ),
-        basic.AliveUnits(x=theory.corrupt(noise, key, 0, x)),
-        margins.Margins(noise=noise, x=x, labels=labels),
+        basic.AliveUnits(x=theory.corrupt(corruption, key, 0, x)),
+        margins.Margins(corruption=corruption, x=x, labels=labels),
     )
 
 

@@ -31,7 +31,7 @@ class CleanImages(shared_settings.Settings):
 S = TypeVar("S", bound=CleanImages)
 
 
-class Images(NamedTuple):
+class LabelledImages(NamedTuple):
     """What one repeat trains on and is judged by.
 
     Attributes:
@@ -97,7 +97,7 @@ def images(
     share: float,
     mode: str,
     repeat: int,
-) -> Images:
+) -> LabelledImages:
     """Returns the images of a repeat, the same ones for all shares."""
     # any head of a balanced subset is one
     loaded, n = (
@@ -116,7 +116,7 @@ def images(
             x=loaded.x_train[part],
         )
 
-    return Images(
+    return LabelledImages(
         problem=dataclasses.replace(
             loaded, x_train=loaded.x_train[:n], labels_train=noisy(slice(n), key)
         ),

@@ -3,8 +3,8 @@
 Members are trained in blocks that fit in memory; each block is one compiled
 computation, spread over the devices. What a member is depends on (key, draw, init) and
 the settings only, not on how many others there are or how they are laid out: its
-corrupted images are `theory.corrupt(noise, key, draw, x)`, the same that `theory.exact`
-uses, and so are its further copies and its corrupted test images.
+corrupted images are `theory.corrupt(corruption, key, draw, x)`, the same that
+`theory.exact` uses, and so are its further copies and its corrupted test images.
 
 Cost: O(draws inits epochs copies n_train parameters); the corrupted images of a block
 are held once per draw, not once per member.
@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from ntk_corrupt.ensembles import layout
-from ntk_corrupt.ensembles.trainer import DrawImages, Report, Trained, Trainer
+from ntk_corrupt.ensembles.trainer import DrawImages, Report, TrainedBlock, Trainer
 from ntk_corrupt.networks import mlp
 from ntk_corrupt.probes.basic import Probe
 from ntk_corrupt.training.config import TrainConfig
@@ -32,6 +32,7 @@ from theory.kernels.architecture import Architecture
 from theory.keys import draw_key
 from theory.outputs.draws import Draws
 from theory.problem import Problem
+from theory.renamed import renamed
 
 Progress = Callable[[int, int, float], None]
 
@@ -59,13 +60,13 @@ def _check_grid(draws, inits, first_draw, member_block, key) -> None:
 
 
 def _trainer(
-    model, config, noise, problem, *, key, copies, test_corruption, probes, room
+    model, config, corruption, problem, *, key, copies, test_corruption, probes, room
 ) -> Trainer:
     """Puts what all blocks share on every device."""
     mesh = Mesh(np.asarray(jax.devices()), ("members",))
     labels = jnp.tile(problem.labels_train, copies)
-    x_train, labels, x_test, key, noise, test_corruption = jax.device_put(
-        (problem.x_train, labels, problem.x_test, key, noise, test_corruption),
+    x_train, labels, x_test, key, corruption, test_corruption = jax.device_put(
+        (problem.x_train, labels, problem.x_test, key, corruption, test_corruption),
         NamedSharding(mesh, PartitionSpec()),
     )
     return Trainer(
@@ -73,7 +74,7 @@ def _trainer(
         # what is compiled does not depend on the regime: one program for both
         config=dataclasses.replace(config, noise_regime="frozen"),
         images=DrawImages(
-            noise=noise,
+            corruption=corruption,
             test_corruption=test_corruption,
             key=key,
             x_train=x_train,
@@ -88,9 +89,10 @@ def _trainer(
     )
 
 
+@renamed("noise", "corruption")
 def measure(
     arch: Architecture | nn.Module,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     width: int | None = None,
@@ -111,14 +113,14 @@ def measure(
     Args:
         arch: the network, see `ntk_corrupt.models.mlp`; or any hashable Flax module
             (n, d) -> (n, c) without state or randomness beyond its parameters.
-        noise: the corruption; its strength is traced, a sweep compiles once.
+        corruption: the corruption; its strength is traced, a sweep compiles once.
         problem: clean images; trained on in float32.
         width: units of each hidden layer; None with a Flax module.
         draws: number of corruption draws, `first_draw` ... `first_draw + draws - 1`.
         inits: networks per draw, which share its images and differ in initialisation
             and order of examples.
-        key: a typed key; draw k is that of `theory.corrupt(noise, key, k, x)` ("fresh"
-            regime: every epoch of draw k corrupts anew).
+        key: a typed key; draw k is that of `theory.corrupt(corruption, key, k, x)`
+            ("fresh" regime: every epoch of draw k corrupts anew).
         config: how to train.
         parametrisation: "standard" or "ntk"; of an `Architecture` only.
         copies: corrupted copies of every training image, independent of each other; an
@@ -144,7 +146,7 @@ def measure(
     """
     _check_grid(draws, inits, first_draw, member_block, key)
     problem.check()
-    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
+    check_options(corruption, problem, copies=copies, test_corruption=test_corruption)
     config.check()
     model = _model(arch, width, problem.num_classes, parametrisation=parametrisation)
 
@@ -163,7 +165,7 @@ def measure(
     train = _trainer(
         model,
         config,
-        noise,
+        corruption,
         problem,
         key=key,
         copies=copies,
@@ -186,7 +188,7 @@ def _counting(progress: Progress | None, done: int, blocks: int, epochs: int) ->
 
 
 def _stacked(
-    results: Sequence[Trained], key: Array, draws: range, config: TrainConfig
+    results: Sequence[TrainedBlock], key: Array, draws: range, config: TrainConfig
 ) -> Draws:
     """The members of all blocks, by draw and initialisation."""
 

@@ -41,10 +41,12 @@ def start(
 
 
 @functools.partial(jax.jit, static_argnames="copies")
-def corrupted(noise: Corruption, key, draws, x, *, copies: int) -> Array:
+def corrupted(corruption: Corruption, key, draws, x, *, copies: int) -> Array:
     """Returns the training images (draws, copies n, d) of several draws."""
     # Not vmapped: random bits of other generators than threefry depend on the batch.
-    return jax.lax.map(lambda draw: corrupt_copies(noise, key, draw, x, copies), draws)
+    return jax.lax.map(
+        lambda draw: corrupt_copies(corruption, key, draw, x, copies), draws
+    )
 
 
 @jax.jit

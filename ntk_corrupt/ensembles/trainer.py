@@ -25,7 +25,7 @@ from theory.keys import stream
 Report = Callable[[int, float], None]
 
 
-class Trained(NamedTuple):
+class TrainedBlock(NamedTuple):
     """What is kept of the members of a block, (m, ...) each."""
 
     outputs: Any
@@ -42,7 +42,7 @@ class DrawImages:
     Those of the last draws are kept: consecutive blocks often belong to one draw.
 
     Attributes:
-        noise: the corruption of the training images.
+        corruption: the corruption of the training images.
         test_corruption: of the test images; None leaves them clean.
         key: of the corruption.
         x_train, labels, x_test: clean images, and the labels of all copies.
@@ -51,7 +51,7 @@ class DrawImages:
         room: draws in one array: always as many, so that one program serves.
     """
 
-    noise: Corruption
+    corruption: Corruption
     test_corruption: Corruption | None
     key: Array
     x_train: Float[Array, "n d"]
@@ -85,7 +85,7 @@ class DrawImages:
             key = jax.random.fold_in(stream(key, "fresh"), epoch)
         numbers = np.resize(draws, self.room)
         return programs.corrupted(
-            self.noise, key, numbers, self.x_train, copies=self.copies
+            self.corruption, key, numbers, self.x_train, copies=self.copies
         )
 
     def _asked(self, draws: tuple[int, ...]) -> Array:
@@ -117,7 +117,7 @@ class Trainer:
 
     def __call__(
         self, members: Int[np.ndarray, "m 2"], new: int, report: Report
-    ) -> Trained:
+    ) -> TrainedBlock:
         """Trains a block; keeps its first `new` members, the others pad it.
 
         Args:
@@ -147,7 +147,7 @@ class Trainer:
         if self.probes:
             asked = self.model, self.config, tuple(self.probes), state, self.images.key
             found = programs.probed(*asked, spread, split=self.split)
-        result = Trained(outputs, losses, state.epochs, ~state.active, found)
+        result = TrainedBlock(outputs, losses, state.epochs, ~state.active, found)
         return jax.tree.map(lambda part: part[:new], jax.device_get(result))
 
     def _trained(

@@ -18,17 +18,19 @@ from ntk_corrupt.networks import layers
 from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt
 from theory.records import record, static
+from theory.renamed import renamed
 
 # (model, parameters, key of this network) -> arrays by name
 Probe = Callable[[nn.Module, PyTree, Array], dict[str, Array]]
 
 
+@renamed("noise", "corruption")
 @record(kw_only=True)
 class Accuracies:
     """Accuracy on images corrupted anew, at one or several levels.
 
     Attributes:
-        noise: the corruption; its leaves may have a leading axis of levels.
+        corruption: the corruption; its leaves may have a leading axis of levels.
         x: clean images.
         labels: their classes.
         key: of the corruption, the same for all networks; None takes each one's own.
@@ -36,7 +38,7 @@ class Accuracies:
         name: of the result, (levels, trials) of what there is of both; static.
     """
 
-    noise: Corruption
+    corruption: Corruption
     x: Float[Array, "n d"]
     labels: Int[Array, " n"]
     key: Array | None = None
@@ -47,20 +49,20 @@ class Accuracies:
         """Returns the accuracy, the same random numbers at every level."""
         key = key if self.key is None else self.key
 
-        def accuracy(noise, trial):
-            seen = corrupt(noise, key, trial, self.x)
+        def accuracy(corruption, trial):
+            seen = corrupt(corruption, key, trial, self.x)
             right = model.apply(params, seen).argmax(axis=-1) == self.labels
             return right.mean(dtype=self.x.dtype)
 
-        def at(noise):
+        def at(corruption):
             if self.trials is None:
-                return accuracy(noise, 0)
+                return accuracy(corruption, 0)
             return jax.lax.map(
-                lambda trial: accuracy(noise, trial), jnp.arange(self.trials)
+                lambda trial: accuracy(corruption, trial), jnp.arange(self.trials)
             )
 
-        several = any(jnp.ndim(leaf) for leaf in jax.tree.leaves(self.noise))
-        found = jax.lax.map(at, self.noise) if several else at(self.noise)
+        several = any(jnp.ndim(leaf) for leaf in jax.tree.leaves(self.corruption))
+        found = jax.lax.map(at, self.corruption) if several else at(self.corruption)
         return {self.name: found}
 
 

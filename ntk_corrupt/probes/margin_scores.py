@@ -12,7 +12,7 @@ from theory.errors import InputError
 SCORES = ("seed", "shift", "mid")
 
 
-class Measured(NamedTuple):
+class MeasuredMargins(NamedTuple):
     """What `Margins` found of one network, each (n,).
 
     Attributes:
@@ -50,9 +50,11 @@ class Measured(NamedTuple):
         return found
 
 
-def measured(found: Mapping[str, np.ndarray]) -> Measured:
+def measured(found: Mapping[str, np.ndarray]) -> MeasuredMargins:
     """Returns what the probe `Margins` found, out of all that is known of a network."""
-    return Measured(**{name: found[name] for name in Measured._fields if name in found})
+    return MeasuredMargins(
+        **{name: found[name] for name in MeasuredMargins._fields if name in found}
+    )
 
 
 class Verdict(NamedTuple):
@@ -74,7 +76,7 @@ class Verdict(NamedTuple):
     dropped: int
 
 
-def judge(found: Measured) -> dict[str, Verdict]:
+def judge(found: MeasuredMargins) -> dict[str, Verdict]:
     """Returns the verdict on every score, and on the margin alone ("margin").
 
     Failures of the first corruption count: with several, images whose share of
@@ -100,7 +102,7 @@ def judge(found: Measured) -> dict[str, Verdict]:
     return verdicts
 
 
-def reliability(
+def failures_by_score(
     z: np.ndarray, failure: np.ndarray, bins: int = 10
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns mean score, share of failures and their standard error in equal bins.

@@ -21,6 +21,7 @@ from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt
 from theory.keys import stream
 from theory.records import record, static
+from theory.renamed import renamed
 
 
 def margin(
@@ -47,6 +48,7 @@ def _with_gradient(model, params, x, labels):
     return margins, slopes
 
 
+@renamed("noise", "corruption")
 @record(kw_only=True)
 class Margins:
     """A probe for `ensembles.measure`: margins of a network and how often they fail.
@@ -55,7 +57,7 @@ class Margins:
     four for each of `curvature_probes`.
 
     Attributes:
-        noise: the corruption of the test images; traced.
+        corruption: the corruption of the test images; traced.
         x: clean test images.
         labels: their classes.
         repeats: fresh corruptions of every image, of which the share of failures is
@@ -65,7 +67,7 @@ class Margins:
             default, and zero for piecewise linear networks.
     """
 
-    noise: Corruption
+    corruption: Corruption
     x: Float[Array, "n d"]
     labels: Int[Array, " n"]
     repeats: int = static(default=1)
@@ -74,9 +76,9 @@ class Margins:
     def __call__(
         self, model: nn.Module, params: PyTree, key: Array
     ) -> dict[str, Float[Array, " n"]]:
-        """Returns what `Measured` is made of, by its names."""
+        """Returns what `MeasuredMargins` is made of, by its names."""
         x, labels = self.x, self.labels
-        moments = self.noise.moments(x)
+        moments = self.corruption.moments(x)
         margins, slopes = _with_gradient(model, params, x, labels)
         mid, mid_slopes = _with_gradient(model, params, moments.mean, labels)
         found = {
@@ -88,7 +90,7 @@ class Margins:
         }
 
         def fails(repeat):
-            corrupted = corrupt(self.noise, key, repeat, x)
+            corrupted = corrupt(self.corruption, key, repeat, x)
             return _sum_of_margins(model, params, corrupted, labels)[1] < 0
 
         failed = jax.lax.map(fails, jnp.arange(self.repeats))

@@ -14,10 +14,12 @@ from theory.corruption.base import Corruption
 from theory.errors import InputError, check_count
 from theory.keys import draw_key, stream
 from theory.problem import Problem
+from theory.renamed import renamed
 
 
+@renamed("noise", "corruption")
 def corrupt(
-    noise: Corruption, key: Array, draw: Array | int, x: Float[Array, "n d"]
+    corruption: Corruption, key: Array, draw: Array | int, x: Float[Array, "n d"]
 ) -> Float[Array, "n d"]:
     """Returns corrupted copy number `draw` of the images `x`.
 
@@ -25,7 +27,7 @@ def corrupt(
     to a rounding in float32, by which compiled and op-by-op noise may differ.
 
     Args:
-        noise: the corruption.
+        corruption: the corruption.
         key: a typed PRNG key; consumed (fold a name into it for other uses).
         draw: number of the copy, >= 0; may be traced.
         x: clean images.
@@ -33,11 +35,12 @@ def corrupt(
     Returns:
         The corrupted images, shape and dtype of `x`.
     """
-    return noise.apply(draw_key(key, draw), x)
+    return corruption.apply(draw_key(key, draw), x)
 
 
+@renamed("noise", "corruption")
 def corrupt_copies(
-    noise: Corruption,
+    corruption: Corruption,
     key: Array,
     draw: Array | int,
     x: Float[Array, "n d"],
@@ -45,11 +48,11 @@ def corrupt_copies(
 ) -> Float[Array, "m d"]:
     """Returns several corrupted copies of every image of draw number `draw`.
 
-    Copy 0 is `corrupt(noise, key, draw, x)`; copies are independent, and the first
+    Copy 0 is `corrupt(corruption, key, draw, x)`; copies are independent, and the first
     ones are the same however many follow.
 
     Args:
-        noise: the corruption.
+        corruption: the corruption.
         key: as in `corrupt`.
         draw: as in `corrupt`.
         x: clean images.
@@ -59,14 +62,14 @@ def corrupt_copies(
         (copies n, d): all images of copy 0, then all of copy 1 and so on, so that
         image a of copy r is row r n + a.
     """
-    first = corrupt(noise, key, draw, x)
+    first = corrupt(corruption, key, draw, x)
     if copies == 1:
         return first
     # By name: the second half of a split key is the key with 1 folded in.
     more = stream(draw_key(key, draw), "copies")
     # Not vmapped: random bits of other generators than threefry depend on the batch.
     rest = jax.lax.map(
-        lambda copy: noise.apply(jax.random.fold_in(more, copy), x),
+        lambda copy: corruption.apply(jax.random.fold_in(more, copy), x),
         jnp.arange(1, copies),
     )
     return jnp.concatenate([first, rest.reshape(-1, x.shape[1])])
@@ -89,7 +92,7 @@ def corrupt_test(
 
 
 def corrupt_problem(
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     key: Array,
     draw: Array | int,
@@ -104,22 +107,22 @@ def corrupt_problem(
     """
     return dataclasses.replace(
         problem,
-        x_train=corrupt_copies(noise, key, draw, problem.x_train, copies),
+        x_train=corrupt_copies(corruption, key, draw, problem.x_train, copies),
         labels_train=jnp.tile(problem.labels_train, copies),
         x_test=corrupt_test(test_corruption, key, draw, problem.x_test),
     )
 
 
 def check_options(
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     copies: int,
     test_corruption: Corruption | None,
 ) -> None:
     """Raises `InputError` on corruptions that do not suit the images. Host only."""
-    noise.check()
-    noise.check_images(problem.x_train)
+    corruption.check()
+    corruption.check_images(problem.x_train)
     check_count("copies", copies)
     check_test_corruption(test_corruption, problem.x_test)
 

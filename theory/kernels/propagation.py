@@ -59,7 +59,7 @@ def first_layer_covariance(
     return arch.b_var + arch.w_var * product / x1.shape[-1]
 
 
-class Layer(NamedTuple):
+class HiddenLayer(NamedTuple):
     """A hidden layer, on the way from its pre-activations to those of the next.
 
     Attributes:
@@ -105,14 +105,16 @@ def first_tangent(cov: Float[Array, "..."], arch: Architecture) -> Float[Array, 
     return a * (cov - arch.b_var) + b
 
 
-def hidden_layers(arch: Architecture) -> tuple[Layer, ...]:
+def hidden_layers(arch: Architecture) -> tuple[HiddenLayer, ...]:
     """Returns the hidden layers one by one, to be looped over; see `through_layers`."""
     return tuple(
-        Layer(arch.w_var, arch.b_var, *rates) for rates in layer_rates(arch)[1:]
+        HiddenLayer(arch.w_var, arch.b_var, *rates) for rates in layer_rates(arch)[1:]
     )
 
 
-def through_layers(step: Callable[[Carry, Layer], Carry], first: Carry, arch) -> Carry:
+def through_layers(
+    step: Callable[[Carry, HiddenLayer], Carry], first: Carry, arch
+) -> Carry:
     """Takes what is known of the first layer through all hidden layers.
 
     As a loop: what is compiled, derivatives included, does not grow with depth.
@@ -128,7 +130,10 @@ def through_layers(step: Callable[[Carry, Layer], Carry], first: Carry, arch) ->
     if not rates:
         return carry
     rates = tuple(jnp.asarray(part, dtype) for part in zip(*rates, strict=True))
-    at = lambda carry, rates: (step(carry, Layer(arch.w_var, arch.b_var, *rates)), None)
+    at = lambda carry, rates: (
+        step(carry, HiddenLayer(arch.w_var, arch.b_var, *rates)),
+        None,
+    )
     return jax.lax.scan(at, carry, rates)[0]
 
 

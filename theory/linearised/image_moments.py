@@ -38,7 +38,7 @@ class Tilt:
 
 
 @record(kw_only=True)
-class Images:
+class ImageMoments:
     """Corrupted images, by moments of their pixels and of their first-layer variance.
 
     Attributes:
@@ -60,15 +60,15 @@ class Images:
     clean: bool = static(default=False)
 
 
-def images(
-    x: Float[Array, "n d"], arch: Architecture, noise: Corruption | None
-) -> Images:
-    """Returns the moments of the images `x` under `noise`, None for clean ones."""
+def image_moments(
+    x: Float[Array, "n d"], arch: Architecture, corruption: Corruption | None
+) -> ImageMoments:
+    """Returns the moments of the images `x` under `corruption`, None for clean ones."""
     c_w = arch.w_var
-    if noise is None:
+    if corruption is None:
         q = arch.b_var + c_w * (x**2).mean(axis=1)
         zero = jnp.zeros_like(x)
-        return Images(
+        return ImageMoments(
             mean=x,
             var=zero,
             cov_square=zero,
@@ -76,7 +76,7 @@ def images(
             q_var=jnp.zeros_like(q),
             clean=True,
         )
-    pixel = noise.moments(x)
+    pixel = corruption.moments(x)
     # a variance that is rounding of the second moment, of either sign, is none
     floor = 16 * jnp.finfo(x.dtype).eps
     noisy = pixel.var > floor * (pixel.mean**2 + pixel.var)
@@ -85,7 +85,7 @@ def images(
         for part in (pixel.var, pixel.cov_square, pixel.var_square)
     )
     q = arch.b_var + c_w * (pixel.mean**2 + var).mean(axis=1)
-    return Images(
+    return ImageMoments(
         mean=pixel.mean,
         var=var,
         cov_square=cov_square,

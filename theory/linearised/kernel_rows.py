@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair, propagate
-from theory.linearised.image_moments import Images
+from theory.linearised.image_moments import ImageMoments
 from theory.linearised.linearise import Scales
 from theory.linearised.mean_kernel import (
     averaged,
@@ -22,7 +22,7 @@ from theory.linearised.mean_kernel import (
     slopes,
     tilted,
 )
-from theory.linearised.training_kernel import Measured, combined
+from theory.linearised.training_kernel import TrainingKernel, combined
 from theory.numerics.edges import matmul
 from theory.records import record
 
@@ -33,7 +33,7 @@ class KernelRows:
 
     Attributes:
         entries: mean kernel with the training images.
-        slope_k: dH/dk with each of the sampled training images, `Measured.sample`.
+        slope_k: dH/dk with each of the sampled training images.
         slope_q: dH/dq of the training image with each of them.
         slope_own: dH/dq of the test point with each of them.
         curved: second derivative of H in k, at the mean k of the row.
@@ -48,7 +48,9 @@ class KernelRows:
     third: KernelPair
 
 
-def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelRows:
+def kernel_rows(
+    arch: Architecture, measured: TrainingKernel, test: ImageMoments
+) -> KernelRows:
     """Returns the kernel rows of the images `test`, to be called block by block."""
     picked = jax.tree.map(lambda leaf: leaf[measured.sample], measured.train)
     of = pairs(test, picked, arch)
@@ -67,7 +69,7 @@ def kernel_rows(arch: Architecture, measured: Measured, test: Images) -> KernelR
     )
 
 
-def _mean_slope(of: KernelPair, measured: Measured, scales: Scales, s):
+def _mean_slope(of: KernelPair, measured: TrainingKernel, scales: Scales, s):
     """Mean over the sampled training images of `of` over t_a, for test points."""
     t = scales.slope[measured.sample]
     return (combined(of, s) / t[None, :]).mean(axis=1)
@@ -75,9 +77,9 @@ def _mean_slope(of: KernelPair, measured: Measured, scales: Scales, s):
 
 def scaled(
     arch: Architecture,
-    measured: Measured,
+    measured: TrainingKernel,
     scales: Scales,
-    test: Images,
+    test: ImageMoments,
     of: KernelRows,
     s: Float[Array, ""] | float,
     *,
@@ -109,7 +111,7 @@ class OwnNoise(NamedTuple):
 
 
 def own_noise(
-    arch: Architecture, measured: Measured, test: Images, *, features: int
+    arch: Architecture, measured: TrainingKernel, test: ImageMoments, *, features: int
 ) -> OwnNoise:
     """Returns the covariances of (L8) for the mean noise of the images `test`."""
     d, c_w = test.mean.shape[1], arch.w_var
@@ -129,7 +131,10 @@ def own_noise(
 
 
 def own_noise_weights(
-    measured: Measured, scales: Scales, of: KernelRows, s: Float[Array, ""] | float
+    measured: TrainingKernel,
+    scales: Scales,
+    of: KernelRows,
+    s: Float[Array, ""] | float,
 ) -> Float[Array, "3 t"]:
     """Returns T*^2, T* S* and S*^2 of every test point, the weights of `OwnNoise`."""
     along_k = _mean_slope(of.slope_k, measured, scales, s)

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
-from theory.linearised.image_moments import Images
+from theory.linearised.image_moments import ImageMoments
 from theory.linearised.linearise import linear
-from theory.linearised.training_kernel import Measured, measure
+from theory.linearised.training_kernel import TrainingKernel, measure
 from theory.numerics import memory
 from theory.numerics.edges import matmul
 
@@ -42,7 +42,7 @@ class Landmarks(NamedTuple):
     """
 
     level: str
-    measured: Measured
+    measured: TrainingKernel
     basis: Float[Array, "r k"] | None
     unexplained: float
 
@@ -54,7 +54,7 @@ def sample(n: int, size: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).permutation(n)[:size])
 
 
-def measured_on(arch: Architecture, train: Images, size: int) -> Measured:
+def measured_on(arch: Architecture, train: ImageMoments, size: int) -> TrainingKernel:
     """Returns the kernel of the images, measured on `size` sampled ones.
 
     Raises:
@@ -78,7 +78,7 @@ def _used(basis: Float[Array, "r r"]) -> Array:
 
 @jax.jit
 def landmark_basis(
-    arch: Architecture, measured: Measured, ridge: Float[Array, ""] | float = 0.0
+    arch: Architecture, measured: TrainingKernel, ridge: Float[Array, ""] | float = 0.0
 ) -> tuple[Float[Array, "r r"], Float[Array, "2"]]:
     """Returns the combinations of landmarks that carry the rest of the mean kernel.
 
@@ -112,7 +112,7 @@ def landmark_basis(
 
 def choose(
     arch: Architecture,
-    train: Images,
+    train: ImageMoments,
     landmarks: int | None,
     ridge: Float[Array, ""],
 ) -> Landmarks:

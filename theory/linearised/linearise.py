@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
-from theory.linearised.image_moments import Images
-from theory.linearised.training_kernel import Measured, combined, of_one_sign
+from theory.linearised.image_moments import ImageMoments
+from theory.linearised.training_kernel import TrainingKernel, combined, of_one_sign
 from theory.numerics.edges import matmul, ratio
 from theory.records import record
 from theory.regression.equivalent import Rows
@@ -36,7 +36,7 @@ class Scales:
 
 
 def scales_at(
-    measured: Measured, s: Float[Array, ""] | float
+    measured: TrainingKernel, s: Float[Array, ""] | float
 ) -> tuple[Scales, Float[Array, ""]]:
     """Returns the scales of the rows for ntk + s nngp, and the mean slope T."""
     slope = combined(measured.slope_k, s)
@@ -63,7 +63,7 @@ def remainder(
 
 def noise_of_k(
     arch: Architecture,
-    train: Images,
+    train: ImageMoments,
     one: Float[Array, "t1 d"],
     two: Float[Array, "t2 d"],
 ) -> Float[Array, "t1 t2"]:
@@ -79,7 +79,7 @@ def noise_of_k(
     )
 
 
-def _noise_of_pairs(arch: Architecture, train: Images) -> Float[Array, ""]:
+def _noise_of_pairs(arch: Architecture, train: ImageMoments) -> Float[Array, ""]:
     """Variance of what q1 and q2 leave of k, for a typical pair of training images."""
     mean, var = train.mean.mean(axis=0), train.var.mean(axis=0)
     unit = (arch.w_var / mean.shape[0]) ** 2
@@ -104,7 +104,7 @@ class Linear(NamedTuple):
 
 def linear(
     arch: Architecture,
-    measured: Measured,
+    measured: TrainingKernel,
     s: Float[Array, ""] | float,
     ridge: Float[Array, ""] | float,
 ) -> Linear:
@@ -179,7 +179,7 @@ def linear(
 @jax.jit
 def rows(
     arch: Architecture,
-    measured: Measured,
+    measured: TrainingKernel,
     y: Float[Array, "n c"],
     basis: Float[Array, "r k"] | None = None,
     *,
@@ -232,7 +232,7 @@ def rows(
 
 @jax.jit
 def diagnose(
-    arch: Architecture, measured: Measured, rows: Rows, omega: Float[Array, ""]
+    arch: Architecture, measured: TrainingKernel, rows: Rows, omega: Float[Array, ""]
 ) -> dict[str, Float[Array, ""]]:
     """Returns how far the linearised kernel can be trusted, (L9).
 

@@ -17,7 +17,7 @@ from jaxtyping import Array
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair, propagate, propagate_diag
-from theory.linearised.image_moments import Images
+from theory.linearised.image_moments import ImageMoments
 from theory.numerics.edges import matmul, ratio
 
 
@@ -38,7 +38,7 @@ class _Side(NamedTuple):
 
 
 def _side(
-    image: Images,
+    image: ImageMoments,
     arch: Architecture,
     products: Callable[[Array], Array],
     placed: Callable[[Array], Array],
@@ -153,7 +153,7 @@ def slope(fn: Callable[..., KernelPair], axis: int) -> Callable[..., KernelPair]
     return derivative
 
 
-def pairs(one: Images, two: Images, arch: Architecture) -> Pairs:
+def pairs(one: ImageMoments, two: ImageMoments, arch: Architecture) -> Pairs:
     """All pairs of an image of `one` and an image of `two` (L2)."""
     d, c_w = one.mean.shape[1], arch.w_var
     unit = (c_w / d) ** 2
@@ -176,7 +176,7 @@ def pairs(one: Images, two: Images, arch: Architecture) -> Pairs:
     return _pairs(centre, sides, unit * cov_var)
 
 
-def _each(one: Images, arch: Architecture, k, square) -> Pairs:
+def _each(one: ImageMoments, arch: Architecture, k, square) -> Pairs:
     """Pairs of every image with one alike, given k and the mean of M^2 of both."""
     unit = (arch.w_var / one.mean.shape[1]) ** 2
     side = _side(
@@ -186,13 +186,13 @@ def _each(one: Images, arch: Architecture, k, square) -> Pairs:
     return _pairs((one.q, one.q, k), {0: side, 1: side}, cov_var)
 
 
-def copies_of(one: Images, arch: Architecture) -> Pairs:
+def copies_of(one: ImageMoments, arch: Architecture) -> Pairs:
     """`pairs` of every image and an independent copy of itself."""
     k = arch.b_var + arch.w_var * (one.mean**2).mean(axis=1)
     return _each(one, arch, k, one.mean**2)
 
 
-def typical(one: Images, arch: Architecture) -> Pairs:
+def typical(one: ImageMoments, arch: Architecture) -> Pairs:
     """A single pair that stands for all: of mean images and mean noise."""
     n, d = one.mean.shape
     products = (one.mean.sum(axis=0) ** 2).sum() - (one.mean**2).sum()
@@ -202,7 +202,7 @@ def typical(one: Images, arch: Architecture) -> Pairs:
     return jax.tree.map(lambda leaf: jnp.reshape(leaf, ()), of)
 
 
-def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
+def mean_kernel(one: ImageMoments, two: ImageMoments, arch: Architecture) -> KernelPair:
     """Returns the mean kernels (n1, n2) of corrupted images `two` with `one` (L4).
 
     Noise is independent between the two; an image that is in both meets another copy
@@ -211,7 +211,7 @@ def mean_kernel(one: Images, two: Images, arch: Architecture) -> KernelPair:
     return mean_entry(pairs(one, two, arch), arch)
 
 
-def mean_diag(one: Images, arch: Architecture) -> KernelPair:
+def mean_diag(one: ImageMoments, arch: Architecture) -> KernelPair:
     """Returns the mean kernels of every corrupted image with itself, each (n,)."""
     sd = jnp.sqrt(one.q_var)
     tilt = jnp.zeros_like(sd) if one.tilt is None else one.tilt.along(one.q_var)

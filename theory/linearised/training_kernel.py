@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair
-from theory.linearised.image_moments import Images, Tilt, images
+from theory.linearised.image_moments import ImageMoments, Tilt, image_moments
 from theory.linearised.mean_kernel import (
     averaged,
     copies_of,
@@ -38,7 +38,7 @@ _BLOCK, _SAMPLE, _FEW = 128, 600, 100
 
 
 @record(kw_only=True)
-class Measured:
+class TrainingKernel:
     """What the linearised kernel of a training set is made of, for both kernels.
 
     Attributes:
@@ -54,7 +54,7 @@ class Measured:
         curved, third: second and third derivative of H in k at the mean point.
     """
 
-    train: Images
+    train: ImageMoments
     columns: Int[Array, " r"]
     entries: KernelPair
     own: KernelPair
@@ -87,7 +87,9 @@ def of_one_sign(slope: Float[Array, " n"]) -> Bool[Array, ""]:
     return (slope > 0).all() | (slope < 0).all()
 
 
-def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
+def _with_tilt(
+    train: ImageMoments, few: ImageMoments, arch: Architecture
+) -> ImageMoments:
     """The images with their tilts, zero if slopes have both signs (L5)."""
     centre = pairs(train, few, arch).centre
     slope_k = slope(tilted(arch), 2)
@@ -113,10 +115,12 @@ def _with_tilt(train: Images, few: Images, arch: Architecture) -> Images:
     return dataclasses.replace(train, tilt=tilt)
 
 
-moments = jax.jit(images)
+moments = jax.jit(image_moments)
 
 
-def measure(arch: Architecture, train: Images, columns: Int[Array, " r"]) -> Measured:
+def measure(
+    arch: Architecture, train: ImageMoments, columns: Int[Array, " r"]
+) -> TrainingKernel:
     """Measures the kernel of training images on the sampled `columns`.
 
     Cost: n r (5 d + 8 depth duals) and the slopes of 600 x 600 pairs at 6 points each;
@@ -129,14 +133,14 @@ def measure(arch: Architecture, train: Images, columns: Int[Array, " r"]) -> Mea
     """
     tilt, found = _measure(arch, train, columns)
     train = dataclasses.replace(train, tilt=tilt)
-    return Measured(train=train, columns=columns, **found)
+    return TrainingKernel(train=train, columns=columns, **found)
 
 
 @jax.jit  # one program for all corruptions: it sees moments alone
 def _measure(
-    arch: Architecture, train: Images, columns: Int[Array, " r"]
+    arch: Architecture, train: ImageMoments, columns: Int[Array, " r"]
 ) -> tuple[Tilt, dict[str, KernelPair]]:
-    """The tilts of the images, and the other fields of `Measured`."""
+    """The tilts of the images, and the other fields of `TrainingKernel`."""
     few = jax.tree.map(lambda leaf: leaf[_spread(columns, _FEW)], train)
     train = _with_tilt(train, few, arch)
     picked = jax.tree.map(lambda leaf: leaf[columns], train)

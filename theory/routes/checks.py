@@ -10,7 +10,7 @@ from theory.problem import Problem
 
 def check_inputs(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     copies: int = 1,
@@ -22,7 +22,7 @@ def check_inputs(
     problem.check()
     arch.check()
     propagation.check_ntk(arch)
-    check_options(noise, problem, copies=copies, test_corruption=test_corruption)
+    check_options(corruption, problem, copies=copies, test_corruption=test_corruption)
     check_ridge(ridge)
     check_count("draws", draws)
 

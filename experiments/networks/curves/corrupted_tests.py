@@ -112,7 +112,7 @@ def _probes(levels, trials, problem, noise, key):
     x, _ = trained.some(problem, _PROBED)
     return (
         basic.Accuracies(
-            noise=jax.tree.map(lambda *leaves: jnp.stack(leaves), *levels),
+            corruption=jax.tree.map(lambda *leaves: jnp.stack(leaves), *levels),
             key=key,
             x=problem.x_test,
             labels=problem.labels_test,

@@ -60,7 +60,7 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
         x, labels = trained.some(problem, config.images)
         return (
             margins.Margins(
-                noise=noise,
+                corruption=noise,
                 x=x,
                 labels=labels,
                 repeats=config.corruptions,
@@ -148,7 +148,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     roc, reliability, areas = fig.subplots(1, 3)
     for row, colour in zip(rows, plots.PALETTE * 3, strict=False):
         arrays = directory.arrays(row)
-        found = margin_scores.Measured(**{k: v.ravel() for k, v in arrays.items()})
+        found = margin_scores.MeasuredMargins(
+            **{k: v.ravel() for k, v in arrays.items()}
+        )
         z = found.scores()["mid"]
         right = (found.margin > 0) & np.isfinite(z)
         failed = found.failure > 0.5
@@ -156,7 +158,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         if failed[right].any() and not failed[right].all():
             false, true, _ = metrics.roc_curve(failed[right], -z[right])
             roc.plot(false, true, color=colour, label=label)
-        centre, share, error = margin_scores.reliability(z, found.failure, _BINS)
+        centre, share, error = margin_scores.failures_by_score(z, found.failure, _BINS)
         reliability.errorbar(
             centre, share, yerr=error, fmt="o", color=colour, label=label
         )

@@ -185,7 +185,7 @@ def _classifier(config, asked, problem, key, tests):
 
 def _network(config, asked, problem, key, tests):
     probe = basic.Accuracies(
-        noise=jax.tree.map(lambda *levels: jnp.stack(levels), *tests),
+        corruption=jax.tree.map(lambda *levels: jnp.stack(levels), *tests),
         key=stream(key, "test"),
         x=problem.x_test,
         labels=problem.labels_test,

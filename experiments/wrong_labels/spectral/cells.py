@@ -14,7 +14,7 @@ from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings
 from experiments.wrong_labels.images import CleanImages
-from experiments.wrong_labels.spectral.snapshots import Images, choices, look, together
+from experiments.wrong_labels.spectral.snapshots import Subsets, choices, look, together
 from ntk_corrupt.label_noise.labels import MODES, corrupt_labels
 from ntk_corrupt.training import trajectories
 from theory.errors import InputError, unknown
@@ -60,7 +60,7 @@ class Truncations(CleanImages):
     precision: str | None = fixed(None)
 
 
-def images(config: Truncations, mode: str, rho: float, repeat: int) -> Images:
+def images(config: Truncations, mode: str, rho: float, repeat: int) -> Subsets:
     """Returns the images and labels of a repeat: validation is as noisy as training."""
     n, total = config.n_train, config.n_train + config.n_val
     drawn = dataclasses.replace(config, n_train=total)
@@ -75,7 +75,7 @@ def images(config: Truncations, mode: str, rho: float, repeat: int) -> Images:
         x=x,
         groups=(jnp.arange(total) >= n).astype(int),  # each loses the same share
     )
-    return Images(
+    return Subsets(
         x=x[:n],
         true=labels[:n],
         noisy=noisy[:n],

@@ -20,7 +20,7 @@ from theory.keys import stream
 WINDOWS = (1, 2, 3)  # epochs or dimensions about the chosen one
 
 
-class Images(NamedTuple):
+class Subsets(NamedTuple):
     """What a network is trained, chosen and tested on.
 
     Attributes:
@@ -43,7 +43,7 @@ class Images(NamedTuple):
 def look(
     model: nn.Module,
     params: PyTree,
-    seen: Images,
+    seen: Subsets,
     *,
     ridge: float,
     draws: int,

@@ -16,7 +16,7 @@ from jaxtyping import Array
 
 import theory
 from experiments.harness.run_directory import Row
-from experiments.wrong_labels.images import Images
+from experiments.wrong_labels.images import LabelledImages
 from ntk_corrupt.label_noise import detection, stopping
 from ntk_corrupt.training import config, epochs, trajectories
 
@@ -25,7 +25,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def of_network(
-    model: nn.Module, how: config.TrainConfig, images: Images, key: Array
+    model: nn.Module, how: config.TrainConfig, images: LabelledImages, key: Array
 ) -> tuple[Row, Arrays]:
     """Trains a network, and splits its training labels at the stop and at the end."""
     problem, n = images.problem.astype(jnp.float32), len(images.truth)
@@ -98,7 +98,7 @@ def split(
 
 
 def of_kernel(
-    arch: theory.Architecture, images: Images, key: Array
+    arch: theory.Architecture, images: LabelledImages, key: Array
 ) -> tuple[Row, Arrays]:
     """Follows the infinitely wide network, the mean over its initialisations.
 

@@ -21,7 +21,7 @@ KEY = jax.random.key(3)
 NOISE = theory.Replacement(p=0.4, noise=theory.Uniform(0.0, 1.0))
 PROBLEM = prototypes((8, 8, 8), n_test=40, d=30, kind="unit")
 X, LABELS = PROBLEM.x_test, PROBLEM.labels_test
-FIELDS: dict = {"noise": NOISE, "x": X, "labels": LABELS}
+FIELDS: dict = {"corruption": NOISE, "x": X, "labels": LABELS}
 ROUNDING = 256 * np.finfo(float).eps  # of sums of some 30 numbers of size one
 # Outputs of trained networks are sums of numbers of size one, in two programs.
 ROUNDING_32 = 256 * float(np.finfo(np.float32).eps)
@@ -39,7 +39,7 @@ def network(activation="erf", depth=2, width=16):
 
 def measured(model, params, **settings):
     probe = margins.Margins(**(FIELDS | settings))
-    return margin_scores.Measured(**jax.device_get(probed(probe, model, params)))
+    return margin_scores.MeasuredMargins(**jax.device_get(probed(probe, model, params)))
 
 
 def test_margin():
@@ -126,7 +126,7 @@ def test_verdicts():
     n = 4000
     z = rng.standard_normal(n) + 1.0
     failed = (rng.standard_normal(n) > z).astype(float)
-    found = margin_scores.Measured(
+    found = margin_scores.MeasuredMargins(
         margin=np.where(np.arange(n) % 2, 1.0, 2.0),
         shift=np.zeros(n),
         var=np.ones(n),
@@ -147,12 +147,12 @@ def test_verdicts():
     assert margin_scores.judge(dead)["mid"].dropped == 7
     flat = found._replace(mid_margin=np.ones(n))
     assert margin_scores.judge(flat)["mid"].auc == pytest.approx(0.5)
-    centre, share, error = margin_scores.reliability(z, failed)
+    centre, share, error = margin_scores.failures_by_score(z, failed)
     gap = (share - special.ndtr(-centre)) / np.maximum(error, 1e-3)
     # ten bins, whose mean score hides a little curvature
     assert np.abs(gap).max() < 5
     with raises("`bins` must be at most 4000"):
-        margin_scores.reliability(z, failed, 5000)
+        margin_scores.failures_by_score(z, failed, 5000)
 
 
 def test_crossover():
@@ -181,13 +181,13 @@ def test_probes_of_an_ensemble():
     low, high = (jnp.asarray(np.full(3, end, np.float32)) for end in (0, 1))
     asked = (
         basic.Accuracies(
-            noise=theory.Replacement(p=levels, noise=theory.Uniform(low, high)),
+            corruption=theory.Replacement(p=levels, noise=theory.Uniform(low, high)),
             x=x,
             labels=LABELS,
         ),
         basic.AliveUnits(x=x),
         basic.Kernel(x=x[:5], labels=LABELS[:5]),
-        margins.Margins(noise=NOISE, x=x, labels=LABELS, repeats=2),
+        margins.Margins(corruption=NOISE, x=x, labels=LABELS, repeats=2),
     )
     plain, found = trained(), trained(probes=asked)
     np.testing.assert_array_equal(plain.outputs, found.outputs)

@@ -9,7 +9,7 @@ from problems import prototypes, x64
 import theory
 from theory import Additive, Architecture, Replacement, Uniform
 from theory.linearised import linearise
-from theory.linearised.image_moments import images
+from theory.linearised.image_moments import image_moments
 from theory.linearised.kernel_rows import kernel_rows
 from theory.linearised.training_kernel import measure, moments
 
@@ -32,7 +32,7 @@ def test_covariance_of_entries_less_their_linear_parts(activation, noise, kind):
     @jax.jit
     def expected(arch, noise, problem):
         measured = measure(arch, moments(problem.x_train, arch, noise), jnp.arange(60))
-        rows = kernel_rows(arch, measured, images(problem.x_test, arch, None))
+        rows = kernel_rows(arch, measured, image_moments(problem.x_test, arch, None))
         noise_of_k = linearise.noise_of_k(
             arch, measured.train, problem.x_test, problem.x_test
         )

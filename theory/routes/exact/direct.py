@@ -24,6 +24,7 @@ from theory.numerics import blocks, solve
 from theory.numerics.edges import matmul
 from theory.outputs.draws import Draws
 from theory.problem import Problem
+from theory.renamed import renamed
 from theory.routes.exact import draw_loop
 
 
@@ -71,9 +72,10 @@ def _check_time(time: float | None, ridge: float) -> None:
         raise InputError("`ridge` and `time` exclude each other: pass one of them.")
 
 
+@renamed("noise", "corruption")
 def exact(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     draws: int,
@@ -97,7 +99,7 @@ def exact(
 
     Args:
         arch: the architecture.
-        noise: the corruption of the training images; its strength is traced.
+        corruption: the corruption of the training images; its strength is traced.
         problem: the data, float64 unless the kernel is well conditioned.
         draws: number of corruption draws.
         key: typed PRNG key; draw k corrupts with (key, first_draw + k), the same
@@ -126,7 +128,7 @@ def exact(
             whose series is too short.
     """
     given = draw_loop.CorruptionDraws(
-        noise=noise,
+        corruption=corruption,
         problem=problem,
         key=key,
         draws=draws,

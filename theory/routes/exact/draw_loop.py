@@ -29,7 +29,7 @@ _seen = jax.jit(corrupt_problem, static_argnames="copies")
 class CorruptionDraws:
     """The draws that an exact route goes through; fields as in `theory.exact`."""
 
-    noise: Corruption
+    corruption: Corruption
     problem: Problem
     key: Array
     draws: int
@@ -41,7 +41,7 @@ class CorruptionDraws:
         """Raises `InputError` on arguments that make no sense. Host only."""
         checks.check_inputs(
             arch,
-            self.noise,
+            self.corruption,
             self.problem,
             draws=self.draws,
             copies=self.copies,
@@ -63,7 +63,7 @@ class CorruptionDraws:
     def seen(self, k: int) -> Problem:
         """Returns what a network of draw k is trained on and asked."""
         return _seen(
-            self.noise,
+            self.corruption,
             self.problem,
             self.key,
             k,

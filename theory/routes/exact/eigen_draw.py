@@ -57,7 +57,7 @@ def _learned(values, grid, rule):
 @functools.partial(jax.jit, static_argnames=("rule", "copies", "with_init_var"))
 def one_draw(
     arch,
-    noise,
+    corruption,
     test_corruption,
     problem,
     key,
@@ -71,7 +71,7 @@ def one_draw(
 ):
     """One draw of a path, its fields without the draw axis; `rule` reads `grid`."""
     seen = corrupt_problem(
-        noise, problem, key, draw, copies=copies, test_corruption=test_corruption
+        corruption, problem, key, draw, copies=copies, test_corruption=test_corruption
     )
     x, y = seen.x_train, seen.y
     train = matrices.gram(x, arch)

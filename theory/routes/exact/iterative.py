@@ -21,6 +21,7 @@ from theory.kernels.architecture import Architecture
 from theory.kernels.truncation import check_truncation, worst_truncation
 from theory.outputs.draws import Draws
 from theory.problem import Problem
+from theory.renamed import renamed
 from theory.routes.exact import draw_loop
 from theory.routes.exact.solvers import (
     Cholesky,
@@ -142,9 +143,10 @@ def _test_points(asked, problem: Problem) -> np.ndarray:
     return asked
 
 
+@renamed("noise", "corruption")
 def exact_iterative(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     draws: int,
@@ -170,7 +172,7 @@ def exact_iterative(
 
     Args:
         arch: the architecture.
-        noise: the corruption of the training images.
+        corruption: the corruption of the training images.
         problem: the data; its dtype is that of the kernel. In float32 the audited
             residual ends at 5e-6 (N = 6 000) to 2e-5 (60 000).
         draws: number of corruption draws.
@@ -205,7 +207,7 @@ def exact_iterative(
             whose series is too short.
     """
     given = draw_loop.CorruptionDraws(
-        noise=noise,
+        corruption=corruption,
         problem=problem,
         key=key,
         draws=draws,

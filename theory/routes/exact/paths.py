@@ -28,6 +28,7 @@ from theory.kernels.architecture import Architecture
 from theory.numerics import solve
 from theory.outputs.training_path import TrainingPath
 from theory.problem import Problem
+from theory.renamed import renamed
 from theory.routes.exact import draw_loop, eigen_draw
 
 Grid = Sequence[float] | Float[Array, " step"] | Float[np.ndarray, " step"]
@@ -66,7 +67,7 @@ def _check_found(arch, given, k, found, asked, rule) -> None:
     steady = last == 0 or (last < math.inf and -margin * largest * last < 1e-6)
     solve.check(
         (margin + ridge / largest) / (1 + ridge / largest),
-        corrupt_copies(given.noise, given.key, k, x, given.copies),
+        corrupt_copies(given.corruption, given.key, k, x, given.copies),
         flow=rule != "ridge" and steady,
         ridge=ridge,
         copies=given.copies,
@@ -90,7 +91,7 @@ def _path(
     def one(k):
         found = eigen_draw.one_draw(
             arch,
-            given.noise,
+            given.corruption,
             given.test_corruption,
             given.problem,
             given.key,
@@ -109,9 +110,10 @@ def _path(
     return TrainingPath(draw_keys=keys, **fields)
 
 
+@renamed("noise", "corruption")
 def trajectory(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     times: Grid | None = None,
@@ -135,7 +137,7 @@ def trajectory(
 
     Args:
         arch: the architecture.
-        noise: the corruption of the training images; its strength is traced.
+        corruption: the corruption of the training images; its strength is traced.
         problem: the data.
         times: gradient-flow times, unit above; 0 and infinity are allowed.
         train_mse: instead of `times`, stopping rules: in every draw, the time at which
@@ -170,7 +172,7 @@ def trajectory(
         assert train_mse is not None
         grid = _checked_grid("train_mse", train_mse, dtype, zero=False, infinite=False)
     given = draw_loop.CorruptionDraws(
-        noise=noise,
+        corruption=corruption,
         problem=problem,
         key=key,
         draws=draws,
@@ -189,9 +191,10 @@ def trajectory(
     )
 
 
+@renamed("noise", "corruption")
 def ridge_path(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     ridges: Grid,
@@ -209,7 +212,7 @@ def ridge_path(
 
     Args:
         arch: the architecture.
-        noise: the corruption of the training images; its strength is traced.
+        corruption: the corruption of the training images; its strength is traced.
         problem: the data.
         ridges: each added to the diagonal of the kernel, in its units; 0 is allowed if
             the kernel is well conditioned.
@@ -228,7 +231,7 @@ def ridge_path(
     """
     dtype = problem.x_train.dtype
     given = draw_loop.CorruptionDraws(
-        noise=noise,
+        corruption=corruption,
         problem=problem,
         key=key,
         draws=draws,

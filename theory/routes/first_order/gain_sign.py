@@ -23,6 +23,7 @@ from theory.kernels.architecture import Architecture
 from theory.kernels.slopes import transfer
 from theory.problem import Problem
 from theory.records import record
+from theory.renamed import renamed
 from theory.routes.checks import check_inputs
 
 # Of the root of the mean square: coefficients below are zero, up to rounding.
@@ -165,9 +166,10 @@ def slope_sign(
     )
 
 
+@renamed("noise", "corruption")
 def gain_sign(
     arch: Architecture,
-    noise: Replacement | Additive,
+    corruption: Replacement | Additive,
     problem: Problem,
     *,
     orders: int = 64,
@@ -178,7 +180,7 @@ def gain_sign(
 
     Args:
         arch: the architecture.
-        noise: the corruption; its noise counts, not its level.
+        corruption: the corruption; its noise counts, not its level.
         problem: the data; only the test points count.
         orders: Hermite coefficients that are looked at.
 
@@ -187,9 +189,9 @@ def gain_sign(
         that is exact for functions smooth apart from zero; a kink elsewhere makes
         vanishing ones look like 1e-4, so that a guarantee may be withheld.
     """
-    check_inputs(arch, noise, problem)
+    check_inputs(arch, corruption, problem)
     check_count("orders", orders)
-    mean, square, *_ = noise.noise.raw_moments()
+    mean, square, *_ = corruption.noise.raw_moments()
     x = problem.x_test
     q_test = propagation.first_layer_variance(x, arch)
     q_train = jnp.full_like(q_test, arch.b_var + arch.w_var * square)

@@ -25,6 +25,7 @@ from theory.numerics.edges import matmul
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
+from theory.renamed import renamed
 from theory.routes.checks import check_inputs
 from theory.routes.first_order.class_means import class_mean_scores
 from theory.routes.first_order.fluctuations import FirstOrderCross, NoiseMoments
@@ -101,13 +102,15 @@ def _test_noise_cov(mean_of, at, x_c, moments, c_w):
 
 
 @functools.partial(jax.jit, static_argnames="isotropic")
-def _first_order(arch, noise, problem, copies, test_corruption, ridge, *, isotropic):
+def _first_order(
+    arch, corruption, problem, copies, test_corruption, ridge, *, isotropic
+):
     x_test, test_square, moments = _pixels(problem.x_test, test_corruption)
-    trained = train(arch, noise, problem, copies, ridge, isotropic=isotropic)
+    trained = train(arch, corruption, problem, copies, ridge, isotropic=isotropic)
     overlap = matmul(x_test, trained.x_c.T) / x_test.shape[1]
     at = (arch.b_var + arch.w_var * test_square, x_test.mean(axis=1), overlap)
     mean, test = trained.mean_of(*at), trained.at_test(*at[:2])
-    cross = _fluctuations(trained, noise, test, x_test)
+    cross = _fluctuations(trained, corruption, test, x_test)
     if moments is not None:
         own = _test_noise_cov(trained.mean_of, at, trained.x_c, moments, arch.w_var)
         # beside what the law itself does: noise of a test and of a training point
@@ -136,7 +139,7 @@ def _first_order(arch, noise, problem, copies, test_corruption, ridge, *, isotro
     )
 
 
-def _fluctuations(trained, noise, test, x_test) -> FirstOrderCross:
+def _fluctuations(trained, corruption, test, x_test) -> FirstOrderCross:
     """How outputs fluctuate over draws, docs/theory/first_order.md (19)-(21)."""
     pure, share, counts = trained.pure, trained.share, trained.counts
     d, n, c_w = x_test.shape[1], trained.n, trained.arch.w_var
@@ -145,7 +148,7 @@ def _fluctuations(trained, noise, test, x_test) -> FirstOrderCross:
     pairs = counts[:, None] * counts[None, :] * (pure.theta_o * trained.psi / n)
     total = 2 - pure.theta_o * trained.psi
     gamma = (jnp.diag(counts) - pairs * total) / trained.kap**2
-    mu1, mu2, mu3, mu4 = raw_moments(noise, x_test.dtype)
+    mu1, mu2, mu3, mu4 = raw_moments(corruption, x_test.dtype)
     common = back * (n - 2) * pure.slope_k * mu1
     return FirstOrderCross(
         alpha=test.by_q2 - back * trained.own_slope,
@@ -165,9 +168,10 @@ def _fluctuations(trained, noise, test, x_test) -> FirstOrderCross:
     )
 
 
+@renamed("noise", "corruption")
 def first_order(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     copies: int = 1,
@@ -187,7 +191,7 @@ def first_order(
 
     Args:
         arch: the architecture.
-        noise: `Replacement` or `Additive`; `p` is traced.
+        corruption: `Replacement` or `Additive`; `p` is traced.
         problem: the data; float64 advised.
         copies: independently corrupted copies of each training image, all of them
             trained on, docs/theory/first_order.md (F10). Traced.
@@ -210,14 +214,15 @@ def first_order(
         InputError: bad arguments, or a corruption without a level p at which only
             noise is left.
     """
-    if not isinstance(noise, Replacement | Additive):
+    if not isinstance(corruption, Replacement | Additive):
         raise InputError(
-            f"first_order expands in eps = 1 - p, {type(noise).__name__} has no `p`: "
-            "use Replacement, Additive or BinaryReplacement, or the exact route."
+            "first_order expands in eps = 1 - p, "
+            f"{type(corruption).__name__} has no `p`: use "
+            "Replacement, Additive or BinaryReplacement, or the exact route."
         )
     check_inputs(
         arch,
-        noise,
+        corruption,
         problem,
         copies=copies,
         test_corruption=test_corruption,
@@ -225,7 +230,7 @@ def first_order(
     )
     return _first_order(
         arch,
-        noise,
+        corruption,
         problem,
         jnp.asarray(copies, problem.x_train.dtype),
         test_corruption,

@@ -87,14 +87,14 @@ class Trained:
         )
 
 
-def raw_moments(noise: Replacement | Additive, dtype) -> list[Float[Array, ""]]:
+def raw_moments(corruption: Replacement | Additive, dtype) -> list[Float[Array, ""]]:
     """Returns mu_1 ... mu_4 of the noise of a pixel."""
-    return [jnp.asarray(mu, dtype) for mu in noise.noise.raw_moments()]
+    return [jnp.asarray(mu, dtype) for mu in corruption.noise.raw_moments()]
 
 
 def train(
     arch: Architecture,
-    noise: Replacement | Additive,
+    corruption: Replacement | Additive,
     problem: Problem,
     copies: Float[Array, ""],
     ridge: Float[Array, ""],
@@ -104,11 +104,11 @@ def train(
     """Returns the dual weights (15) and what returns with the images (16). O(n d c)."""
     x = problem.x_train
     d, dtype, n = x.shape[1], x.dtype, copies * x.shape[0]
-    mu1, mu2, *_ = raw_moments(noise, dtype)
+    mu1, mu2, *_ = raw_moments(corruption, dtype)
     pure = pure_noise(arch, mu1, mu2)
     kap, var, chi, slope = pure.kap + ridge, mu2 - mu1**2, 1.0, 1.0
     if isotropic:
-        var = noise.moments(x).var.mean()
+        var = corruption.moments(x).var.mean()
         dressed = dressing(kap, pure.slope_k * arch.w_var * var, n / d)
         kap, chi, slope = dressed.kap, dressed.chi, dressed.slope
     counts = copies * problem.class_counts.astype(dtype)
@@ -122,13 +122,13 @@ def train(
         return copies * (of_class - of_all) / kap
 
     own_slope = pure.slope_d + (n - 2) * pure.slope_q
-    d_square, perturbed = _returning(noise, x, pure, own_slope, copies, n)
+    d_square, perturbed = _returning(corruption, x, pure, own_slope, copies, n)
     per_row = jnp.stack([jnp.ones_like(d_square), d_square, perturbed], axis=1)
     ones_c, square_c, perturbed_c = weighed(per_row).T
     return Trained(
         arch=arch,
         pure=pure,
-        eps=jnp.asarray(1 - noise.p, dtype),
+        eps=jnp.asarray(1 - corruption.p, dtype),
         n=n,
         mean_pixel=mu1,
         var=var,
@@ -146,12 +146,14 @@ def train(
     )
 
 
-def _returning(noise, x, pure, own_slope, copies, n):
+def _returning(corruption, x, pure, own_slope, copies, n):
     """(16): what eps adds to each image's mean square pixel, and to its kernel row."""
     one = jnp.ones((), x.dtype)
-    square = lambda p: dataclasses.replace(noise, p=p).raw_moments(x)[1].mean(axis=1)
+    square = lambda p: (
+        dataclasses.replace(corruption, p=p).raw_moments(x)[1].mean(axis=1)
+    )
     d_square = jax.jvp(square, (one,), (-one,))[1]
-    mu1 = raw_moments(noise, x.dtype)[0]
+    mu1 = raw_moments(corruption, x.dtype)[0]
     d_mean = mu1 * (x.mean(axis=1) - mu1)
     return d_square, (
         own_slope * d_square

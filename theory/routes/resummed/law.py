@@ -24,6 +24,7 @@ from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
 from theory.regression import flow
+from theory.renamed import renamed
 from theory.routes.checks import check_inputs, check_tests, check_time
 from theory.routes.resummed import validity
 from theory.routes.resummed.own_noise import facing
@@ -47,9 +48,10 @@ class ResummedLaw(OutputLaw):
     solved: Solved | None = None
 
 
+@renamed("noise", "corruption")
 def resummed(
     arch: Architecture,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     landmarks: int | None = None,
@@ -77,7 +79,7 @@ def resummed(
 
     Args:
         arch: the architecture.
-        noise: the corruption of the training images; its strength is traced.
+        corruption: the corruption of the training images; its strength is traced.
         problem: the data; float32 serves (digits: accuracies move by 2e-5).
         landmarks: training images through which what base and features leave of the
             mean kernel enters; 0 drops it, `n_train` is exact. None takes the fewest
@@ -105,7 +107,7 @@ def resummed(
     """
     check_inputs(
         arch,
-        noise,
+        corruption,
         problem,
         copies=copies,
         test_corruption=test_corruption,
@@ -118,7 +120,7 @@ def resummed(
         )
     check_time(time, ridge, test_corruption)
     dtype = problem.x_train.dtype
-    train = moments(problem.x_train, arch, noise)
+    train = moments(problem.x_train, arch, corruption)
     if train.var.any():
         ridge_value = jnp.asarray(ridge, dtype)
         reduced = choose(arch, train, landmarks, ridge_value)

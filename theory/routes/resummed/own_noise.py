@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from theory.corruption.base import Corruption
 from theory.linearised import kernel_rows
-from theory.linearised.image_moments import Images
+from theory.linearised.image_moments import ImageMoments
 from theory.linearised.training_kernel import moments
 from theory.records import record
 from theory.regression import responses
@@ -69,7 +69,7 @@ def _answers(side: Side, parts: kernel_rows.OwnNoise) -> tuple[Array, Array]:
 def weights(
     noise: PointNoise,
     solved: Solved,
-    test: Images,
+    test: ImageMoments,
     rows: kernel_rows.KernelRows,
     side: Side,
 ) -> Float[Array, "3 t"]:

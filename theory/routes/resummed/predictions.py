@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from theory.kernels import propagation
 from theory.linearised import kernel_rows, linearise, mean_kernel
-from theory.linearised.image_moments import Images, images
+from theory.linearised.image_moments import ImageMoments, image_moments
 from theory.linearised.training_kernel import combined
 from theory.numerics import blocks
 from theory.numerics.edges import matmul
@@ -33,12 +33,12 @@ _BLOCK = 256
 class _Block(NamedTuple):
     """Kernel rows of a block of test points, for both kernels."""
 
-    images: Images
+    images: ImageMoments
     rows: kernel_rows.KernelRows
 
 
 def _block(solved: Solved, noise: PointNoise | None, x: Float[Array, "t d"]) -> _Block:
-    test = images(x, solved.arch, None if noise is None else noise.corruption)
+    test = image_moments(x, solved.arch, None if noise is None else noise.corruption)
     return _Block(test, kernel_rows.kernel_rows(solved.arch, solved.measured, test))
 
 

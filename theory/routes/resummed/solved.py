@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 from theory.kernels.architecture import Architecture
 from theory.linearised import linearise
 from theory.linearised.landmarks import Landmarks
-from theory.linearised.training_kernel import Measured, combined
+from theory.linearised.training_kernel import TrainingKernel, combined
 from theory.numerics import solve
 from theory.records import record
 from theory.regression import equivalent
@@ -36,7 +36,7 @@ class Solved:
     """
 
     arch: Architecture
-    measured: Measured
+    measured: TrainingKernel
     centre: Side
     sides: tuple[Side, ...]
     copies: Array

@@ -17,13 +17,14 @@ from theory.corruption.copies import corrupt
 from theory.errors import InputError
 from theory.keys import draw_key
 from theory.linearised.linearise import Scales
-from theory.linearised.training_kernel import Measured
+from theory.linearised.training_kernel import TrainingKernel
 from theory.numerics import blocks, memory
 from theory.numerics.edges import matmul
 from theory.outputs.draws import Draws
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.regression.equivalent import Rows
+from theory.renamed import renamed
 from theory.routes.resummed.law import solved_training
 from theory.routes.resummed.predictions import rows_at
 from theory.routes.resummed.solved import Solved
@@ -32,7 +33,7 @@ _BLOCK = 256
 
 
 def row_noise(
-    arch, measured: Measured, scales: Scales, x: Float[Array, "n d"]
+    arch, measured: TrainingKernel, scales: Scales, x: Float[Array, "n d"]
 ) -> Float[Array, "n m"]:
     """Returns the noise of the features of corrupted images `x`, (L5)."""
     train = measured.train
@@ -58,9 +59,9 @@ def _dual_weights(rows: Rows, noise: Float[Array, "n m"]) -> Float[Array, "n c"]
 
 
 @jax.jit
-def _one_draw(solved: Solved, noise, x_train, g, w, key, draw):
+def _one_draw(solved: Solved, corruption, x_train, g, w, key, draw):
     centre = solved.centre
-    x = corrupt(noise, key, draw, x_train)
+    x = corrupt(corruption, key, draw, x_train)
     moved = row_noise(solved.arch, solved.measured, centre.scales, x)
     dual = _dual_weights(centre.solution.rows, moved)
     return matmul(g, dual) + matmul(w[:, : moved.shape[1]], matmul(moved.T, dual))
@@ -71,9 +72,10 @@ def _test_rows(solved: Solved, x_test):
     return blocks.map_rows(lambda x: rows_at(solved, x, solved.centre), x_test, _BLOCK)
 
 
+@renamed("noise", "corruption")
 def surrogate(
     law: OutputLaw,
-    noise: Corruption,
+    corruption: Corruption,
     problem: Problem,
     *,
     draws: int,
@@ -86,8 +88,8 @@ def surrogate(
     m features.
 
     Args:
-        law: what `theory.resummed` returned for `noise` and `problem`.
-        noise: the corruption.
+        law: what `theory.resummed` returned for `corruption` and `problem`.
+        corruption: the corruption.
         problem: the data.
         draws: number of draws.
         key: typed PRNG key; draw k is that of every other route.
@@ -118,6 +120,6 @@ def surrogate(
     g, w = _test_rows(solved, problem.x_test)
     outputs, keys = [], []
     for draw in range(first_draw, first_draw + draws):
-        outputs.append(_one_draw(solved, noise, problem.x_train, g, w, key, draw))
+        outputs.append(_one_draw(solved, corruption, problem.x_train, g, w, key, draw))
         keys.append(jax.random.key_data(draw_key(key, draw)))
     return Draws(outputs=jnp.stack(outputs)[:, None], draw_keys=jnp.stack(keys))

@@ -107,7 +107,7 @@ def test_the_network_sees_the_same_test_images():
         theory.Replacement(p=p, noise=theory.Uniform(0.0, 1.0)) for p in (0.2, 0.7)
     ]
     probe = basic.Accuracies(
-        noise=jax.tree.map(lambda *each: jnp.stack(each), *levels),
+        corruption=jax.tree.map(lambda *each: jnp.stack(each), *levels),
         key=key,
         x=problem.x_test,
         labels=problem.labels_test,

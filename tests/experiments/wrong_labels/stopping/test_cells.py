@@ -39,7 +39,7 @@ def images_of(config, share, repeat=0):
 DATA = prototypes(counts=(6, 6, 6), n_test=9, d=8, spread=0.5, dtype=np.float64)
 PIXELS, TRUTH = np.asarray(DATA.x_train), np.asarray(DATA.labels_train)
 NOISY = (TRUTH + np.isin(np.arange(18), [0, 4])) % 3
-IMAGES = images.Images(
+IMAGES = images.LabelledImages(
     problem=dataclasses.replace(
         DATA,
         x_train=jax.device_put(PIXELS[:12]),
