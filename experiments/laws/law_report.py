@@ -12,7 +12,7 @@ import numpy as np
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
 from experiments.laws import flips
-from experiments.shared import settings
+from experiments.shared import settings, tables
 from ntk_corrupt import plots
 
 
@@ -30,17 +30,19 @@ def controlled(
 
 
 def _lines(rows: Sequence[Row], inits: str) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for row in rows:
         law = row[f"law{inits}"]
         exact = row[f"exact{inits}"]
         mean, error = controlled(exact, row[f"surrogate{inits}"])
         raw = theory.standard_error(np.asarray(exact))
         rest = np.asarray(exact) - np.asarray(row[f"surrogate{inits}"])[: len(exact)]
+        followed = rest.mean(), theory.standard_error(rest)
         lines.append(
-            f"{row['p']:>6g} {row['subset']:>6d}   {law:.4f}  {np.mean(exact):.4f} "
-            f"±{raw:.4f}  {mean:.4f} ±{error:.4f}   {law - mean:+.4f}"
-            f"   {rest.mean():+.4f} ±{theory.standard_error(rest):.4f}   "
+            f"{row['p']:>6g} {row['subset']:>6d}   {law:.4f}"
+            f"  {tables.number(np.mean(exact), raw, digits=4)}"
+            f"  {tables.number(mean, error, digits=4)}   {law - mean:+.4f}   "
+            f"{tables.number(*followed, digits=4, sign='+')}   "
             f"{row['level']:<10}{'' if row['valid'] else 'not valid: ' + row['doubts']}"
         )
     return lines

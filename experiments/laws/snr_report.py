@@ -8,7 +8,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
-from experiments.shared import reference, routes, settings, snr
+from experiments.shared import reference, routes, settings, snr, tables
 from experiments.shared.rows import matching, stored, stored_law
 from ntk_corrupt import plots
 
@@ -126,9 +126,7 @@ def _cells(estimates, by_route, quantity: str) -> list[str]:
                 text += f"{'-':>17}"
                 continue
             value, stderr = each[at]
-            text += f"{value:>9.3f}" + (
-                f" ±{stderr:<6.3f}" if np.isfinite(stderr) else " " * 8
-            )
+            text += f"{tables.number(value, stderr, width=9)} "
         law = found.get("resummed", {}).get(at)
         for route, gaps in errors.items():
             measured = found.get(route, {}).get(at)

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+import theory
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.perturbations import settings as plan
 from experiments.perturbations.settings import AdversarialLearning
 from experiments.perturbations.verdicts import expected, reference
+from experiments.shared import tables
 from experiments.shared.verdicts import lines as verdicts
 
 _COLUMNS = (
@@ -68,8 +70,7 @@ def at_best(row: Row, name: str) -> np.ndarray:
 
 
 def _entry(values: np.ndarray) -> str:
-    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
-    return f"{values.mean():.3f} ±{error:.3f}"
+    return tables.number(values.mean(), theory.standard_error(values))
 
 
 def _panel(name: str, points: Sequence[tuple[Any, Row]]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+import theory
 from experiments.harness.run_directory import Row
 from ntk_corrupt.curves import bootstrap
 
@@ -27,9 +28,8 @@ def levels(rows: Sequence[Row]) -> np.ndarray:
 
 def mean_error(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error over repeats, the first axis; NaN of one repeat."""
-    if len(samples) < 2:
-        return samples.mean(axis=0), np.full(samples.shape[1:], np.nan)
-    return samples.mean(axis=0), samples.std(axis=0, ddof=1) / len(samples) ** 0.5
+    error = np.apply_along_axis(theory.standard_error, 0, samples)
+    return samples.mean(axis=0), error
 
 
 def interval(

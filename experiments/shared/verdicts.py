@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 import theory
+from experiments.shared import tables
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,19 +19,24 @@ class Expected:
         own: as measured, one per repeat.
         least: the range of its mean over repeats, both ends in it.
         most: see `least`.
+        strictly: whether the ends are not in it.
         source: what the source says, as text.
     """
 
     what: str
-    own: Sequence[float]
+    own: Sequence[float] | np.ndarray
     least: float = -math.inf
     most: float = math.inf
+    strictly: bool = False
     source: str = "-"
 
     @property
     def holds(self) -> bool:
         """Whether the mean is in the range; never if it is no number."""
-        return bool(self.least <= np.mean(self.own) <= self.most)
+        mean = float(np.mean(self.own))
+        if self.strictly:
+            return self.least < mean < self.most
+        return self.least <= mean <= self.most
 
 
 def lines(expected: Sequence[Expected]) -> list[str]:
@@ -48,16 +54,16 @@ def lines(expected: Sequence[Expected]) -> list[str]:
 
 def _line(each: Expected, what: int, source: int) -> str:
     own = np.asarray(each.own, float)
-    found = f"{own.mean():.3f}"
+    found = tables.number(own.mean(), theory.standard_error(own)).strip()
     if own.size > 1:
-        error = float(theory.standard_error(own))
-        found += f" ±{error:.3f} [{own.min():.3f}, {own.max():.3f}]"
+        found += f" [{own.min():.3f}, {own.max():.3f}]"
+    equal = "" if each.strictly else "="
     if each.least == each.most:
         tolerance = f"= {each.least:g}"
     elif math.isinf(each.most):
-        tolerance = f">= {each.least:g}"
+        tolerance = f">{equal} {each.least:g}"
     elif math.isinf(each.least):
-        tolerance = f"<= {each.most:g}"
+        tolerance = f"<{equal} {each.most:g}"
     else:
         tolerance = f"{each.least:g} to {each.most:g}"
     return (

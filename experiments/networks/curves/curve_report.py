@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.harness.run_directory import Row, RunDirectory
-from experiments.shared import intervals, reference, trained
+from experiments.shared import intervals, reference, tables, trained
 from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.curves import collapse_quality, crossings, sigmoid
@@ -45,15 +45,8 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         lines += ["", f"accuracy, {test} test images; mean and standard error"]
         lines.append(f"{sweep:>11}" + "".join(f"{level:>15g}" for level in p))
         for size, group in sizes.items():
-            samples = intervals.repeats(group, test)
-            error = samples.std(axis=0, ddof=1) / len(samples) ** 0.5
-            lines.append(
-                f"{size:>11}"
-                + "".join(
-                    f"{m:>8.3f} ±{e:.3f}"
-                    for m, e in zip(samples.mean(axis=0), error, strict=True)
-                )
-            )
+            found = intervals.mean_error(intervals.repeats(group, test))
+            lines.append(f"{size:>11}{tables.numbers(*found, width=8)}")
         lines.append(f"{sweep:>11}  p*, slope, half height [95 % over repeats]")
         lines += [
             f"{size:>11}  "
@@ -159,11 +152,10 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     for ax, test in zip(axes[0], trained.TESTS, strict=False):
         for (size, group), colour in zip(sizes.items(), itertools.cycle(plots.PALETTE)):
             p, samples = intervals.levels(group), intervals.repeats(group, test)
-            mean = samples.mean(axis=0)
-            error = samples.std(axis=0, ddof=min(1, len(samples) - 1))
+            mean, error = intervals.mean_error(samples)
             label = f"{sweep} {size}"
             plots.accuracy_curves(
-                ax, p, mean, error / len(samples) ** 0.5, label=label, color=colour,
+                ax, p, mean, error, label=label, color=colour,
                 linestyle="",
             )  # fmt: skip
             fit = sigmoid.fit_sigmoid(p, mean, chance=chance)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.harness.run_directory import Row, RunDirectory
-from experiments.shared import intervals
+from experiments.shared import intervals, tables
 from ntk_corrupt import plots
 from ntk_corrupt.curves import crossings, finite_size, power_law
 
@@ -68,9 +68,9 @@ def _power_laws(groups) -> list[str]:
             for by_n in groups.values()
         ]
         law = power_law.power_law(sizes, 1 - np.array(crossed))
+        beta = tables.number(law.exponent, law.exponent_stderr)
         lines.append(
-            f"n_train {n:>6}: beta {law.exponent:.3f} ± {law.exponent_stderr:.3f}, R2 "
-            f"{law.r2:.3f}, {law.used} batch sizes"
+            f"n_train {n:>6}: beta {beta}, R2 {law.r2:.3f}, {law.used} batch sizes"
             + (f", {law.dropped} never cross" if law.dropped else "")
         )
     return lines
@@ -135,9 +135,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     ):
         for (n, group), colour in zip(by_n.items(), plots.PALETTE * 3, strict=False):
             p, samples = _curves(group)
-            error = samples.std(axis=0, ddof=min(1, len(samples) - 1))
             plots.accuracy_curves(
-                curve, p, samples.mean(axis=0), error / len(samples) ** 0.5,
+                curve, p, *intervals.mean_error(samples),
                 label=f"n_train {n}", color=colour,
             )  # fmt: skip
         plots.chance_line(curve, rows[0]["classes"])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiments.harness.run_directory import Row, RunDirectory
-from experiments.shared import intervals
+from experiments.shared import intervals, verdicts
+from experiments.shared.verdicts import Expected
 from ntk_corrupt import plots
 
 MODES, INPUTS, TIMES = ("true", "trace"), ("corrupted", "clean"), ("before", "after")
@@ -60,36 +61,27 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             _line(f"trace after / before, {kind.replace('_', ' ')}", ratio(kind))
             for kind in kinds
         ]
-        for mode in MODES:
-            lines += expected(group, mode)
+        lines += verdicts.lines([e for mode in MODES for e in expected(group, mode)])
     return "\n".join([*lines, *_over_width(rows), ""])
 
 
-def expected(rows: Sequence[Row], mode: str) -> list[str]:
-    """What the effective rank on corrupted images should do, and whether it does."""
+def expected(rows: Sequence[Row], mode: str) -> list[Expected]:
+    """What the effective rank on corrupted images should do; nothing if not known."""
     p = intervals.levels(rows)
     ranks = intervals.repeats(rows, f"{mode}_corrupted_after_effective_rank")
     mean, name = ranks.mean(axis=0), f"effective rank after training, {mode} corrupted"
     if not np.isfinite(mean).all():
-        return [f"{name}: not known at every level"]
-    lines = []
+        return []
+    found = []
     if ((p >= _PEAK[0]) & (p <= _PEAK[1])).any() and p.min() < _PEAK[0]:
         top = p[mean.argmax()]
-        met = "met" if _PEAK[0] <= top <= _PEAK[1] else "MISSED"
-        lines.append(
-            f"{name}: largest at p = {top:g} (expected in {_PEAK[0]:g} ... "
-            f"{_PEAK[1]:g}): {met}"
-        )
+        what = f"{name}: largest at p"
+        found.append(Expected(what=what, own=[top], least=_PEAK[0], most=_PEAK[1]))
     if set(_FALL_AT) <= set(p.tolist()):
-        low, high = (ranks[:, p == level][:, 0] for level in _FALL_AT)
-        ratio = mean[p == _FALL_AT[1]][0] / mean[p == _FALL_AT[0]][0]
-        _, error = intervals.mean_error(high / low)
-        met = "met" if ratio <= _FALL else "MISSED"
-        lines.append(
-            f"{name}: p = {_FALL_AT[1]:g} over p = {_FALL_AT[0]:g} is {ratio:.3f} "
-            f"±{error:.3f} (expected at most {_FALL:g}): {met}"
-        )
-    return lines
+        low, high = (mean[p == level][0] for level in _FALL_AT)
+        what = f"{name}: p = {_FALL_AT[1]:g} over p = {_FALL_AT[0]:g}"
+        found.append(Expected(what=what, own=[high / low], most=_FALL))
+    return found
 
 
 def _over_width(rows: Sequence[Row]) -> list[str]:

@@ -9,7 +9,7 @@ from sklearn import metrics
 
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
-from experiments.shared import intervals, settings, trained
+from experiments.shared import intervals, settings, tables, trained
 from ntk_corrupt import plots
 from ntk_corrupt.curves import crossings
 from ntk_corrupt.probes import margin_scores, margins
@@ -91,8 +91,7 @@ def _of(row: Row, score: str, number: str) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> str:
-    mean, error = intervals.mean_error(values)
-    return f"{mean:>7.3f} ±{error:.3f}"
+    return tables.number(*intervals.mean_error(values), width=7)
 
 
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:

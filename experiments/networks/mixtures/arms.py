@@ -64,8 +64,3 @@ def accuracy(
         config=dataclasses.replace(settings.training(config), epochs=epochs),
     )
     return float(nets.accuracy(problem.labels_test, inits=1))
-
-
-def text(mean: float, stderr: float) -> str:
-    """A number with its error, 16 characters."""
-    return f"{mean:>+9.3f} ±{stderr:.3f}"

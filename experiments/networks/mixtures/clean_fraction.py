@@ -9,7 +9,8 @@ import numpy as np
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.networks.mixtures import arms
-from experiments.shared import settings, tables, trained
+from experiments.shared import intervals, settings, tables, trained, verdicts
+from experiments.shared.verdicts import Expected
 from ntk_corrupt import plots
 from theory.errors import InputError
 
@@ -111,28 +112,30 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
                 if (row := tables.pick(rows, arm=MIXED, fraction=share, p=p))
                 and reference
             ]
-            lines.append(f"{share:>7g}" + "".join(arms.text(*g) for g in gains))
-    return "\n".join([*lines, *_expected(rows), ""])
+            lines.append(
+                f"{share:>7g}"
+                + "".join(tables.number(*g, width=9, sign="+") for g in gains)
+            )
+    return "\n".join([*lines, *verdicts.lines(expected(rows)), ""])
 
 
-def _expected(rows: Sequence[Row]) -> list[str]:
+def expected(rows: Sequence[Row]) -> list[Expected]:
+    """What the corrupted images should gain beside few clean ones."""
     alone = tables.pick(rows, arm=ALONE, fraction=_SHARE)
     if alone is None:
         return []
-    lines = ["", f"expected at a share of {_SHARE:g}, gain over the clean ones alone"]
+    found = []
     for row in rows:
         if row["arm"] != MIXED or row["fraction"] != _SHARE:
             continue
-        value, p = tables.gain(row, alone)[0], row["p"]
+        p, own = row["p"], tables.change(row, alone)
+        needed = [least for level, least in _GAINS.items() if p <= level]
+        what = f"p = {p:g}, {_SHARE:g} clean: gain over the clean ones alone"
         if p == 1:
-            said, holds = f"p = 1: at most {_USELESS}", value <= _USELESS
-        else:
-            needed = [least for level, least in _GAINS.items() if p <= level]
-            if not needed:
-                continue
-            said, holds = f"p = {p:g}: at least {max(needed)}", value >= max(needed)
-        lines.append(tables.verdict(said, value, holds))
-    return lines
+            found.append(Expected(what=what, own=own, most=_USELESS))
+        elif needed:
+            found.append(Expected(what=what, own=own, least=max(needed)))
+    return found
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
@@ -148,10 +151,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             key=lambda row: row["p"],
         )
         values = np.array([row["accuracies"] for row in mixed])
-        error = values.std(axis=1, ddof=min(1, values.shape[1] - 1))
         plots.accuracy_curves(
-            ax, [row["p"] for row in mixed], values.mean(axis=1),
-            error / values.shape[1] ** 0.5, label=f"{share:g} clean", color=colour,
+            ax, [row["p"] for row in mixed], *intervals.mean_error(values.T),
+            label=f"{share:g} clean", color=colour,
         )  # fmt: skip
         for arm, style in ((ALONE, ":"), (MATCHED, "--")):
             row = tables.pick(rows, arm=arm, fraction=share)

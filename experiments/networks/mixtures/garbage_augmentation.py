@@ -10,7 +10,8 @@ import theory
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.networks.mixtures import arms
-from experiments.shared import settings, tables, trained
+from experiments.shared import intervals, settings, tables, trained, verdicts
+from experiments.shared.verdicts import Expected
 from ntk_corrupt import plots
 from theory.errors import InputError
 from theory.keys import stream
@@ -88,8 +89,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         lines.append(
             f"{ratio:>7}"
             + "".join(
-                arms.text(*tables.gain(row, base)) if row else f"{'-':>16}"
-                for row in (*added, control)
+                _text(row, base) if row else f"{'-':>16}" for row in (*added, control)
             )
         )
     lines += [
@@ -102,26 +102,29 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         added = [tables.pick(rows, arm=ADDED, ratio=ratio, p=p) for p in levels]
         lines.append(
             f"{ratio:>7}"
-            + "".join(
-                arms.text(*tables.gain(row, control))
-                for row in added
-                if row and control
-            )
+            + "".join(_text(row, control) for row in added if row and control)
         )
-    return "\n".join([*lines, *_expected(rows, base), ""])
+    return "\n".join([*lines, *verdicts.lines(expected(rows, base)), ""])
 
 
-def _expected(rows: Sequence[Row], base: Row) -> list[str]:
+def expected(rows: Sequence[Row], base: Row) -> list[Expected]:
+    """How little copies should change."""
     added = [row for row in rows if row["arm"] == ADDED]
-    largest = max((tables.gain(row, base)[0] for row in added), key=abs)
-    said = f"no change beyond {_CHANGE}, the largest"
-    lines = ["", tables.verdict(said, largest, abs(largest) <= _CHANGE)]
+    changes = [tables.change(row, base) for row in added]
+    largest = max(changes, key=lambda change: abs(change.mean()))
+    found = [
+        Expected(what="the largest change", own=largest, least=-_CHANGE, most=_CHANGE)
+    ]
     pure, little = (tables.pick(rows, arm=ADDED, ratio=_AT, p=p) for p in (1.0, 0.2))
     if pure and little:
-        value = tables.gain(pure, little)[0]
-        said = f"{_AT} copies: p = 1 below p = .2 by {_WORSE}"
-        lines.append(tables.verdict(said, value, value <= -_WORSE))
-    return lines
+        own = tables.change(pure, little)
+        what = f"{_AT} copies: p = 1 less p = .2"
+        found.append(Expected(what=what, own=own, most=-_WORSE))
+    return found
+
+
+def _text(row: Row, reference: Row) -> str:
+    return tables.number(*tables.gain(row, reference), width=9, sign="+")
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
@@ -140,10 +143,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             row for row in rows if all(row[name] == v for name, v in asked.items())
         ]
         values = np.array([row["accuracies"] for row in found])
-        error = values.std(axis=1, ddof=min(1, values.shape[1] - 1))
+        mean, error = intervals.mean_error(values.T)
         ax.errorbar(
-            [row["ratio"] for row in found], values.mean(axis=1),
-            yerr=error / values.shape[1] ** 0.5, marker="o", capsize=2.0,
+            [row["ratio"] for row in found], mean, yerr=error, marker="o", capsize=2.0,
             label=label, color=colour,
             linestyle="--" if asked["arm"] == MATCHED else "-",
         )  # fmt: skip

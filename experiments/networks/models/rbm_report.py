@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-import theory
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.shared import intervals, tables, verdicts
 from experiments.shared.corruptions import KINDS
+from experiments.shared.verdicts import Expected
 from ntk_corrupt import plots
 from ntk_corrupt.rbm import classifiers
 
@@ -48,17 +49,6 @@ def curves(rows: Sequence[Row], regime: str) -> Curves:
     }
 
 
-def _errors(values: np.ndarray) -> np.ndarray:
-    return np.array([theory.standard_error(each) for each in values])
-
-
-def _said(values: np.ndarray) -> list[str]:
-    return [
-        f"{mean:>7.3f} ±{error:.3f}"
-        for mean, error in zip(values.mean(axis=1), _errors(values), strict=True)
-    ]
-
-
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     """Accuracies by regime, level and method; pseudo-likelihoods; what was expected."""
     lines = []
@@ -67,9 +57,10 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         levels = next(iter(found.values()))[0]
         lines += ["", f"{title}: accuracy, mean and standard error over repeats"]
         lines.append(f"{'p':>6}" + "".join(f"{method:>15}" for method in found))
-        columns = [_said(values) for _, values in found.values()]
-        for p, *said in zip(levels, *columns, strict=True):
-            lines.append(f"{p:>6g}" + "".join(f" {each}" for each in said))
+        of = [intervals.mean_error(values.T) for _, values in found.values()]
+        for k, p in enumerate(levels):
+            said = (tables.number(m[k], e[k], width=8) for m, e in of)
+            lines.append(f"{p:>6g}{''.join(said)}")
     lines += ["", "pseudo-likelihood of training images, nats; first epoch | last"]
     for method in MACHINES:
         of: dict[float, list[list[float]]] = {}
@@ -80,15 +71,11 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             mean = np.array(values).mean(axis=0)
             first = f"{mean[0]:>9.1f} |" if len(mean) > 1 else f"{'|':>11}"
             lines.append(f"{p:>6g} {method:>9} {first}{mean[-1]:>9.1f}")
-    return "\n".join([*lines, *expectations(rows), ""])
+    return "\n".join([*lines, *verdicts.lines(expectations(rows)), ""])
 
 
-def _verdict(claim: str, value: float, needed: str, kept: bool) -> str:
-    return f"{claim:<58}{value:>8.3f}  {needed:<8} {'holds' if kept else 'MISSED'}"
-
-
-def expectations(rows: Sequence[Row]) -> list[str]:
-    """Lines that check what is expected of machines: claim, own value, verdict.
+def expectations(rows: Sequence[Row]) -> list[Expected]:
+    """What is expected of machines.
 
     Of levels below 1, where every method guesses; of corruptions with levels only.
     """
@@ -100,26 +87,27 @@ def expectations(rows: Sequence[Row]) -> list[str]:
         if method not in found:
             continue
         p, values = found[method]
-        mean, errors = values.mean(axis=1), _errors(values)
+        mean, errors = intervals.mean_error(values.T)
         heavy, heaviest = (p >= 0.6) & (p < 1), p >= 0.9
         about = f"{method}, {'clean' if regime == 'train' else 'corrupted'} test: "
         if 0 in p:
-            lines.append(_verdict(f"{about}p = 0", mean[0], ">= .80", mean[0] >= 0.8))
+            lines.append(Expected(what=f"{about}p = 0", own=values[0], least=0.8))
         if len(p) > 1:
             # at chance neighbouring levels differ by luck
             rise = np.diff(mean) - 2 * np.hypot(errors[1:], errors[:-1])
             claim = f"{about}largest rise with p, less 2 errors"
-            lines.append(_verdict(claim, rise.max(), "<= 0", rise.max() <= 0))
+            lines.append(Expected(what=claim, own=[rise.max()], most=0.0))
         for other in ("raw", "mlp"):
             if other in found and heavy.any():
                 gap = (found[other][1].mean(axis=1) - mean)[heavy].min()
                 claim = f"{about}least of {other} less it, p >= .6"
-                lines.append(_verdict(claim, gap, "> 0", gap > 0))
+                found_gap = Expected(what=claim, own=[gap], least=0.0, strictly=True)
+                lines.append(found_gap)
         if heaviest.any():
             off = np.abs(mean - chance)[heaviest].max()
             claim = f"{about}farthest from chance, p >= .9"
-            lines.append(_verdict(claim, off, "<= .03", off <= 0.03))
-    return ["", "expected of machines:", *lines] if lines else []
+            lines.append(Expected(what=claim, own=[off], most=0.03))
+    return lines
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
@@ -134,7 +122,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         for method, (p, values) in curves(rows, regime).items():
             colour = plots.PALETTE[METHODS.index(method)]
             plots.accuracy_curves(
-                ax, p, values.mean(axis=1), _errors(values), label=method, color=colour
+                ax, p, *intervals.mean_error(values.T), label=method, color=colour
             )
         plots.chance_line(ax, row["classes"])
         ax.set_title(title, fontsize="small")

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.shared import intervals
 from experiments.wrong_labels.clusters.report import main_rows, sweeps
 from experiments.wrong_labels.clusters.trajectories import BINS
 from ntk_corrupt import plots
@@ -144,9 +145,9 @@ def _distances(ax, rows) -> None:
     ):
         for name, line in (("distance", "-"), ("bound", "--")):
             values = np.array([row[f"{when}_{name}"] for row in rows])
-            error = values.std(axis=1, ddof=min(1, values.shape[1] - 1))
+            mean, error = intervals.mean_error(values.T)
             ax.errorbar(
-                flips, values.mean(axis=1), yerr=error / values.shape[1] ** 0.5,
+                flips, mean, yerr=error,
                 color=colour, linestyle=line, marker="o", capsize=2.0,
                 label=f"{rows[0][step]}" + ("" if name == "distance" else ", at least"),
             )  # fmt: skip

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+import theory
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.shared import tables
 from experiments.shared import verdicts as shared_verdicts
 from experiments.wrong_labels.clusters import verdicts as expect
 from experiments.wrong_labels.clusters.trajectories import ROUTES
@@ -37,10 +39,8 @@ def sweeps(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def text(values, digits: int = 3, errors: bool = True) -> str:
     """Mean and standard error over repeats, 16 characters."""
     values = np.asarray(values, float)
-    mean = f"{values.mean():.{digits}f}"
-    if errors and values.size > 1:
-        mean += f" ±{values.std(ddof=1) / values.size**0.5:.{digits}f}"
-    return f" {mean:>15}"
+    error = theory.standard_error(values) if errors else np.nan
+    return f" {tables.number(values.mean(), error, digits=digits).rstrip():>15}"
 
 
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:

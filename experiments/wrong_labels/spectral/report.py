@@ -6,7 +6,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
-from experiments.shared import verdicts
+from experiments.shared import tables, verdicts
 from experiments.shared.verdicts import Expected
 from experiments.wrong_labels.spectral.snapshots import WINDOWS
 
@@ -110,10 +110,9 @@ def _block(
 
 
 def _entry(sample: np.ndarray, width: int, errors: bool = True) -> str:
-    mean = f"{sample.mean():.3f}" if abs(sample.mean()) < 2 else f"{sample.mean():.1f}"
-    if errors and len(sample) > 1:
-        mean += f" ±{float(theory.standard_error(sample)):.3f}"
-    return f"{mean:>{width}}"
+    error = theory.standard_error(sample) if errors else np.nan
+    digits = 3 if abs(sample.mean()) < 2 else 1
+    return f"{tables.number(sample.mean(), error, digits=digits).rstrip():>{width}}"
 
 
 def _chosen(arm: Arm, group: Sequence[Row]) -> str:

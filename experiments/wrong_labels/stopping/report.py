@@ -7,6 +7,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.shared import tables
 from experiments.shared.verdicts import Expected, lines
 from ntk_corrupt.curves import crossings
 from ntk_corrupt.label_noise import stopping
@@ -74,9 +75,7 @@ def text(values: np.ndarray) -> str:
     """Mean and standard error, 15 characters; a dash if a repeat has no number."""
     if np.isnan(values).any():
         return f"{'-':>15}"
-    if len(values) < 2:
-        return f"{values.mean():>15.3f}"
-    return f"{values.mean():>8.3f} ±{float(theory.standard_error(values)):.3f}"
+    return tables.number(values.mean(), theory.standard_error(values), width=8)
 
 
 def distance_at(path: dict[str, np.ndarray], level: float = FITTED) -> float:

@@ -202,18 +202,18 @@ def test_what_is_expected_is_computed():
         for p, rank in ((0.0, 24), (0.2, 27), (0.6, 25), (0.9, 20))
     ]
     peak, fall = empirical_report.expected(rows, "true")
-    assert "largest at p = 0.2" in peak
-    assert peak.endswith(" met")
-    assert f"{20 / 27:.3f}" in fall
-    assert fall.endswith(" met")
+    assert peak.holds
+    assert list(peak.own) == [0.2]
+    assert fall.holds
+    assert list(fall.own) == [20 / 27]
     rows[-1] = row_of_ranks(0.9, [27.5, 28.5])
     peak, fall = empirical_report.expected(rows, "true")
-    assert "largest at p = 0.9" in peak
-    assert peak.endswith("MISSED")
-    assert fall.endswith("MISSED")
+    assert list(peak.own) == [0.9]
+    assert not peak.holds
+    assert not fall.holds
     assert empirical_report.expected(rows[:1], "true") == []
     rows[0] = row_of_ranks(0.0, [None, 1.0])
-    assert "not known" in empirical_report.expected(rows, "true")[0]
+    assert empirical_report.expected(rows, "true") == []
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_every_model_and_level_is_run(run):
         assert np.mean(by[model, 0.0]["clean"]) > 0.3
         assert np.mean(by[model, 0.4]["clean"]) > np.mean(by[model, 0.8]["same"])
     text = cnn_report.table(RunDirectory(workdir), rows)
-    for part in ("clean test images", "same test images", "cnn - mlp", "expected at"):
+    for part in ("clean test images", "same test images", "cnn - mlp", "expected "):
         assert part in text
     assert "flat_kernel - mlp_kernel" in text
     assert (workdir / "figures" / "cnn_vs_mlp.png").stat().st_size > 10_000
@@ -207,16 +207,16 @@ def test_shift_of_the_midpoint():
     assert not cnn_report._pairs(cnn_report._by_model(rows[:-1]))
 
 
-@pytest.mark.parametrize(("lead", "verdict"), [(0.03, "met"), (0.01, "MISSED")])
-def test_what_is_expected_is_computed(lead, verdict):
+@pytest.mark.parametrize(("lead", "holds"), [(0.03, True), (0.01, False)])
+def test_what_is_expected_is_computed(lead, holds):
     equal = [0.5, 0.5, 0.5]
     by = cnn_report._by_model(made_up({"cnn": equal, "mlp": equal}, lead=lead))
-    first, *ends = cnn_report._expected(by)
-    assert first.endswith(verdict)
-    assert f"{lead:+.3f}" in first
-    assert all("no level here" in end for end in ends)
+    (found,) = cnn_report.expected(by)
+    assert found.holds == holds
+    assert found.own == pytest.approx([lead] * 3)
+    assert all("no level here" in end for end in cnn_report._ends(by))
     by["cnn"][4]["same"] = [value - 2 * lead for value in by["cnn"][4]["same"]]
-    assert "p = 0.7" in cnn_report._expected(by)[2]
+    assert "p = 0.7" in cnn_report._ends(by)[1]
 
 
 @pytest.mark.parametrize(

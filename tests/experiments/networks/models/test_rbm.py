@@ -162,15 +162,16 @@ def test_regimes_and_verdicts_by_hand():
     np.testing.assert_allclose(both, [[0.81, 0.83], [0.49, 0.51], [0.09, 0.11]])
     test = curves(rows, "test")["rbm_cd"][1]
     np.testing.assert_array_equal(test, [[0.81, 0.83], [0.3, 0.3], [0.2, 0.2]])
-    lines = expectations(rows)[2:]
-    verdicts = [line.split()[-1] for line in lines]
+    found = expectations(rows)
     # p = 0, no rise, below raw (not at .9), chance; no network was run
-    assert verdicts == ["holds", "holds", "MISSED", "holds"] * 2
-    assert " 0.820  >= .80" in lines[0]
-    assert "-0.060  > 0" in lines[2]
+    assert [each.holds for each in found] == [True, True, False, True] * 2
+    assert found[0].own == pytest.approx([0.81, 0.83])
+    assert found[2].own == pytest.approx([-0.06])
+    tied = [*fake("rbm_cd", 0.6, (0.5, 0.52)), *fake("raw", 0.6, (0.5, 0.52))]
+    assert not expectations(tied)[0].holds
     rising = [*rows[:4], *fake("rbm_cd", 0.9, (0.6, 0.61))]
-    verdicts = [line.split()[-1] for line in expectations(rising)[2:5]]
-    assert verdicts == ["holds", "MISSED", "MISSED"]
+    verdicts = [each.holds for each in expectations(rising)[:3]]
+    assert verdicts == [True, False, False]
     clipped = [{**row, "corruption": "clipped_additive"} for row in rows]
     assert expectations(clipped) == []
 
