@@ -50,6 +50,7 @@ from theory.outputs.statistics import fit_line as fit_line
 from theory.outputs.statistics import standard_error as standard_error
 from theory.outputs.training_path import TrainingPath as TrainingPath
 from theory.problem import Problem as Problem
+from theory.renamed import moved
 from theory.routes.exact.direct import exact as exact
 from theory.routes.exact.iterative import exact_iterative as exact_iterative
 from theory.routes.exact.paths import ridge_path as ridge_path
@@ -65,3 +66,26 @@ from theory.routes.resummed.law import ResummedLaw as ResummedLaw
 from theory.routes.resummed.law import resummed as resummed
 from theory.routes.resummed.law import resummed_at as resummed_at
 from theory.routes.resummed.surrogate import surrogate as surrogate
+
+# Modules that stood outside the folders, for one version more.
+moved(
+    "theory",
+    {
+        "activations": "duals=closed_forms hermite",
+        "corruption": "corrupted=copies noises",
+        "kernels": "propagation perturbation=slopes kernel_blocks=tiling",
+        "linearised": "image_moments kernel_rows landmarks linearise mean_kernel "
+        "measured=training_kernel",
+        "numerics": "blocks solve",
+        "outputs": "accuracy spread=accuracy_spread compare=comparison "
+        "cross=covariances laws=draws stability=flips output_law=law orthant storage "
+        "training_path",
+        "regression": "equivalent flow poles responses",
+        "routes.exact": "conjugate_gradient exact=direct draw_loop eigen_draw "
+        "exact_iterative=iterative dynamics=paths tiled_cholesky tiles",
+        "routes.first_order": "isotropic=dressing fluctuations sign=gain_sign "
+        "first_order=law",
+        "routes.resummed": "resummed=law predictions surrogate doubts=validity",
+        "two_layer": "cluster_covariance=clusters adversarial=perturbations",
+    },
+)

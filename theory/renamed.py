@@ -1,8 +1,12 @@
-"""Arguments under the name that they had a version ago: accepted, with a warning."""
+"""Arguments and modules under the names that they had a version ago, with a warning."""
 
 import functools
+import importlib.abc
+import importlib.util
+import sys
+import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from theory.errors import InputError
@@ -43,3 +47,53 @@ def _translating(old: str, new: str, name: str, function: Callable) -> Callable:
         return function(*args, **kwargs)
 
     return translating
+
+
+class _Alias(types.ModuleType):
+    """A module by the name that it had; a function of that name is called as before."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._stands_for), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+class _Moved(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds modules by the names that they had."""
+
+    def __init__(self, names: Mapping[str, str]):
+        self.names = names
+
+    def find_spec(self, fullname, path, target=None):
+        if fullname in self.names:
+            return importlib.util.spec_from_loader(fullname, self)
+        return None
+
+    def create_module(self, spec):
+        alias = _Alias(spec.name)
+        alias.__dict__["_stands_for"] = self.names[spec.name]
+        return alias
+
+    def exec_module(self, module):
+        new = self.names[module.__name__]
+        warnings.warn(
+            f"`{module.__name__}` is called `{new}` now.",
+            DeprecationWarning,
+            stacklevel=2,  # frames of the import system do not count
+        )
+
+
+def moved(package: str, folders: Mapping[str, str]) -> None:
+    """Lets modules of a package be imported by the names that they had.
+
+    Args:
+        package: its name.
+        folders: folder -> the names that its modules had outside, as old or old=new.
+    """
+    names = {}
+    for folder, modules in folders.items():
+        for each in modules.split():
+            old, _, new = each.partition("=")
+            names[f"{package}.{old}"] = f"{package}.{folder}.{new or old}"
+    sys.meta_path.append(_Moved(names))

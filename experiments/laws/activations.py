@@ -162,15 +162,14 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
                     if (pooled := pool(groups.get((name, p, route), []), inits))
                 ]
                 if points:
-                    network = route == "network"
-                    style = {"network": "", "exact": ":"}.get(route, "-")
+                    line = shared_routes.ROUTES[route].line
                     plots.accuracy_curves(
                         ax,
                         *np.nan_to_num(np.array(points).T),
                         label=name if route == "resummed" else f"_{route}",
                         color=colour,
-                        marker="o" if network else "",
-                        linestyle=style,
+                        marker="" if line else "o",
+                        linestyle=line,
                     )
             source = published.get(name, []) if inits == "1" else []
             if source:

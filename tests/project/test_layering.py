@@ -51,6 +51,7 @@ REEXPORTS = {
     *("theory.outputs", "ntk_corrupt.adversarial", "ntk_corrupt.data"),
     *("ntk_corrupt.ensembles", "ntk_corrupt.label_noise", "ntk_corrupt.probes"),
     *("ntk_corrupt.spectral", "ntk_corrupt.training"),
+    *("ntk_corrupt.clusters", "ntk_corrupt.curves", "ntk_corrupt.rbm"),
 }
 
 
@@ -165,6 +166,8 @@ def test_a_file_does_not_import_the_package_it_is_in(name):
 def test_a_package_holds_its_docstring_alone(name):
     (doc, *rest) = ast.parse(MODULES[name].read_text()).body
     assert isinstance(doc, ast.Expr)
+    if rest and ast.unparse(rest[-1]).startswith("moved("):  # names of before
+        rest = [node for node in rest[:-1] if "import moved" not in ast.unparse(node)]
     assert not rest or name in REEXPORTS
     assert all(isinstance(node, (ast.ImportFrom, ast.Assign)) for node in rest)
 
