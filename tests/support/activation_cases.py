@@ -109,6 +109,7 @@ CASES = (
         "quadrature",
     ),
 )
+BY_NAME = {case.name: case for case in CASES}
 TRAINABLE = tuple(case for case in CASES if case.trainable)
 # Spellings of an activation that the table has under another name.
 ALIASES = {"swish": "silu"}
