@@ -1,4 +1,4 @@
-"""The resummed law against exact kernels, its surrogate, and its limits."""
+"""The resummed law at other test points, between points, in doubt, and refused."""
 
 import dataclasses
 
@@ -6,117 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from closeness import check_sample, raises, within
+from closeness import raises, within
 from problems import erf_kernels, prototypes
+from resummed_cases import DEEP, ERF, KEY, NOISE, ON_TEST
 
 import theory
-from theory import (
-    Additive,
-    Architecture,
-    ClippedAdditive,
-    Replacement,
-    Uniform,
-    exact,
-    resummed,
-    surrogate,
-)
+from theory import Additive, Architecture, Replacement, resummed, surrogate
 from theory.corruption.noises import Bernoulli
 from theory.regression import equivalent
 from theory.routes.resummed import law as route
 
-KEY = jax.random.key(1)
-# Every other architecture, shape or option compiles all of the route anew.
-ERF = Architecture(depth=2, activation="erf")
-DEEP = Architecture(depth=3, activation="erf")
-NOISE, ON_TEST = Replacement(p=0.8), Replacement(p=0.3)
 ONE = Bernoulli(prob=1.0)
 EVERYONE = np.arange(30)
-
-
-def centred(outputs):
-    return outputs - outputs.mean(axis=-1, keepdims=True)
-
-
-def check_against(law, draws):
-    """Mean, variances and covariances of draws are those of the law."""
-    points = np.arange(len(law.mean))
-    check_sample(draws.outputs[:, 0], law.mean, law.cross_cov(points, points))
-
-
-SETTINGS = {
-    # the programs of `clean`
-    "erf additive": (ERF, Additive(p=0.9), "standardised", (20,) * 3),
-    "more pixels": (DEEP, Additive(p=0.9), "standardised", (25,) * 4),
-    "relu raw": (
-        Architecture(depth=3, activation="relu"),
-        Replacement(p=0.8, noise=Uniform(0.0, 1.0)),
-        "unit",
-        (40, 10, 30, 20),
-    ),
-    "missing class": (
-        Architecture(depth=2, activation="erf", b_var=1.0),
-        Replacement(p=0.7),
-        "standardised",
-        (60, 0, 10, 30),
-    ),
-    "relu bernoulli": (
-        Architecture(depth=2, activation="relu", w_var=1.6, b_var=0.1),
-        Replacement(p=0.9, noise=Bernoulli(0.5)),
-        "unit",
-        (25,) * 4,
-    ),
-    "clipped": (
-        Architecture(depth=2, activation="gelu", b_rates=(1.0, 1.0)),
-        ClippedAdditive(sigma=4.0),
-        "unit",
-        (50, 50),
-    ),
-}
-
-
-@pytest.mark.parametrize(
-    "setting",
-    [
-        # half a minute of compilation each
-        pytest.param(
-            setting,
-            id=name,
-            marks=[pytest.mark.slow] * (name != "erf additive"),
-        )
-        for name, setting in SETTINGS.items()
-    ],
-)
-def test_mean_and_covariance_of_exact_kernels(setting):
-    arch, noise, kind, counts = setting
-    n_test, d = (30, 120) if counts == (20,) * 3 else (40, 400)
-    problem = prototypes(counts, n_test=n_test, d=d, spread=1.5, seed=1, kind=kind)
-    law = resummed(arch, noise, problem)
-    assert law.diagnostics["valid"], law.diagnostics
-    draws = exact(arch, noise, problem, draws=60, key=KEY)
-    check_against(law, draws)
-    np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
-    )
-    one = law.averaged(1).accuracy(problem.labels_test)
-    error = 5 * draws.stderr(problem.labels_test, 1) + 0.01
-    assert abs(one - draws.accuracy(problem.labels_test, 1)) < error
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "counts", [(30,) * 10, (80, 10, 50, 20, 60, 30, 10, 20, 15, 5)]
-)
-def test_against_400_kernels(counts):
-    problem = prototypes(counts, n_test=100, d=784, spread=1.5, seed=2)
-    noise = Additive(p=0.9)
-    law = resummed(DEEP, noise, problem)
-    draws = exact(DEEP, noise, problem, draws=400, key=KEY)
-    check_against(law, draws)
-
-
-@pytest.fixture(scope="module")
-def small():
-    return prototypes((20, 20, 20), n_test=30, d=120, spread=1.5, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -134,106 +35,12 @@ def bare(small):
     return resummed(ERF, NOISE, few, with_init_var=False)
 
 
-def test_without_corruption_it_is_the_exact_kernel(small):
-    law = resummed(ERF, Replacement(p=0.0), small)
-    draws = exact(ERF, Replacement(p=0.0), small, draws=1, key=KEY)
-    np.testing.assert_allclose(law.mean, draws.outputs[0, 0], atol=1e-10)
-    np.testing.assert_allclose(law.cov, 0, atol=1e-14)
-    np.testing.assert_allclose(law.init_var, np.asarray(draws.init_var)[0], rtol=1e-4)
-    assert law.diagnostics["level"] == "noiseless"
-
-
-@pytest.mark.slow
-def test_neighbouring_regressions_start_from_the_first_and_end_where_they_would():
-    law = resummed(DEEP, Additive(p=0.9), prototypes((25,) * 4))
-    solved = law.solved
-    assert solved is not None
-    for side in solved.sides:
-        cold = equivalent.solve(side.solution.rows)
-        assert side.solution.steps < solved.centre.solution.steps == cold.steps
-        for name in ("tau", "omega"):
-            found, expected = (float(getattr(of, name)) for of in (side.solution, cold))
-            # the last steps of both are below 1e4 roundings
-            rounding = 2e4 * np.finfo(float).eps
-            np.testing.assert_allclose(found, expected, rtol=rounding)
-
-
-def test_copies_without_corruption_coincide(small):
-    law = resummed(ERF, Replacement(p=0.0), small, copies=3, ridge=0.6)
-    # the kernel of all rows, each three times
-    x_train, x_test = np.tile(small.x_train, (3, 1)), np.asarray(small.x_test)
-    nngp, ntk = erf_kernels(x_train, x_train, 2)
-    test_nngp, test_ntk = erf_kernels(x_test, x_train, 2)
-    smooth = np.linalg.solve(ntk + 0.6 * np.eye(180), test_ntk.T)
-    # 180 images of a condition number of 100 or so
-    mean = smooth.T @ np.tile(small.y, (3, 1))
-    np.testing.assert_allclose(law.mean, mean, atol=1e-10)
-    prior = np.diagonal(erf_kernels(x_test, x_test, 2)[0])
-    init_var = prior + (smooth * (nngp @ smooth - 2 * test_nngp.T)).sum(axis=0)
-    # of a difference in s, whose error is the square of a step of 7e-4
-    np.testing.assert_allclose(law.init_var, init_var, rtol=1e-4)
-
-
 @pytest.mark.slow
 def test_corruption_of_test_images_that_is_none(small, clean):
     same = resummed(ERF, NOISE, small, test_corruption=Replacement(p=0.0))
     np.testing.assert_allclose(same.mean, clean.mean, atol=1e-10)
     np.testing.assert_allclose(same.cov, clean.cov, atol=1e-10)
     np.testing.assert_allclose(same.init_var, clean.init_var, rtol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("p", [1e-3, 0.05])
-def test_little_corruption(small, p):
-    law = resummed(ERF, Replacement(p=p), small)
-    draws = exact(ERF, Replacement(p=p), small, draws=60, key=KEY)
-    check_against(law, draws)
-
-
-@pytest.mark.slow
-def test_pure_noise_tells_no_images_apart(small):
-    for kind in (Replacement, Additive):
-        law = resummed(ERF, kind(p=1.0), small)
-        np.testing.assert_allclose(law.mean, law.mean[:1].repeat(30, 0), atol=1e-12)
-        chance = law.accuracy(small.labels_test)
-        np.testing.assert_allclose(chance, 1 / 3, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_first_order_is_its_limit():
-    # few images in many dimensions, little signal
-    problem = prototypes((2, 2, 2), n_test=20, d=600, spread=1.0, seed=4)
-    noise = Replacement(p=0.99)
-    law, first = (
-        resummed(DEEP, noise, problem),
-        theory.first_order(DEEP, noise, problem),
-    )
-    gap = np.abs(centred(law.mean) - centred(first.mean)).max()
-    # N/d and eps are .01
-    assert gap < 0.01 * np.abs(centred(first.mean)).max()
-    np.testing.assert_allclose(law.gap_variance(), first.gap_variance(), rtol=0.02)
-
-
-@pytest.mark.slow
-def test_copies_are_seen_by_exact_kernels_too(small):
-    noise = Replacement(p=0.8)
-    law = resummed(ERF, noise, small, copies=3)
-    draws = exact(ERF, noise, small, draws=60, key=KEY, copies=3)
-    check_against(law, draws)
-    np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
-    )
-
-
-@pytest.mark.parametrize("p", [pytest.param(0.0, marks=pytest.mark.slow), 0.8])
-def test_corrupted_test_images(small, p):
-    noise = Replacement(p=p)
-    law = resummed(ERF, noise, small, test_corruption=ON_TEST)
-    draws = exact(ERF, noise, small, draws=100, key=KEY, test_corruption=ON_TEST)
-    check_against(law, draws)
-    np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
-    )
 
 
 def test_other_test_points_need_no_new_solution(small, clean, bare, monkeypatch):
@@ -292,37 +99,6 @@ def test_other_test_points_are_checked(small, bare):
         theory.resummed_at(dataclasses.replace(bare, solved=None), small.x_test)
 
 
-def test_ridge(small):
-    noise = Replacement(p=0.8)
-    law = resummed(ERF, noise, small, ridge=0.7)
-    draws = exact(ERF, noise, small, draws=60, key=KEY, ridge=0.7)
-    check_against(law, draws)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("copies", [1, 2])
-def test_training_time(small, copies):
-    noise, time = Replacement(p=0.8), 0.3
-    law = resummed(ERF, noise, small, time=time, copies=copies)
-    assert law.diagnostics["valid"], law.diagnostics
-    draws = exact(ERF, noise, small, draws=60, key=KEY, time=time, copies=copies)
-    check_against(law, draws)
-    end = resummed(ERF, noise, small, copies=copies, with_init_var=False)
-    assert np.abs(law.mean - end.mean).mean() > 0.05
-    points = np.arange(4)
-    np.testing.assert_allclose(
-        np.asarray(law.cross_cov(points, points))[points, points],
-        law.cov[:4],
-        rtol=1e-8,
-    )
-    with raises("`averaged` needs `init_var`"):
-        law.averaged(1)
-    with raises("`time` and `test_corruption` exclude each other"):
-        theory.resummed_at(law, small.x_test, noise)
-    with raises("surrogate needs a law"):
-        surrogate(law, noise, small, draws=1, key=KEY)
-
-
 @pytest.mark.slow
 def test_covariances_between_points_hold_those_of_points(small):
     law = resummed(ERF, Replacement(p=0.8), small, test_corruption=Replacement(p=0.3))
@@ -354,77 +130,6 @@ def test_initialisations_of_two_points(small, clean):
     # to leading order in the 60 images
     slack = np.diagonal(predicted).mean() / 60
     within(np.stack([one(k) for k in range(30)]), predicted, slack=slack)
-
-
-@pytest.mark.parametrize(
-    ("arch", "noise", "kind", "counts", "d"),
-    [
-        pytest.param(
-            DEEP,
-            Replacement(p=0.9),
-            "standardised",
-            (300,) * 4,
-            60,
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            Architecture(depth=3, activation="relu"),
-            Replacement(p=0.8, noise=Uniform(0.0, 1.0)),
-            "unit",
-            (200,) * 4,
-            160,
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["erf", "relu raw"],
-)
-def test_many_images_per_pixel(arch, noise, kind, counts, d):
-    problem = prototypes(counts, n_test=200, d=d, spread=2.5, seed=1, kind=kind)
-    law = resummed(arch, noise, problem)
-    draws = exact(arch, noise, problem, draws=30, key=KEY)
-    assert law.diagnostics["margin"] > 0.99
-    check_against(law, draws)
-    found, expected = centred(np.asarray(draws.outputs.mean((0, 1)))), centred(law.mean)
-    line = (found * expected).sum() / (expected**2).sum()
-    np.testing.assert_allclose(line, 1, atol=0.1)
-    np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
-    )
-
-
-@pytest.mark.slow
-def test_fewer_landmarks_come_close():
-    problem = prototypes((50,) * 4, n_test=60, d=200, spread=1.5, seed=5)
-    arch = Architecture(depth=3, activation="relu")
-    noise = Additive(p=0.5)
-    full = resummed(arch, noise, problem, landmarks=200)
-    scale = np.sqrt(full.gap_variance().mean())
-    gaps = []
-    for landmarks in (0, 120):
-        law = resummed(arch, noise, problem, landmarks=landmarks)
-        gaps.append(float(np.abs(law.mean - full.mean).mean() / scale))
-    assert gaps[1] < min(0.05, gaps[0] / 2), gaps
-
-
-@pytest.mark.slow
-def test_surrogate_averages_to_the_law_and_follows_the_kernel():
-    problem = prototypes((40,) * 3, n_test=40, d=300, spread=1.5, seed=6)
-    noise = Additive(p=0.8)
-    law = resummed(DEEP, noise, problem)
-    sample = surrogate(law, noise, problem, draws=200, key=KEY)
-    check_against(law, sample)
-    draws = exact(DEEP, noise, problem, draws=10, key=KEY, with_init_var=False)
-    assert sample.draw_keys is not None
-    found = theory.compare(
-        theory.Draws(outputs=sample.outputs[:10], draw_keys=sample.draw_keys[:10]),
-        draws,
-        problem.labels_test,
-    )
-    assert found.common_draws
-    assert found.agreement > 0.97
-    # draw by draw the surrogate takes most of the kernel's fluctuation away
-    rest = np.asarray(draws.outputs - sample.outputs[:10])
-    assert rest.var(0).mean() < 0.1 * np.asarray(draws.outputs).var(0).mean()
 
 
 def test_a_sweep_of_the_level_compiles_once(small, clean):
