@@ -72,7 +72,7 @@ def mean_first_layer(arch, additive, mu, problem, eps):
     return map(jnp.asarray, (q, k, k_test))
 
 
-# Compilation: the law knows of activation and depth what test_perturbation.py tests for
+# Compilation: the law knows of activation and depth what test_slopes.py tests for
 # each of them.
 QUICK = (("erf", 3), ("relu", 2), ("relu", 5), ("gelu", 2), ("tanh", 3))
 networks = pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
+
+from theory.numerics.edges import safe_sqrt
 
 
 class DualPair(NamedTuple):
@@ -28,6 +30,16 @@ class DualPair(NamedTuple):
 
     value: Float[Array, "..."]
     slope: Float[Array, "..."]
+
+
+class NearPair(NamedTuple):
+    """A dual, and the gap of its values, sqrt(E[phi(u)^2] E[phi(v)^2]) - E[phi phi].
+
+    The gap is None where subtracting loses no digits that count.
+    """
+
+    pair: DualPair
+    gap: Float[Array, "..."] | None
 
 
 class DualDerivatives(NamedTuple):
@@ -84,6 +96,21 @@ class Dual(Protocol):
         """Returns the dual at u = v and its derivatives in the common variance."""
         ...
 
+    @property
+    def near(self) -> Callable[..., NearPair] | None:
+        """The dual (q1, q2, cov, gap) of pairs that may be nearly parallel, or large.
+
+        It takes the gap sqrt(q1 q2) - cov and keeps all digits of it; and products of
+        variances, which leave the range of the dtype, do not occur. None if `pair` is
+        as good.
+        """
+        ...
+
+    @property
+    def sure(self) -> Callable[..., Bool[Array, "..."]] | None:
+        """Where `pair` (q1, q2, cov) is as good as `near`; with it or None."""
+        ...
+
     def error(self, q: Float[Array, "..."]) -> Float[Array, "..."]:
         """Returns a bound on the relative truncation error of `pair` at variance `q`.
 
@@ -91,6 +118,25 @@ class Dual(Protocol):
         Zero for closed forms.
         """
         ...
+
+
+def gap(
+    q1: Float[Array, "..."], q2: Float[Array, "..."], cov: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Returns sqrt(q1 q2) - cov, zero where rounding makes it negative.
+
+    Its derivative is that of the formula even there: regular duals have one at u = v.
+    Square roots are taken first: products of variances leave the range of the dtype.
+    """
+    found = safe_sqrt(q1) * safe_sqrt(q2) - cov
+    return found + jax.lax.stop_gradient(jnp.maximum(found, 0.0) - found)
+
+
+def opposite_gap(
+    q1: Float[Array, "..."], q2: Float[Array, "..."], cov: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """Returns sqrt(q1 q2) + cov: the gap of u and -v."""
+    return gap(q1, q2, -cov)
 
 
 def pair_jvp(

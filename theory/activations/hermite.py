@@ -92,6 +92,14 @@ class Quadrature:
     terms: int = 256
     curvature_jump: float = 0.0
 
+    @property
+    def near(self) -> None:
+        """See `Dual.near`: a series of powers of the correlation loses no digits."""
+
+    @property
+    def sure(self) -> None:
+        """See `Dual.sure`."""
+
     def _rule(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return _hermite_rule(math.ceil(self.terms / _GROUP) * _GROUP)
 

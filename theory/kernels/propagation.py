@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory.activations import duals
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
+from theory.numerics.edges import ratio, safe_sqrt
 from theory.records import record
 
 Carry = TypeVar("Carry")
@@ -87,6 +89,25 @@ class HiddenLayer(NamedTuple):
         """Returns the next tangent kernel, from both means of the dual and this one."""
         return self.b_rate + self.w_rate * self.w_var * value + self.w_var * slope * ntk
 
+    def gap(
+        self,
+        value_1: Float[Array, "..."],
+        value_2: Float[Array, "..."],
+        gap: Float[Array, "..."],
+        apart: Float[Array, "..."] | None = None,
+    ) -> Float[Array, "..."]:
+        """Returns the next sqrt(q1 q2) - cov from E[phi^2] of both, and theirs.
+
+        With q = b + w r^2 it is w times theirs, and sqrt(q1 q2) - b - w r1 r2, which is
+        written without a difference of large numbers; r1 - r2 is `apart`.
+        """
+        one, two = safe_sqrt(value_1), safe_sqrt(value_2)
+        apart = one - two if apart is None else apart
+        root_1, root_2 = (safe_sqrt(self.covariance(v)) for v in (value_1, value_2))
+        whole = root_1 * root_2 + self.covariance(one * two)
+        by_bias = ratio(self.b_var * apart * (self.w_var * apart), whole)
+        return by_bias + self.w_var * gap
+
     def tangent_change(
         self,
         d_value: Float[Array, "..."],
@@ -137,6 +158,31 @@ def through_layers(
     return jax.lax.scan(at, carry, rates)[0]
 
 
+class _Entry(NamedTuple):
+    """What is known of a pair of points at a layer."""
+
+    q1: Float[Array, "..."]
+    q2: Float[Array, "..."]
+    cov: Float[Array, "..."]
+    ntk: Float[Array, "..."]
+
+    def next(
+        self, layer: HiddenLayer, dual: duals.Dual, pair: duals.DualPair
+    ) -> tuple["_Entry", list[Float[Array, "..."]]]:
+        """The same at the next layer, from the dual; and E[phi^2] of both points."""
+        # All results hold the value: compilers would compute it for each of them.
+        value = jax.lax.optimization_barrier(pair.value)
+        values = [dual.diag(q).value for q in (self.q1, self.q2)]
+        variances = (layer.covariance(each) for each in (*values, value))
+        return _Entry(*variances, layer.tangent(value, pair.slope, self.ntk)), values
+
+
+def _first_entry(q1, q2, cov, arch: Architecture) -> _Entry:
+    shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (q1, q2, cov)))
+    cov = jnp.broadcast_to(cov, shape)
+    return _Entry(q1, q2, cov, first_tangent(cov, arch))
+
+
 @jax.jit  # in programs: derivatives of equal shapes are traced once
 def propagate(
     q1: Float[Array, "..."],
@@ -146,7 +192,10 @@ def propagate(
 ) -> KernelPair:
     """Takes first-layer covariances to the output: H of docs/theory/kernels.md (7).
 
-    Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the dual.
+    Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the dual. With
+    kinked activations entries of nearly parallel points lose up to half of the digits,
+    and variances whose product leaves the range of the dtype all of them: see
+    `propagate_surely`.
 
     Args:
         q1: variances of the first points, q = C_b + C_w |x|^2/d.
@@ -155,20 +204,92 @@ def propagate(
         arch: the architecture.
     """
     dual = arch.phi.dual
-    shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (q1, q2, cov)))
-    cov = jnp.broadcast_to(cov, shape)
 
     def step(entry, layer):
-        q1, q2, cov, ntk = entry
-        value, slope = dual.pair(q1, q2, cov)
-        # Both results hold the value: compilers would compute it for each of them.
-        value = jax.lax.optimization_barrier(value)
-        q1, q2 = (layer.covariance(dual.diag(q).value) for q in (q1, q2))
-        return q1, q2, layer.covariance(value), layer.tangent(value, slope, ntk)
+        pair = dual.pair(entry.q1, entry.q2, entry.cov)
+        return entry.next(layer, dual, pair)[0]
 
-    first = (q1, q2, cov, first_tangent(cov, arch))
-    *_, cov, ntk = through_layers(step, first, arch)
-    return KernelPair(nngp=cov, ntk=ntk)
+    last = through_layers(step, _first_entry(q1, q2, cov, arch), arch)
+    return KernelPair(nngp=last.cov, ntk=last.ntk)
+
+
+def propagate_surely(
+    q1: Float[Array, "..."],
+    q2: Float[Array, "..."],
+    cov: Float[Array, "..."],
+    arch: Architecture,
+    gap: Callable[[], Float[Array, "..."]],
+) -> KernelPair:
+    """Does as `propagate`, but keeps the digits of nearly parallel points too.
+
+    All entries are computed once more, from their gaps, where one of them loses digits
+    at any layer; elsewhere that costs a comparison.
+
+    Args:
+        q1: as in `propagate`.
+        q2: as in `propagate`.
+        cov: as in `propagate`.
+        arch: as in `propagate`.
+        gap: returns sqrt(q1 q2) - cov, to more digits than that has; called where it is
+            needed only.
+    """
+    dual = arch.phi.dual
+    near, sure = dual.near, dual.sure
+    if arch.depth == 1 or near is None or sure is None:
+        return propagate(q1, q2, cov, arch)
+    first = _first_entry(q1, q2, cov, arch)
+
+    def step(at, layer):
+        entry, doubt = at
+        known = (entry.q1, entry.q2, entry.cov)
+        doubt = jnp.maximum(doubt, 1.0 - sure(*known).all(axis=0).all())
+        return entry.next(layer, dual, dual.pair(*known))[0], doubt
+
+    def near_step(at, layer):
+        entry, gap = at
+        pair, value_gap = near(entry.q1, entry.q2, entry.cov, gap)
+        entry, values = entry.next(layer, dual, pair)
+        if value_gap is None:
+            return entry, duals.gap(entry.q1, entry.q2, entry.cov)
+        return entry, layer.gap(*values, value_gap)
+
+    last, doubt = through_layers(step, (first, jnp.zeros((), cov.dtype)), arch)
+    last = jax.lax.cond(
+        doubt > 0,
+        lambda: through_layers(near_step, (first, gap()), arch)[0],
+        lambda: last,
+    )
+    return KernelPair(nngp=last.cov, ntk=last.ntk)
+
+
+def first_layer_gap(
+    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
+) -> Float[Array, "n1 n2"]:
+    """Returns sqrt(q1 q2) - k of every pair, from differences of the points.
+
+    It keeps its digits however close the points are; those of points along one line
+    through the origin to eps/theta, theta being their angle, where subtraction leaves
+    eps/theta^2. O(n1 n2 d) without a matrix product: some 20 times as long as one.
+    """
+    square_2 = (x2**2).sum(axis=-1)
+    first = HiddenLayer(arch.w_var, arch.b_var, 1.0, 1.0)
+
+    def row(x):
+        square, x = (x**2).sum(), x[None, :]
+        d = x2 - x
+        along = (d * x).sum(axis=-1)
+        across = ((d - ratio(along, square)[:, None] * x) ** 2).sum(axis=-1)
+        length, length_2 = safe_sqrt(square), safe_sqrt(square_2)
+        product = square + along
+        # |x| |x2| (1 - cos), with 1 - cos = sin^2/(1 + cos)
+        acute = square * ratio(across, length * length_2 + product)
+        gap = jnp.where(product > 0, acute, length * length_2 - product)
+        shorter = ratio(-(d * (x + x2)).sum(axis=-1), length + length_2)
+        scale = x.shape[-1]
+        squares = square / scale, square_2 / scale
+        return first.gap(*squares, gap / scale, shorter / scale**0.5)
+
+    return jax.lax.map(row, x1)
 
 
 @jax.jit

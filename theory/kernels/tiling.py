@@ -12,9 +12,10 @@ from jaxtyping import Array
 from theory.kernels.propagation import (
     KernelPair,
     first_layer_covariance,
+    first_layer_gap,
     first_layer_variance,
-    propagate,
     propagate_diag,
+    propagate_surely,
 )
 from theory.numerics import blocks, devices
 
@@ -36,10 +37,12 @@ def kept(pair: KernelPair, kinds: tuple[str, ...]) -> dict[str, Array]:
     return {kind: getattr(pair, kind) for kind in kinds}
 
 
-def tile(x1, x2, arch, kinds, rows=None):
+def tile(x1, x2, arch, kinds, rows=None, *, own=False):
     """The function (i, j) -> kernels of the block of x1 at i with that of x2 at j.
 
-    `rows` says which points of x2 those of x1 are: their entries are exact then.
+    `rows` says which points of x2 those of x1 are: their entries are exact then. With
+    `own` they are the same, row by row, and the entries of a point with itself are
+    anything.
     """
 
     height, width = block()
@@ -51,11 +54,16 @@ def tile(x1, x2, arch, kinds, rows=None):
         at_rows, at_columns = part(x1, i, height), part(x2, j, width)
         q1, q2 = (first_layer_variance(x, arch) for x in (at_rows, at_columns))
         cov = first_layer_covariance(at_rows, at_columns, arch)
-        pair = propagate(q1[:, None], q2[None, :], cov, arch)
+        numbers = part(rows, i, height) if rows is not None else i + jnp.arange(len(q1))
+        twins = numbers[:, None] == j + jnp.arange(len(q2))[None, :]
+        if own or rows is not None:
+            cov = jnp.where(twins, 0.0, cov)  # not parallel, as they would be
+        gap = lambda: first_layer_gap(at_rows, at_columns, arch)
+        pair = propagate_surely(q1[:, None], q2[None, :], cov, arch, gap)
         if rows is not None:
-            own = part(rows, i, height)[:, None] == j + jnp.arange(len(q2))[None, :]
             diag = propagate_diag(q1, arch)
-            pair = jax.tree.map(lambda k, d: jnp.where(own, d[:, None], k), pair, diag)
+            exact = lambda entry, diag: jnp.where(twins, diag[:, None], entry)
+            pair = jax.tree.map(exact, pair, diag)
         return kept(pair, kinds)
 
     return at

@@ -42,16 +42,10 @@ _ARCTAN = {
 _TAN_PI_8 = math.tan(math.pi / 8)
 
 
-@jax.custom_jvp
-def arctan2(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Returns the angle of (x, y) in [-pi, pi], of equal shapes; not both zero.
-
-    Within 4 units in the last place of `numpy.arctan2`, and branch-free, which
-    compilers turn into vector instructions: they call the C library's function one
-    entry at a time. The sign of a zero does not count.
-    """
+def _first_quadrant(y: Float[Array, "..."], x: Float[Array, "..."]) -> Array:
+    """The angle of (x, y) for x, y >= 0, of equal shapes; not both zero."""
     coefficients = _ARCTAN[jnp.result_type(y, x)]
-    low, high = jnp.minimum(jnp.abs(y), jnp.abs(x)), jnp.maximum(jnp.abs(y), jnp.abs(x))
+    low, high = jnp.minimum(y, x), jnp.maximum(y, x)
     # angles beyond pi/8 are taken from pi/4; one division for both cases
     beyond = low > _TAN_PI_8 * high
     t = jnp.where(beyond, low - high, low) / jnp.where(beyond, low + high, high)
@@ -60,7 +54,18 @@ def arctan2(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "...
     for coefficient in coefficients[-2::-1]:
         series = series * square + coefficient
     angle = jnp.where(beyond, math.pi / 4, 0.0) + (t + t * (square * series))
-    angle = jnp.where(jnp.abs(y) > jnp.abs(x), math.pi / 2 - angle, angle)
+    return jnp.where(y > x, math.pi / 2 - angle, angle)
+
+
+@jax.custom_jvp
+def arctan2(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns the angle of (x, y) in [-pi, pi], of equal shapes; not both zero.
+
+    Within 4 units in the last place of `numpy.arctan2`, and branch-free, which
+    compilers turn into vector instructions: they call the C library's function one
+    entry at a time. The sign of a zero does not count.
+    """
+    angle = _first_quadrant(jnp.abs(y), jnp.abs(x))
     angle = jnp.where(x < 0, math.pi - angle, angle)
     return jnp.where(y < 0, -angle, angle)
 
@@ -68,7 +73,35 @@ def arctan2(y: Float[Array, "..."], x: Float[Array, "..."]) -> Float[Array, "...
 @arctan2.defjvp
 def _arctan2_jvp(primals, tangents):
     (y, x), (dy, dx) = primals, tangents
-    return arctan2(y, x), (x * dy - y * dx) / (x**2 + y**2)
+    # not by x^2 + y^2, which leaves the range where the angle does not
+    scale = jnp.maximum(jnp.abs(x), jnp.abs(y))
+    x, y = x / scale, y / scale
+    return arctan2(*primals), (x * (dy / scale) - y * (dx / scale)) / (x**2 + y**2)
+
+
+@jax.custom_jvp
+def half_angle(far: Float[Array, "..."], near: Float[Array, "..."]) -> Array:
+    """Returns 2 atan(far/near) for far, near >= 0, pi/2 where both vanish.
+
+    The angle of two vectors of lengths a and b from far^2 = ab - a.b and near^2 =
+    ab + a.b, which keeps all digits where they are parallel and where opposite; to a
+    zero vector it is pi/2.
+    """
+    nowhere = (far == 0) & (near == 0)
+    one = lambda part: jnp.where(nowhere, 1.0, part)
+    return 2 * _first_quadrant(one(far), one(near))
+
+
+@half_angle.defjvp
+def _half_angle_jvp(primals, tangents):
+    (far, near), (d_far, d_near) = primals, tangents
+    scale = jnp.maximum(far, near)
+    inside = scale > 0
+    scale = jnp.where(inside, scale, 1.0)
+    one, two = far / scale, near / scale
+    change = (two * (d_far / scale) - one * (d_near / scale)) * 2
+    square = jnp.where(inside, one**2 + two**2, 1.0)
+    return half_angle(far, near), change / square
 
 
 def safe_sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
