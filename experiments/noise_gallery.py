@@ -21,7 +21,16 @@ from experiments.networks.curves.noise_gallery import (
 )
 
 PRESETS = {
-    "smoke": {"size": None, "p": (0.5, 1.0)},
+    "smoke": {
+        "size": None,
+        "p": (0.5, 1.0),
+        "corruptions": (
+            "replacement",
+            "additive",
+            "clipped_additive",
+            "binary_replacement",
+        ),
+    },
     "paper": {"dataset": "mnist", "size": None},
 }
 

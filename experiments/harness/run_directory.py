@@ -145,7 +145,10 @@ class RunDirectory:
             arrays: its arrays, of numbers, booleans or text.
         """
         if repeated := {"key", *cell.settings} & set(row):
-            raise ValueError(f"the row repeats the settings {sorted(repeated)}.")
+            raise ValueError(
+                f"the row repeats the settings {sorted(repeated)}: name its columns "
+                "otherwise."
+            )
         row = {"key": cell.key, **cell.settings, **row}
         row = json.loads(_dumps(row), parse_constant=lambda _not_finite: None)
         arrays = {name: np.asarray(value) for name, value in arrays.items()}

@@ -38,7 +38,8 @@ class Experiment(Generic[C]):
         presets: preset -> settings that differ from the defaults.
         check: raises `InputError` on bad settings, before anything is written.
         cells: the cells that the settings ask for, without computing.
-        compute: row and arrays of one cell; only its settings decide the numbers.
+        compute: row and arrays of one cell, whose settings alone decide the numbers;
+            columns of the row are named otherwise than settings.
         table: what the terminal shows of the directory and the rows asked for, which
             come in the order of `cells`.
         figure: a `matplotlib.figure.Figure` of the rows and `directory.arrays(row)`.

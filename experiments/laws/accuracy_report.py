@@ -6,6 +6,7 @@ is the average over all. Its arrays hold `labels`, `outputs`, `draw_keys`, and a
 images, `clean` and `corrupted`.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -133,18 +134,13 @@ def _draw_curves(ax, rows: Sequence[Row]) -> None:
     """Lines for the theory, markers for the networks; one colour per average."""
     lines, inits = _summary(rows), {str(r["inits"]) for r in rows if "inits" in r}
     many = sorted(inits - {"1"})
-    curves = [("first_order", "inf", "first order: class-mean law", plots.PALETTE[2])]
-    curves += [("resummed", "inf", "resummed law, mean of all inits", plots.PALETTE[6])]
-    curves += [("exact", "inf", "exact kernel, mean of all inits", plots.PALETTE[6])]
-    for inits, colour in [
-        *((m, plots.PALETTE[0]) for m in many),
-        ("1", plots.PALETTE[1]),
-    ]:
-        name = "one network" if inits == "1" else f"mean of {inits} networks"
-        curves += [("resummed", inits, f"resummed law, {name}", colour)]
-        curves += [("exact", inits, f"exact kernel, {name}", colour)]
-        curves += [("network", inits, f"trained: {name}", colour)]
-    for route, inits, label, colour in curves:
+    averages = [("inf", "mean of all inits", plots.PALETTE[6])]
+    averages += [(m, f"mean of {m} networks", plots.PALETTE[0]) for m in many]
+    averages += [("1", "one network", plots.PALETTE[1])]
+    for (inits, average, colour), route in itertools.product(averages, routes.ROUTES):
+        label = f"{routes.ROUTES[route].label}, {average}"
+        if route == "first_order":  # it knows of no single networks
+            label, colour = routes.ROUTES[route].label, plots.PALETTE[2]
         points = [
             (line["p"], *line[inits])
             for line in lines

@@ -2,8 +2,8 @@
 
 A script's `Config` extends those of the mix-ins `Data`, `Corrupted`, `Network` and
 `Training` whose flags mean something to it; `problem`, `corruption`, `architecture` and
-`training` turn them into the objects of `theory` and `ntk_corrupt`. A mix-in extends
-`Config` alone: of two that extend a third, the latter's defaults would win.
+`training` turn them into the objects of `theory` and `ntk_corrupt`. Of two
+mix-ins that extend a third, the latter's defaults would win: extend one line of them.
 """
 
 import dataclasses
@@ -67,8 +67,8 @@ class Data(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Corrupted(Config):
-    """What corrupts them; its strength is the script's."""
+class Corrupted(Data):
+    """Images, and what corrupts them; its strength is the script's."""
 
     corruption: str = setting("replacement", f"one of {', '.join(KINDS)}")
     noise: str = setting(
@@ -120,7 +120,7 @@ class Training(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Kernels(Network, Corrupted, Data):
+class Kernels(Network, Corrupted):
     """Settings of kernels on corrupted images."""
 
 
@@ -243,21 +243,26 @@ def corruption_key(settings: Config, subset: int) -> jax.Array:
     )
 
 
-def check(settings: Kernels, levels: tuple[float, ...]) -> None:
-    """Raises `InputError` on settings that make no sense, before anything is run."""
+def check_data(settings: Corrupted, levels: tuple[float, ...]) -> None:
+    """Raises `InputError` on images, or corruptions of them, that make no sense."""
     if settings.n_train < 1:
         raise InputError(f"`--n_train` must be at least 1, got {settings.n_train}.")
     for p in levels:
         corruption(settings, p).check()
+    images = problem(settings, 0)
+    images.check()
+    corruption(settings, levels[0]).check_images(images.x_train)
+
+
+def check(settings: Kernels, levels: tuple[float, ...]) -> None:
+    """Raises `InputError` on settings that make no sense, before anything is run."""
     if settings.rates not in RATES:
         raise unknown("--rates", settings.rates, RATES)
     if isinstance(settings, Settings):
         training(settings).check()
         network(settings, 2)
+    check_data(settings, levels)
     architecture(settings)
-    images = problem(settings, 0)
-    images.check()
-    corruption(settings, levels[0]).check_images(images.x_train)
 
 
 def title(row: Row, corruption: str | None = None) -> str:

@@ -2,7 +2,9 @@
 
 `stored_cells.json` holds the last cell of every smoke preset as a run stored it. A
 setting that is renamed, dropped or added makes every stored run of a script begin anew:
-do it on purpose, and then store the cell again.
+do it on purpose, and then store the cell again:
+
+    python tests/support/store_cell.py NAME
 """
 
 import importlib
@@ -11,9 +13,15 @@ import pathlib
 
 import pytest
 
+from experiments.__main__ import FAMILIES
+
 STORED = json.loads(
     (pathlib.Path(__file__).parent / "stored_cells.json").read_text(encoding="utf-8")
 )
+
+
+def test_every_script_has_one():
+    assert set(STORED) == {name for names in FAMILIES.values() for name in names}
 
 
 @pytest.mark.parametrize("name", STORED)

@@ -25,6 +25,8 @@ class Case:
         slope: its derivative.
         kind: "closed" (a regular formula), "kinked" (a formula with a square root that
             vanishes at correlation one) or "quadrature".
+        smooth: whether Gauss-Hermite rules of neural-tangents converge; if they do
+            not, its reference are integrals of our own.
         w_var: a weight variance at which kernels of inputs of mean square one neither
             explode nor die in six layers, without biases.
     """
@@ -34,6 +36,7 @@ class Case:
     slope: Callable[[np.ndarray], np.ndarray]
     kind: str
     w_var: float = 1.6
+    smooth: bool = True
 
     @property
     def trainable(self) -> bool:
@@ -107,6 +110,7 @@ CASES = (
         lambda u: np.where(u > 0, u, np.expm1(np.minimum(u, 0))),
         lambda u: np.where(u > 0, 1.0, np.exp(np.minimum(u, 0))),
         "quadrature",
+        smooth=False,  # its second derivative jumps
     ),
 )
 BY_NAME = {case.name: case for case in CASES}

@@ -1,6 +1,7 @@
 """What a corruption is: samples for networks, moments per pixel for the theory."""
 
 import abc
+from typing import ClassVar
 
 from jaxtyping import Array, Float
 
@@ -25,7 +26,14 @@ class PixelMoments:
 
 
 class Corruption(abc.ABC):
-    """Independent corruption of every pixel, given the clean one."""
+    """Independent corruption of every pixel, given the clean one.
+
+    A subclass is a `theory.records.record`. One whose level `p` and law `noise` leave
+    nothing but the noise at p = 1 says so in `ends_in_noise`: `first_order` expands
+    there.
+    """
+
+    ends_in_noise: ClassVar[bool] = False
 
     @abc.abstractmethod
     def apply(self, key: Array, x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -10,6 +10,7 @@ Reference: docs/theory/corruption.md (3)-(4); arXiv 2606.11319, appendix C.
 """
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ class Replacement(Corruption):
     `p=0` returns `x` bit for bit, `p=1` is independent of `x`. `p` is traced.
     """
 
+    ends_in_noise: ClassVar[bool] = True
     p: Scalar
     noise: Noise = Uniform(-(3**0.5), 3**0.5)
 
@@ -68,6 +70,7 @@ class Additive(Corruption):
     `p=0` returns `x` bit for bit, `p=1` is independent of `x`. `p` is traced.
     """
 
+    ends_in_noise: ClassVar[bool] = True
     p: Scalar
     noise: Noise = Normal()
 

@@ -65,7 +65,7 @@ def _ln_snr(config: CorruptionCurve, p: float) -> float | None:
     Of averages over initialisations; no network is asked.
     """
     noise = settings.corruption(config, p)
-    if not (isinstance(noise, theory.Replacement | theory.Additive) and 0 < p < 1):
+    if not (noise.ends_in_noise and 0 < p < 1):
         return None
     problem = settings.problem(config, 0)
     law = theory.first_order(settings.architecture(config), noise, problem)

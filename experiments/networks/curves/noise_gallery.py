@@ -1,4 +1,4 @@
-"""Networks under every kind of corruption: settings, cells, table, figure."""
+"""One image under every kind of corruption: settings, cells, table, figure."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -12,6 +12,7 @@ import absl.flags
 import jax
 import numpy as np
 import pytest
+from closeness import raises
 
 import theory
 from experiments import accuracy_curve
@@ -283,3 +284,10 @@ def test_three_kills_leave_the_rows_of_an_uninterrupted_run(finished, tmp_path):
     subprocess.run(command(workdir, flag), check=True, capture_output=True)
     assert without_timings(read_rows(workdir)) == without_timings(rows)
     assert (workdir / "figures" / "accuracy_curve.png").exists()
+
+
+def test_a_route_that_cannot_take_the_corruption_is_refused_before_it_runs(tmp_path):
+    config = tiny(corruption="clipped_additive", normalise="unit", p=(0.3,))
+    with raises("`--routes` must be without first_order for --corruption=clipped"):
+        runner.execute(accuracy_curve.EXPERIMENT, config, workdir=tmp_path / "never")
+    assert not (tmp_path / "never").exists()

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.corruption.base import Corruption
-from theory.corruption.corruptions import Additive, Replacement
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
 from theory.numerics.edges import matmul
@@ -214,11 +213,11 @@ def first_order(
         InputError: bad arguments, or a corruption without a level p at which only
             noise is left.
     """
-    if not isinstance(corruption, Replacement | Additive):
+    if not getattr(corruption, "ends_in_noise", False):
         raise InputError(
-            "first_order expands in eps = 1 - p, "
-            f"{type(corruption).__name__} has no `p`: use "
-            "Replacement, Additive or BinaryReplacement, or the exact route."
+            "`corruption` of first_order must end in pure noise, about which it "
+            f"expands, and {type(corruption).__name__} does not: use Replacement, "
+            "Additive or BinaryReplacement, or theory.resummed."
         )
     check_inputs(
         arch,

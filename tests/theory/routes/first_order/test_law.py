@@ -92,8 +92,8 @@ def test_a_sweep_of_the_level_compiles_once():
 def test_what_has_no_level_is_refused():
     arch = Architecture(depth=3, activation="erf")
     text = (
-        "first_order expands in eps = 1 - p, ClippedAdditive has no `p`: "
-        "use Replacement, Additive or BinaryReplacement, or the exact route"
+        "`corruption` of first_order must end in pure noise, about which it expands, "
+        "and ClippedAdditive does not: use Replacement"
     )
     with raises(text):
         first_order(arch, ClippedAdditive(sigma=0.3), PROBLEMS["missing"])
