@@ -158,7 +158,7 @@ def through_layers(
     return jax.lax.scan(at, carry, rates)[0]
 
 
-class _Entry(NamedTuple):
+class Entry(NamedTuple):
     """What is known of a pair of points at a layer."""
 
     q1: Float[Array, "..."]
@@ -168,19 +168,20 @@ class _Entry(NamedTuple):
 
     def next(
         self, layer: HiddenLayer, dual: duals.Dual, pair: duals.DualPair
-    ) -> tuple["_Entry", list[Float[Array, "..."]]]:
+    ) -> tuple["Entry", list[Float[Array, "..."]]]:
         """The same at the next layer, from the dual; and E[phi^2] of both points."""
         # All results hold the value: compilers would compute it for each of them.
         value = jax.lax.optimization_barrier(pair.value)
         values = [dual.diag(q).value for q in (self.q1, self.q2)]
         variances = (layer.covariance(each) for each in (*values, value))
-        return _Entry(*variances, layer.tangent(value, pair.slope, self.ntk)), values
+        return Entry(*variances, layer.tangent(value, pair.slope, self.ntk)), values
 
 
-def _first_entry(q1, q2, cov, arch: Architecture) -> _Entry:
+def first_entry(q1, q2, cov, arch: Architecture) -> Entry:
+    """Returns what is known of pairs of points at the first layer; broadcasts."""
     shape = jnp.broadcast_shapes(*(jnp.shape(part) for part in (q1, q2, cov)))
     cov = jnp.broadcast_to(cov, shape)
-    return _Entry(q1, q2, cov, first_tangent(cov, arch))
+    return Entry(q1, q2, cov, first_tangent(cov, arch))
 
 
 @jax.jit  # in programs: derivatives of equal shapes are traced once
@@ -195,7 +196,7 @@ def propagate(
     Elementwise; the arguments broadcast. Cost: depth - 1 evaluations of the dual. With
     kinked activations entries of nearly parallel points lose up to half of the digits,
     and variances whose product leaves the range of the dtype all of them: see
-    `propagate_surely`.
+    `theory.kernels.nearly_parallel`.
 
     Args:
         q1: variances of the first points, q = C_b + C_w |x|^2/d.
@@ -209,87 +210,8 @@ def propagate(
         pair = dual.pair(entry.q1, entry.q2, entry.cov)
         return entry.next(layer, dual, pair)[0]
 
-    last = through_layers(step, _first_entry(q1, q2, cov, arch), arch)
+    last = through_layers(step, first_entry(q1, q2, cov, arch), arch)
     return KernelPair(nngp=last.cov, ntk=last.ntk)
-
-
-def propagate_surely(
-    q1: Float[Array, "..."],
-    q2: Float[Array, "..."],
-    cov: Float[Array, "..."],
-    arch: Architecture,
-    gap: Callable[[], Float[Array, "..."]],
-) -> KernelPair:
-    """Does as `propagate`, but keeps the digits of nearly parallel points too.
-
-    All entries are computed once more, from their gaps, where one of them loses digits
-    at any layer; elsewhere that costs a comparison.
-
-    Args:
-        q1: as in `propagate`.
-        q2: as in `propagate`.
-        cov: as in `propagate`.
-        arch: as in `propagate`.
-        gap: returns sqrt(q1 q2) - cov, to more digits than that has; called where it is
-            needed only.
-    """
-    dual = arch.phi.dual
-    near, sure = dual.near, dual.sure
-    if arch.depth == 1 or near is None or sure is None:
-        return propagate(q1, q2, cov, arch)
-    first = _first_entry(q1, q2, cov, arch)
-
-    def step(at, layer):
-        entry, doubt = at
-        known = (entry.q1, entry.q2, entry.cov)
-        doubt = jnp.maximum(doubt, 1.0 - sure(*known).all(axis=0).all())
-        return entry.next(layer, dual, dual.pair(*known))[0], doubt
-
-    def near_step(at, layer):
-        entry, gap = at
-        pair, value_gap = near(entry.q1, entry.q2, entry.cov, gap)
-        entry, values = entry.next(layer, dual, pair)
-        if value_gap is None:
-            return entry, duals.gap(entry.q1, entry.q2, entry.cov)
-        return entry, layer.gap(*values, value_gap)
-
-    last, doubt = through_layers(step, (first, jnp.zeros((), cov.dtype)), arch)
-    last = jax.lax.cond(
-        doubt > 0,
-        lambda: through_layers(near_step, (first, gap()), arch)[0],
-        lambda: last,
-    )
-    return KernelPair(nngp=last.cov, ntk=last.ntk)
-
-
-def first_layer_gap(
-    x1: Float[Array, "n1 d"], x2: Float[Array, "n2 d"], arch: Architecture
-) -> Float[Array, "n1 n2"]:
-    """Returns sqrt(q1 q2) - k of every pair, from differences of the points.
-
-    It keeps its digits however close the points are; those of points along one line
-    through the origin to eps/theta, theta being their angle, where subtraction leaves
-    eps/theta^2. O(n1 n2 d) without a matrix product: some 20 times as long as one.
-    """
-    square_2 = (x2**2).sum(axis=-1)
-    first = HiddenLayer(arch.w_var, arch.b_var, 1.0, 1.0)
-
-    def row(x):
-        square, x = (x**2).sum(), x[None, :]
-        d = x2 - x
-        along = (d * x).sum(axis=-1)
-        across = ((d - ratio(along, square)[:, None] * x) ** 2).sum(axis=-1)
-        length, length_2 = safe_sqrt(square), safe_sqrt(square_2)
-        product = square + along
-        # |x| |x2| (1 - cos), with 1 - cos = sin^2/(1 + cos)
-        acute = square * ratio(across, length * length_2 + product)
-        gap = jnp.where(product > 0, acute, length * length_2 - product)
-        shorter = ratio(-(d * (x + x2)).sum(axis=-1), length + length_2)
-        scale = x.shape[-1]
-        squares = square / scale, square_2 / scale
-        return first.gap(*squares, gap / scale, shorter / scale**0.5)
-
-    return jax.lax.map(row, x1)
 
 
 @jax.jit

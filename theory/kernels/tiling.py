@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from theory.kernels.nearly_parallel import first_layer_gap, propagate_surely
 from theory.kernels.propagation import (
     KernelPair,
     first_layer_covariance,
-    first_layer_gap,
     first_layer_variance,
     propagate_diag,
-    propagate_surely,
 )
 from theory.numerics import blocks, devices
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
-from theory.linearised.image_moments import ImageMoments
+from theory.linearised.image_moments import ImageMoments, Tilt
 from theory.linearised.training_kernel import TrainingKernel, combined, of_one_sign
 from theory.numerics.edges import matmul, ratio
 from theory.records import record
@@ -102,6 +102,59 @@ class Linear(NamedTuple):
     own_rest: Float[Array, " n"]  # the same of every image and a copy of itself
 
 
+def _features(train: ImageMoments, scales: Scales) -> Float[Array, "n m"]:
+    """Features of every image, (L5): pixels, first-layer variance, constant."""
+    t = scales.slope
+    centre = train.mean.mean(axis=0)
+    deviation = (train.q - train.q.mean()) / t
+    columns = [train.mean - centre[None, :], deviation[:, None], 1 / t[:, None]]
+    return jnp.concatenate(columns, axis=1) * (t / scales.row)[:, None]
+
+
+def _along(arch: Architecture, train: ImageMoments) -> Float[Array, " d"]:
+    """The direction of the mean image, by which pixels change a covariance."""
+    return arch.w_var / train.mean.shape[1] * train.mean.mean(axis=0)
+
+
+def _noise(arch: Architecture, train: ImageMoments, tilt: Tilt) -> Float[Array, "m m"]:
+    """Covariance of the noise of the features, (L6)."""
+    d = train.mean.shape[1]
+    pixels = jnp.arange(d)
+    cross = arch.w_var / d * train.cov_square.mean(axis=0)
+    noise = jnp.zeros((d + 2, d + 2), train.mean.dtype)
+    noise = noise.at[pixels, pixels].set(train.var.mean(axis=0))
+    noise = noise.at[:d, d].set(cross).at[d, :d].set(cross)
+    noise = noise.at[d, d].set(train.q_var.mean())
+    # the constant has the noise of the tilt, linear in that of pixels and q
+    by_pixels = tilt.by_k.mean() * _along(arch, train)
+    by = jnp.concatenate([by_pixels, tilt.by_q.mean()[None]])
+    on_tilt = -matmul(noise[:-1, :-1], by)
+    noise = noise.at[-1, :-1].set(on_tilt).at[:-1, -1].set(on_tilt)
+    return noise.at[-1, -1].set(-(on_tilt @ by))
+
+
+def _weight(
+    arch: Architecture,
+    measured: TrainingKernel,
+    slope_k: Float[Array, ""],
+    s: Float[Array, ""] | float,
+) -> Float[Array, "m m"]:
+    """W by blocks, (L7), but for the constant's own entry."""
+    train = measured.train
+    d, along = train.mean.shape[1], _along(arch, train)
+    pixels, h = jnp.arange(d), combined(measured.curvature, s)
+    h_kk, h_kq, h_qq = h[2, 2], (h[0, 2] + h[1, 2]) / 2, h[0, 1]
+    slope_q = combined(measured.slope_q, s)
+    weight = jnp.zeros((d + 2, d + 2), train.mean.dtype)
+    weight = weight.at[:d, :d].set(h_kk * along[:, None] * along[None, :])
+    weight = weight.at[pixels, pixels].add(slope_k * arch.w_var / d)
+    weight = weight.at[:d, d].set(h_kq * along).at[d, :d].set(h_kq * along)
+    weight = weight.at[:d, d + 1].set(slope_k * along)
+    weight = weight.at[d + 1, :d].set(slope_k * along)
+    weight = weight.at[d, d].set(h_qq)
+    return weight.at[d, d + 1].set(slope_q).at[d + 1, d].set(slope_q)
+
+
 def linear(
     arch: Architecture,
     measured: TrainingKernel,
@@ -110,46 +163,11 @@ def linear(
 ) -> Linear:
     """Returns the kernel ntk + s nngp with its noisy features, (L5)-(L7)."""
     train, columns = measured.train, measured.columns
-    d, c_w, dtype = train.mean.shape[1], arch.w_var, train.mean.dtype
     scales, slope_k = scales_at(measured, s)
-    t, scale = scales.slope, scales.row
-    centre = train.mean.mean(axis=0)
-    along = c_w / d * centre
-
-    # (L5) features: pixels, first-layer variance, constant
-    deviation = (train.q - train.q.mean()) / t
-    features = (
-        jnp.concatenate(
-            [train.mean - centre[None, :], deviation[:, None], 1 / t[:, None]], axis=1
-        )
-        * (t / scale)[:, None]
-    )
-    # (L6) covariance of their noise
-    pixels = jnp.arange(d)
-    cross = c_w / d * train.cov_square.mean(axis=0)
-    var = train.var.mean(axis=0)
-    noise = jnp.zeros((d + 2, d + 2), dtype)
-    noise = noise.at[pixels, pixels].set(var)
-    noise = noise.at[:d, d].set(cross).at[d, :d].set(cross)
-    noise = noise.at[d, d].set(train.q_var.mean())
-    # the constant has the noise of the tilt, linear in that of pixels and q
-    tilt = measured.tilt
-    by = jnp.concatenate([tilt.by_k.mean() * along, tilt.by_q.mean()[None]])
-    on_tilt = -matmul(noise[:-1, :-1], by)
-    noise = noise.at[-1, :-1].set(on_tilt).at[:-1, -1].set(on_tilt)
-    noise = noise.at[-1, -1].set(-(on_tilt @ by))
-    # (L7) W, by blocks
-    h = combined(measured.curvature, s)
-    h_kk, h_kq, h_qq = h[2, 2], (h[0, 2] + h[1, 2]) / 2, h[0, 1]
-    slope_q = combined(measured.slope_q, s)
-    weight = jnp.zeros((d + 2, d + 2), dtype)
-    weight = weight.at[:d, :d].set(h_kk * along[:, None] * along[None, :])
-    weight = weight.at[pixels, pixels].add(slope_k * c_w / d)
-    weight = weight.at[:d, d].set(h_kq * along).at[d, :d].set(h_kq * along)
-    weight = weight.at[:d, d + 1].set(slope_k * along)
-    weight = weight.at[d + 1, :d].set(slope_k * along)
-    weight = weight.at[d, d].set(h_qq)
-    weight = weight.at[d, d + 1].set(slope_q).at[d + 1, d].set(slope_q)
+    scale = scales.row
+    features = _features(train, scales)
+    noise = _noise(arch, train, measured.tilt)
+    weight = _weight(arch, measured, slope_k, s)
     # the constant takes up the mean of what the other features leave
     entries = combined(measured.entries, s) / (scale[:, None] * scale[columns][None, :])
     rest = entries - matmul(matmul(features, weight), features[columns].T)
@@ -157,7 +175,7 @@ def linear(
     level = (constant @ (rest @ constant[columns])) / (
         (constant**2).sum() * (constant[columns] ** 2).sum()
     )
-    weight = weight.at[d + 1, d + 1].set(level)
+    weight = weight.at[-1, -1].set(level)
     own = combined(measured.own, s)
     return Linear(
         scales=scales,

@@ -119,47 +119,53 @@ def resummed(
             f"`landmarks` must be between 0 and n_train = {n}, got {landmarks}."
         )
     check_time(time, ridge, test_corruption)
-    dtype = problem.x_train.dtype
     train = moments(problem.x_train, arch, corruption)
+    ridge_value = jnp.asarray(ridge, problem.x_train.dtype)
     if train.var.any():
-        ridge_value = jnp.asarray(ridge, dtype)
         reduced = choose(arch, train, landmarks, ridge_value)
+    elif time is not None:
+        raise InputError(
+            "`time` needs corrupted training images on this route: without noise use "
+            "theory.exact with one draw."
+        )
     else:
-        if time is not None:
-            raise InputError(
-                "`time` needs corrupted training images on this route: without noise "
-                "use theory.exact with one draw."
-            )
         # copies coincide, docs/theory/training.md (D1)
-        ridge_value, copies = jnp.asarray(ridge / copies, dtype), 1
-        measured = measured_on(arch, train, n)
-        reduced = Landmarks("noiseless", measured, None, 0.0)
-    measured, copies_value = reduced.measured, jnp.asarray(copies, dtype)
-    side = functools.partial(
-        solve_side,
-        arch=arch,
-        reduced=reduced,
+        ridge_value, copies = ridge_value / copies, 1
+        reduced = Landmarks("noiseless", measured_on(arch, train, n), None, 0.0)
+    solved = _solved(
+        arch,
+        reduced,
         y=problem.y,
         ridge=ridge_value,
-        copies=copies_value,
+        copies=jnp.asarray(copies, ridge_value.dtype),
+        time=time,
+        with_init_var=with_init_var,
+    )
+    diagnostics = validity.diagnose(solved, reduced)
+    return _at(solved, diagnostics, problem.x_test, test_corruption)
+
+
+def _solved(arch, reduced, *, y, ridge, copies, time, with_init_var) -> Solved:
+    """The regression, its neighbours in s for `init_var`, or its training."""
+    measured = reduced.measured
+    side = functools.partial(
+        solve_side, arch=arch, reduced=reduced, y=y, ridge=ridge, copies=copies
     )
     ratio = measured.diag.ntk.mean() / measured.diag.nngp.mean()
-    step = jnp.finfo(dtype).eps ** _STEP * ratio
-    centre, trained, sides = side(jnp.zeros((), dtype)), None, ()
+    step = jnp.finfo(y.dtype).eps ** _STEP * ratio
+    centre, trained, sides = side(jnp.zeros((), y.dtype)), None, ()
     if with_init_var and time is None:
         sides = tuple(side(s, near=centre) for s in (-step, step))
     if time is not None:
         trained = flow.train(centre.solution.rows, 1 / centre.scales.row**2, time)
-    solved = Solved(
+    return Solved(
         arch=arch,
         measured=measured,
         centre=centre,
         sides=sides,
         flow=trained,
-        copies=copies_value,
+        copies=copies,
     )
-    diagnostics = validity.diagnose(solved, reduced)
-    return _at(solved, diagnostics, problem.x_test, test_corruption)
 
 
 def resummed_at(
