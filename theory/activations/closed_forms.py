@@ -1,9 +1,9 @@
 """Dual activations in closed form."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +51,29 @@ class ClosedForm:
         return jnp.zeros_like(q)
 
 
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """A function with its first argument; unlike partials equal to another like it."""
+
+    function: Callable[..., Any]
+    first: Any
+
+    def __call__(self, *args):
+        """Returns the function of both."""
+        return self.function(self.first, *args)
+
+
+def _diag_of(pair, q):
+    return pair(q, q, q)
+
+
+def _diag_of_near(near, q):
+    return near(q, q, q, jnp.zeros_like(q)).pair
+
+
 def _from_pair(pair: Callable[..., DualPair]) -> ClosedForm:
     """A closed form that is regular at u = v."""
-    return ClosedForm(pair, lambda q: pair(q, q, q))
+    return ClosedForm(pair, Bound(_diag_of, pair))
 
 
 def _determinant(q1, q2, cov):
@@ -63,10 +83,6 @@ def _determinant(q1, q2, cov):
     """
     det = q1 * q2 - cov**2
     return det + jax.lax.stop_gradient(jnp.maximum(det, 0.0) - det)
-
-
-def _on_diag(near: Callable[..., NearPair]) -> Callable[..., DualPair]:
-    return lambda q: near(q, q, q, jnp.zeros_like(q)).pair
 
 
 def _identity(q1, q2, cov):
@@ -183,7 +199,7 @@ ERF = ClosedForm(
     _erf,
     _erf_diag,
     nearly_parallel.erf,
-    functools.partial(nearly_parallel.lifted_sure, 2),
+    Bound(nearly_parallel.lifted_sure, 2),
 )
 RELU = ClosedForm(_relu, _relu_diag, nearly_parallel.relu, nearly_parallel.kinked_sure)
 STEP = ClosedForm(_step, _step_diag, nearly_parallel.step, nearly_parallel.kinked_sure)
@@ -191,29 +207,29 @@ SIN = _from_pair(_sin)
 COS = _from_pair(_cos)
 GELU = ClosedForm(
     _gelu,
-    _on_diag(nearly_parallel.gelu),
+    Bound(_diag_of_near, nearly_parallel.gelu),
     nearly_parallel.gelu,
-    functools.partial(nearly_parallel.lifted_sure, 1),
+    Bound(nearly_parallel.lifted_sure, 1),
 )
 EXP = _from_pair(_exp)
 GAUSSIAN = ClosedForm(
     _gaussian,
-    _on_diag(nearly_parallel.gaussian),
+    Bound(_diag_of_near, nearly_parallel.gaussian),
     nearly_parallel.gaussian,
-    functools.partial(nearly_parallel.lifted_sure, 2),
+    Bound(nearly_parallel.lifted_sure, 2),
 )
 
 
 def leaky_relu(negative_slope: float) -> ClosedForm:
     """Returns the dual of max(u, 0) + negative_slope min(u, 0)."""
     return ClosedForm(
-        functools.partial(_leaky_relu_pair, negative_slope),
-        functools.partial(_leaky_relu_diag, negative_slope),
-        functools.partial(nearly_parallel.leaky_relu, negative_slope),
+        Bound(_leaky_relu_pair, negative_slope),
+        Bound(_leaky_relu_diag, negative_slope),
+        Bound(nearly_parallel.leaky_relu, negative_slope),
         nearly_parallel.kinked_sure,
     )
 
 
 def monomial(degree: int) -> ClosedForm:
     """Returns the dual of u^degree, degree >= 1."""
-    return _from_pair(functools.partial(_monomial, degree))
+    return _from_pair(Bound(_monomial, degree))

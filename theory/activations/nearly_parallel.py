@@ -97,7 +97,7 @@ def step(q1, q2, cov, gap):
 
 
 def gelu(q1, q2, cov, gap):
-    """Returns the dual of gelu; of its values the gap is known to a rounding of them."""
+    """Returns the dual of gelu; the gap of its values is left to subtraction."""
     r, sine, scale = _lifted(1, q1, q2, cov, gap)
     both_positive = 0.25 + arctan2(r, sine) / (2 * math.pi)
     density = scale / sine / (2 * math.pi)

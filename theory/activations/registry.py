@@ -5,8 +5,9 @@
 """
 
 import dataclasses
-import functools
+import importlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +16,40 @@ from jaxtyping import Array
 from theory.activations import closed_forms, duals, hermite
 from theory.errors import InputError, unknown
 
+# Where a function that does not pickle, as many of JAX do not, is looked up again.
+_NAMESPACES = ("jax.numpy", "jax.nn", "jax.lax", "jax.scipy.special")
+
+
+def _portable(value: Any) -> Any:
+    """Stands for a function of JAX, or a dual that holds one, in a pickle."""
+    if isinstance(value, hermite.Quadrature):
+        return "quadrature", _portable(value.fn), value.terms, value.curvature_jump
+    for module in _NAMESPACES if callable(value) else ():
+        name = getattr(value, "__name__", "")
+        if getattr(importlib.import_module(module), name, None) is value:
+            return "jax", module, name
+    return "as it is", value
+
+
+def _restored(part: tuple) -> Any:
+    kind, *rest = part
+    if kind == "quadrature":
+        return hermite.Quadrature(_restored(rest[0]), *rest[1:])
+    if kind == "jax":
+        return getattr(importlib.import_module(rest[0]), rest[1])
+    return rest[0]
+
+
+def _rebuilt(name: str, fn: tuple, dual: tuple, trainable: bool) -> "Activation":
+    return Activation(name, _restored(fn), _restored(dual), trainable)
+
 
 @jax.tree_util.register_static  # without leaves: a record may hold one
 @dataclasses.dataclass(frozen=True)
 class Activation:
     """An elementwise function with its dual; hashable, hence static under jit.
+
+    Made again it is equal, compiles nothing again, and pickles if its function does.
 
     Attributes:
         name: what tables print.
@@ -39,12 +69,41 @@ class Activation:
         """Whether the dual is a formula rather than quadrature."""
         return isinstance(self.dual, closed_forms.ClosedForm)
 
+    def __reduce__(self):
+        """Pickles functions of JAX by their public names."""
+        parts = _portable(self.fn), _portable(self.dual)
+        return _rebuilt, (self.name, *parts, self.trainable)
+
+
+def _leaky(negative_slope, u):
+    return jax.nn.leaky_relu(u, negative_slope=negative_slope)
+
+
+def _power(degree, u):
+    return jax.lax.integer_pow(u, degree)
+
+
+def _identity(u):
+    return u
+
+
+def _step(u):
+    return (u > 0).astype(u.dtype)
+
+
+def _gelu(u):
+    return jax.nn.gelu(u, approximate=False)
+
+
+def _gaussian(u):
+    return jnp.exp(-(u**2))
+
 
 def leaky_relu(negative_slope: float = 0.01) -> Activation:
     """Returns max(u, 0) + negative_slope min(u, 0)."""
     return Activation(
         f"leaky_relu({negative_slope:g})",
-        functools.partial(jax.nn.leaky_relu, negative_slope=negative_slope),
+        closed_forms.Bound(_leaky, negative_slope),
         closed_forms.leaky_relu(negative_slope),
     )
 
@@ -55,7 +114,7 @@ def monomial(degree: int) -> Activation:
         raise InputError(f"`degree` of a monomial must be 1, 2, 3 or 4, got {degree}.")
     return Activation(
         f"u^{degree}",
-        lambda u: jax.lax.integer_pow(u, degree),
+        closed_forms.Bound(_power, degree),
         closed_forms.monomial(degree),
     )
 
@@ -85,18 +144,16 @@ def custom(
 _REGISTRY = {
     activation.name: activation
     for activation in (
-        Activation("identity", lambda u: u, closed_forms.IDENTITY),
+        Activation("identity", _identity, closed_forms.IDENTITY),
         Activation("erf", jax.lax.erf, closed_forms.ERF),
         Activation("relu", jax.nn.relu, closed_forms.RELU),
         dataclasses.replace(leaky_relu(), name="leaky_relu"),
-        Activation("step", lambda u: (u > 0).astype(u.dtype), closed_forms.STEP, False),
+        Activation("step", _step, closed_forms.STEP, False),
         Activation("sin", jnp.sin, closed_forms.SIN),
         Activation("cos", jnp.cos, closed_forms.COS),
-        Activation(
-            "gelu", functools.partial(jax.nn.gelu, approximate=False), closed_forms.GELU
-        ),
+        Activation("gelu", _gelu, closed_forms.GELU),
         Activation("exp", jnp.exp, closed_forms.EXP),
-        Activation("gaussian", lambda u: jnp.exp(-(u**2)), closed_forms.GAUSSIAN),
+        Activation("gaussian", _gaussian, closed_forms.GAUSSIAN),
         *(dataclasses.replace(monomial(n), name=f"monomial{n}") for n in (2, 3, 4)),
         custom(jnp.tanh, name="tanh"),
         custom(jax.nn.sigmoid, name="sigmoid"),
