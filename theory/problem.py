@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from theory.errors import InputError
+from theory.errors import InputError, check_count
+from theory.numerics import doors
 from theory.records import record, static
 
 
@@ -54,20 +55,29 @@ class Problem:
     def check(self) -> None:
         """Raises `InputError` unless shapes, labels and values fit together.
 
-        Runs on the host, once per public call. A class without a training image is
+        Runs on the host, once per public call; of traced arrays shapes and dtypes are
+        looked at alone. A class without a training image is
         legal here (its output is the constant part of the law); the loaders of
         `ntk_corrupt.data` refuse it.
         """
+        check_count("num_classes", self.num_classes, 2)
         for part in ("train", "test"):
             x, labels = getattr(self, f"x_{part}"), getattr(self, f"labels_{part}")
+            for name, value in ((f"x_{part}", x), (f"labels_{part}", labels)):
+                if not isinstance(value, jax.Array | np.ndarray):
+                    raise InputError(
+                        f"`{name}` must be an array, got {type(value).__name__}: use "
+                        "jnp.asarray."
+                    )
             if x.ndim != 2 or 0 in x.shape:
                 raise InputError(
                     f"`x_{part}` must have shape (n, d) with n, d >= 1, got {x.shape}: "
                     "flatten the images first."
                 )
-            if not jnp.issubdtype(x.dtype, jnp.floating):
+            if x.dtype not in (jnp.float32, jnp.float64):
                 raise InputError(
-                    f"`x_{part}` must be floating point, got {x.dtype}: normalise it."
+                    f"`x_{part}` must be floating point, float32 or float64, got "
+                    f"{x.dtype}: normalise it, or use astype."
                 )
             if labels.shape != x.shape[:1]:
                 raise InputError(
@@ -78,6 +88,8 @@ class Problem:
                 raise InputError(
                     f"`labels_{part}` must be integers, got {labels.dtype}."
                 )
+            if not doors.concrete(x, labels):
+                continue
             values = np.asarray(labels)
             bad = values[(values < 0) | (values >= self.num_classes)]
             if bad.size:
@@ -85,7 +97,7 @@ class Problem:
                     f"`labels_{part}` must lie in 0 ... {self.num_classes - 1} "
                     f"(`num_classes` is {self.num_classes}), got {bad[0]}."
                 )
-            if not bool(jnp.isfinite(x).all()):
+            if not doors.holds(jnp.isfinite, x):
                 raise InputError(f"`x_{part}` must be finite, got NaN or infinity.")
         if self.x_train.shape[1] != self.x_test.shape[1]:
             raise InputError(

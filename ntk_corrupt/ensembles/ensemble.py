@@ -12,7 +12,9 @@ are held once per draw, not once per member.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,13 +42,49 @@ _DEFAULT = TrainConfig()
 
 
 def _model(
-    arch: Architecture | nn.Module, width: int | None, num_classes: int, **settings
+    arch: Architecture | nn.Module,
+    width: int | None,
+    num_classes: int,
+    inputs: int,
+    **settings,
 ) -> nn.Module:
     if isinstance(arch, Architecture):
         return mlp.mlp(arch, width, num_classes, **settings)
     if width is not None:
         raise InputError(f"`width` must be None with a Flax module, got {width!r}.")
+    _check_module(arch, num_classes, inputs)
     return arch
+
+
+def _check_module(model: nn.Module, num_classes: int, inputs: int) -> None:
+    """Raises `InputError` on a module that cannot be trained as it is."""
+    name = type(model).__name__
+    try:
+        hash(model)
+    except TypeError:
+        raise InputError(
+            f"the attributes of {name} must be hashable: use tuples for lists."
+        ) from None
+    x = jax.ShapeDtypeStruct((2, inputs), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    if state := sorted(set(variables) - {"params"}):
+        raise InputError(
+            f"{name} must have no state beside its parameters, as BatchNorm has, got "
+            f"{', '.join(state)}: use LayerNorm, or none."
+        )
+    try:
+        found: Any = jax.eval_shape(model.apply, variables, x)
+    except flax.errors.InvalidRngError as error:
+        raise InputError(
+            f"{name} must need no random numbers beside its parameters, as Dropout "
+            f"does: make it deterministic ({str(error).splitlines()[0]})."
+        ) from None
+    shape = getattr(found, "shape", type(found).__name__)
+    if shape != (2, num_classes):
+        raise InputError(
+            f"{name} must map (n, {inputs}) to (n, {num_classes}), an output for each "
+            f"class; two points give {shape}."
+        )
 
 
 def _check_grid(draws, inits, first_draw, member_block, key) -> None:
@@ -148,7 +186,13 @@ def measure(
     problem.check()
     check_options(corruption, problem, copies=copies, test_corruption=test_corruption)
     config.check()
-    model = _model(arch, width, problem.num_classes, parametrisation=parametrisation)
+    model = _model(
+        arch,
+        width,
+        problem.num_classes,
+        problem.x_train.shape[1],
+        parametrisation=parametrisation,
+    )
 
     problem = problem.astype(jnp.float32)
     size = member_block or len(jax.devices()) * layout.block_size(

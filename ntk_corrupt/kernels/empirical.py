@@ -24,7 +24,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
-from ntk_corrupt.networks.layers import Layer, Name, Tap, tapped
+from ntk_corrupt.networks.layers import Layer, Name, tapped
 from theory.errors import InputError
 from theory.numerics.edges import matmul
 
@@ -33,21 +33,21 @@ OUTPUTS = ("trace", "all")
 
 def _check(model: nn.Module, params: PyTree, x: Array) -> dict[Name, tuple[int, ...]]:
     """Shapes of what comes out of the layers; `InputError` if there are others."""
-    taps: list[Tap] = []
+    taps: list[tuple[Name, Layer]] = []
 
     def run(params, x):
         _, found = tapped(model, params, x, {})
-        taps.extend(found)
+        taps.extend(tap.settings for tap in found)
         return [tap.inputs for tap in found]
 
     shapes = {}
-    for tap, inputs in zip(taps, jax.eval_shape(run, params, x), strict=True):
-        if tap.name in shapes:
+    for (name, layer), inputs in zip(taps, jax.eval_shape(run, params, x), strict=True):
+        if name in shapes:
             raise InputError(
-                f"a layer must be applied once, and {'/'.join(tap.name)} is applied "
-                "again: its kernel is not the sum over its applications."
+                f"a layer must be applied once, and {'/'.join(name)} is applied again: "
+                "its kernel is not the sum over its applications."
             )
-        shapes[tap.name] = *inputs.shape[:-1], tap.layer.features
+        shapes[name] = *inputs.shape[:-1], layer.features
     own = {
         path[1:-1]
         for path, _ in _paths(params)
@@ -117,21 +117,21 @@ def _ntk(model, params, x, cotangents, *, shapes, trace):
     """`cotangents` (k, n, c): which outputs to differentiate."""
     n = x.shape[0]
     zeros = {name: jnp.zeros(shape, cotangents.dtype) for name, shape in shapes}
-    layers: list[Tap] = []
+    layers: list[tuple[Name, Layer]] = []
 
     def outputs(added):
         found, taps = tapped(model, params, x, added)
-        layers.extend(taps)
+        layers.extend(tap.settings for tap in taps)
         return found, [tap.inputs for tap in taps]
 
     _, pull, inputs = jax.vjp(outputs, zeros, has_aux=True)
     # one pass for each output: points do not see each other
     (deltas,) = jax.vmap(pull)(cotangents)
     total = 0.0
-    for tap, taken in zip(layers, inputs, strict=True):
-        given = jax.vmap(lambda part: _by_point(part, n))(deltas[tap.name])
+    for (name, layer), taken in zip(layers, inputs, strict=True):
+        given = jax.vmap(lambda part: _by_point(part, n))(deltas[name])
         total = total + _layer_kernel(
-            tap.layer, _by_point(taken, n), given.swapaxes(0, 1), trace
+            layer, _by_point(taken, n), given.swapaxes(0, 1), trace
         )
     return total
 

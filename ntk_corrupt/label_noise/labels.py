@@ -7,9 +7,9 @@ among those of a larger one. Host only.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
-from theory.errors import InputError, unknown
+from theory.errors import InputError, check_count, unknown
 from theory.keys import stream
 
 MODES = {
@@ -21,7 +21,7 @@ MODES = {
 
 
 def corrupt_labels(
-    labels: Int[Array, " n"],
+    labels: Shaped[Array | np.ndarray, " n"],
     share: float,
     num_classes: int,
     *,
@@ -29,11 +29,11 @@ def corrupt_labels(
     key: Array,
     x: Float[Array, "n d"] | None = None,
     groups: Int[Array, " n"] | None = None,
-) -> Int[Array, " n"]:
+) -> Integer[Array, " n"]:
     """Returns labels of which a share is replaced.
 
     Args:
-        labels: classes.
+        labels: classes, of any whole dtype, which is kept if it holds all classes.
         share: of the labels of each group, in [0, 1]; floor(share n) of n are replaced.
             "uniform" leaves 1/num_classes of those as they were.
         num_classes: how many classes there are.
@@ -50,11 +50,19 @@ def corrupt_labels(
         raise unknown("label noise", mode, MODES)
     if not 0 <= share <= 1:
         raise InputError(f"`share` must be in [0, 1], got {share}.")
-    if mode != "uniform" and num_classes < 2:
-        raise InputError(f"`num_classes` must be at least 2, got {num_classes}.")
+    check_count("num_classes", num_classes, 1 if mode == "uniform" else 2)
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iu":
+        raise InputError(f"`labels` must be integers, got {given.dtype}.")
+    right = given.astype(np.int64)  # sums of small types wrap
+    if given.size and not 0 <= right.min() <= right.max() < num_classes:
+        raise InputError(
+            f"`labels` must lie in 0 ... {num_classes - 1}, got {right.min()} ... "
+            f"{right.max()}."
+        )
     if mode == "nearest" and x is None:
         raise InputError('`x` must be given with mode="nearest".')
-    n, right = len(labels), np.asarray(labels)
+    n = len(right)
     draw = lambda name: jax.random.fold_in(stream(key, "labels"), name)
     # with their types: those of x64 are other numbers
     order = np.asarray(jax.random.bits(draw(0), (n,), jnp.uint32))
@@ -71,7 +79,9 @@ def corrupt_labels(
         wrong = (right + ahead) % num_classes
     of = np.zeros(n, int) if groups is None else np.asarray(groups)
     replaced = _first(order, of, share)
-    return jnp.asarray(np.where(replaced, wrong, right), labels.dtype)
+    fits = num_classes - 1 <= np.iinfo(given.dtype).max
+    dtype = given.dtype if fits else np.int32
+    return jnp.asarray(np.where(replaced, wrong, right).astype(dtype))
 
 
 def _first(order: np.ndarray, groups: np.ndarray, share: float) -> np.ndarray:

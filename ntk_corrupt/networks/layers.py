@@ -88,6 +88,11 @@ class Tap(NamedTuple):
     layer: Layer
     inputs: Array
 
+    @property
+    def settings(self) -> tuple[Name, Layer]:
+        """What does not belong to one pass through the network."""
+        return self.name, self.layer
+
 
 def tapped(
     model: nn.Module,

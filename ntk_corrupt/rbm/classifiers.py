@@ -6,7 +6,7 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
@@ -72,7 +72,7 @@ def _with_checked_pixels(x):
 
 def features_and_classifier(
     method: str,
-    x: Float[np.ndarray, "n d"],
+    x: Shaped[np.ndarray, "n d"],
     labels: np.ndarray,
     *,
     config: RbmConfig,

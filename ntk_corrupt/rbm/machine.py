@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from theory.errors import InputError, NumericalError
+from theory.numerics import doors
 from theory.records import record
 
 # Training images, evenly spaced, whose pseudo-likelihood is followed.
@@ -45,10 +46,10 @@ class Rbm:
 
 
 def _field(rbm: Rbm, v: Array) -> Array:
-    return v @ rbm.weights.T + rbm.hidden_bias[None]
+    return v.astype(rbm.weights.dtype) @ rbm.weights.T + rbm.hidden_bias[None]
 
 
-def hidden(rbm: Rbm, v: Float[Array, "n d"]) -> Float[Array, "n h"]:
+def hidden(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, "n h"]:
     """Returns P(h = 1 | v) = sigmoid(c + W v), the representation of each image."""
     return jax.nn.sigmoid(_field(rbm, v))
 
@@ -58,7 +59,7 @@ def visible(rbm: Rbm, h: Float[Array, "n h"]) -> Float[Array, "n d"]:
     return jax.nn.sigmoid(h @ rbm.weights + rbm.visible_bias[None])
 
 
-def free_energy(rbm: Rbm, v: Float[Array, "n d"]) -> Float[Array, " n"]:
+def free_energy(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns F(v) = -log sum_h exp(b.v + c.h + h.W v)."""
     return -v @ rbm.visible_bias - jax.nn.softplus(_field(rbm, v)).sum(axis=1)
 
@@ -81,12 +82,12 @@ def log_partition(rbm: Rbm) -> Float[Array, ""]:
     return logsumexp(states @ rbm.hidden_bias + jax.nn.softplus(fields).sum(axis=1))
 
 
-def log_likelihood(rbm: Rbm, v: Float[Array, "n d"]) -> Float[Array, " n"]:
+def log_likelihood(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns log p(v) in nats, by `log_partition`."""
     return -free_energy(rbm, v) - log_partition(rbm)
 
 
-def pseudo_likelihood(rbm: Rbm, v: Float[Array, "n d"]) -> Float[Array, " n"]:
+def pseudo_likelihood(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns sum_i log P(v_i | all other pixels), in nats; needs no Z.
 
     A grey pixel is set against its negative 1 - v_i, as in scikit-learn, which draws
@@ -184,7 +185,7 @@ def _epoch(rbm, chain, x, key, learning_rate, *, k, batch_size, persistent):
     return rbm, chain, followed(rbm, x)
 
 
-def check_pixels(x: Float[Array | np.ndarray, "n d"]) -> None:
+def check_pixels(x: Shaped[Array | np.ndarray, "n d"]) -> None:
     """Raises `InputError` unless all pixels are in [0, 1]. Host only."""
     x = np.asarray(x)
     if not ((x >= 0) & (x <= 1)).all():  # NaN fails too
@@ -205,7 +206,7 @@ def check_finite(rbm: Rbm, learning_rate: float) -> None:
 
 def fit(
     key: Array,
-    x: Float[Array, "n d"],
+    x: Shaped[Array, "n d"],
     *,
     components: int,
     k: int,
@@ -221,7 +222,7 @@ def fit(
 
     Args:
         key: a typed key; consumed.
-        x: images, in [0, 1]; the machine has their dtype.
+        x: images, in [0, 1]; the machine has their dtype, if they have a floating one.
         components: hidden units.
         k: steps of Gibbs sampling for each update.
         learning_rate: of updates by the mean over a batch.
@@ -238,6 +239,7 @@ def fit(
         NumericalError: if a parameter is not finite.
     """
     check_pixels(x)
+    x = doors.array("x", x, "(n, d)")
     counts = {"components": components, "k": k, "batch_size": batch_size}
     for name, value in {**counts, "epochs": epochs}.items():
         if value < 1:

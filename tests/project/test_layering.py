@@ -14,7 +14,8 @@ LEVELS = {
     "theory": (
         "errors",
         "records renamed keys",
-        "numerics problem",
+        "numerics",
+        "problem",
         "activations corruption outputs regression",
         "kernels",
         "linearised two_layer",

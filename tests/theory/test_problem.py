@@ -73,7 +73,7 @@ def test_a_problem_passes_through_jax():
         ({"x_test": jnp.ones((0, 3))}, r"`x_test` must have shape .* got \(0, 3\)"),
         (
             {"x_train": jnp.ones((4, 3), jnp.int32)},
-            "`x_train` must be floating point, got int32: normalise it",
+            "`x_train` must be floating point, float32 or float64, got int32",
         ),
         (
             {"labels_train": jnp.array([0, 1])},
@@ -149,19 +149,22 @@ def test_variances_and_rates_are_traced_and_the_rest_is_static():
         ({"depth": 2.0}, r"`depth` must be an integer, got 2\.0"),
         ({"depth": True}, "`depth` must be an integer, got True"),
         ({"activation": "tanhh"}, "unknown activation 'tanhh': did you mean 'tanh'"),
-        ({"w_var": 0.0}, r"`w_var` must be positive, got 0\.0"),
-        ({"w_var": float("nan")}, "`w_var` must be positive, got nan"),
-        ({"b_var": -0.1}, r"`b_var` must not be negative, got -0\.1"),
-        ({"b_var": float("nan")}, "`b_var` must not be negative, got nan"),
+        ({"w_var": 0.0}, r"`w_var` must be positive and finite, got 0\.0"),
+        ({"w_var": float("nan")}, "`w_var` must be positive and finite, got nan"),
+        ({"b_var": -0.1}, r"`b_var` must be finite and not negative, got -0\.1"),
+        ({"b_var": float("nan")}, "`b_var` must be finite and not negative, got nan"),
         (
             {"w_rates": (1.0, 1.0)},
             "`w_rates` must have one entry per weight layer, 3, got 2",
         ),
         (
             {"b_rates": (1.0, -1.0, 0.0)},
-            r"`b_rates` must not be negative, got \(1\.0, -1\.0, 0\.0\)",
+            r"`b_rates` must be finite and not negative, got \(1\.0, -1\.0, 0\.0\)",
         ),
-        ({"w_rates": (1.0, 1.0, float("nan"))}, "`w_rates` must not be negative"),
+        (
+            {"w_rates": (1.0, 1.0, float("nan"))},
+            "`w_rates` must be finite and",
+        ),
     ],
 )
 def test_what_an_architecture_refuses(changes, text):

@@ -45,7 +45,7 @@ class Corruption(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """Raises `InputError` on a strength or a noise that makes no law. Host only."""
+        """Raises `InputError` on a strength or a noise that makes no law, if known."""
 
     def check_images(self, x: Float[Array, "..."]) -> None:  # noqa: B027
         """Raises `InputError` on images it is not defined for; none here. Host only."""

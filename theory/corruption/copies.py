@@ -5,21 +5,24 @@ has a stream of its own.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from theory.corruption.base import Corruption
 from theory.errors import InputError, check_count
 from theory.keys import draw_key, stream
+from theory.numerics import doors
 from theory.problem import Problem
 from theory.renamed import renamed
 
 
 @renamed("noise", "corruption")
 def corrupt(
-    corruption: Corruption, key: Array, draw: Array | int, x: Float[Array, "n d"]
+    corruption: Corruption, key: Array, draw: Array | int, x: Shaped[Array, "n d"]
 ) -> Float[Array, "n d"]:
     """Returns corrupted copy number `draw` of the images `x`.
 
@@ -30,12 +33,29 @@ def corrupt(
         corruption: the corruption.
         key: a typed PRNG key; consumed (fold a name into it for other uses).
         draw: number of the copy, >= 0; may be traced.
-        x: clean images.
+        x: clean images; half precision becomes float32.
 
     Returns:
-        The corrupted images, shape and dtype of `x`.
+        The corrupted images, of the shape of `x`.
+
+    Raises:
+        InputError: a corruption that makes no sense or does not suit the images, where
+            their values are known.
     """
+    x = _images(corruption, draw, x)
     return corruption.apply(draw_key(key, draw), x)
+
+
+def _images(corruption: Corruption, draw: Array | int, x: Any) -> Array:
+    """The images as floats; what can be looked at is checked."""
+    if doors.concrete(corruption):
+        corruption.check()
+    if doors.concrete(draw):
+        check_count("draw", np.asarray(draw).item(), 0)
+    x = doors.array("x", x, "(n, d)", whole=False, finite=False, filled=False)
+    if doors.concrete(x, corruption):
+        corruption.check_images(x)
+    return x
 
 
 @renamed("noise", "corruption")
@@ -43,7 +63,7 @@ def corrupt_copies(
     corruption: Corruption,
     key: Array,
     draw: Array | int,
-    x: Float[Array, "n d"],
+    x: Shaped[Array, "n d"],
     copies: int,
 ) -> Float[Array, "m d"]:
     """Returns several corrupted copies of every image of draw number `draw`.
@@ -62,7 +82,9 @@ def corrupt_copies(
         (copies n, d): all images of copy 0, then all of copy 1 and so on, so that
         image a of copy r is row r n + a.
     """
-    first = corrupt(corruption, key, draw, x)
+    check_count("copies", copies)
+    x = _images(corruption, draw, x)
+    first = corruption.apply(draw_key(key, draw), x)
     if copies == 1:
         return first
     # By name: the second half of a split key is the key with 1 folded in.
@@ -79,7 +101,7 @@ def corrupt_test(
     test_corruption: Corruption | None,
     key: Array,
     draw: Array | int,
-    x: Float[Array, "n d"],
+    x: Shaped[Array, "n d"],
 ) -> Float[Array, "n d"]:
     """Returns the test images that draw number `draw` is asked about.
 
@@ -88,6 +110,7 @@ def corrupt_test(
     """
     if test_corruption is None:
         return x
+    x = _images(test_corruption, draw, x)
     return test_corruption.apply(stream(draw_key(key, draw), "test"), x)
 
 

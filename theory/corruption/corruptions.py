@@ -18,11 +18,12 @@ import jax.numpy as jnp
 from theory.corruption.base import Corruption
 from theory.corruption.noises import Bernoulli, Noise, Normal, Scalar, Uniform, float32
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.records import record
 
 
 def _check_p(p: Scalar) -> None:
-    if not 0 <= float(p) <= 1:  # NaN fails too
+    if doors.concrete(p) and not 0 <= float(p) <= 1:  # NaN fails too
         raise InputError(f"`p` must be a corruption level in [0, 1], got {float(p)}.")
 
 
@@ -55,7 +56,8 @@ class Replacement(Corruption):
     def check(self):
         """See `Corruption.check`."""
         _check_p(self.p)
-        self.noise.check()
+        if doors.concrete(self.noise):
+            self.noise.check()
 
 
 def BinaryReplacement(p: Scalar) -> Replacement:  # a constructor, spelt like the others
@@ -96,7 +98,8 @@ class Additive(Corruption):
     def check(self):
         """See `Corruption.check`."""
         _check_p(self.p)
-        self.noise.check()
+        if doors.concrete(self.noise):
+            self.noise.check()
 
 
 @record(kw_only=True)
@@ -133,14 +136,15 @@ class ClippedAdditive(Corruption):
 
     def check(self):
         """See `Corruption.check`."""
-        if not 0 <= float(self.sigma) < math.inf:
+        if doors.concrete(self.sigma) and not 0 <= float(self.sigma) < math.inf:
             raise InputError(
                 f"`sigma` must be finite and not negative, got {float(self.sigma)}."
             )
 
     def check_images(self, x):
         """See `Corruption.check_images`."""
-        if not bool(((x >= 0) & (x <= 1)).all()):
+        inside = lambda x: (x >= 0) & (x <= 1)
+        if doors.concrete(x) and not doors.holds(inside, x):
             raise InputError(
                 "ClippedAdditive needs pixels in [0, 1], got "
                 f"[{float(x.min()):.3g}, {float(x.max()):.3g}]: use normalise='unit'."

@@ -1,11 +1,14 @@
 """The architecture of a network, for kernels and for networks alike."""
 
+import math
+import numbers
 from collections.abc import Sequence
 
 from jaxtyping import Array, Float
 
 from theory.activations import registry
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.records import record, static
 
 
@@ -73,17 +76,20 @@ class Architecture:
 
     def check(self) -> None:
         """Raises `InputError` unless the settings make sense. Host only."""
-        if isinstance(self.depth, bool) or not isinstance(self.depth, int):
+        whole = isinstance(self.depth, numbers.Integral)
+        if isinstance(self.depth, bool) or not whole:
             raise InputError(f"`depth` must be an integer, got {self.depth!r}.")
         if self.depth < 1:
             raise InputError(
                 f"`depth` must be at least 1 (a linear model), got {self.depth}."
             )
         registry.get(self.activation)
-        if not float(self.w_var) > 0:
-            raise InputError(f"`w_var` must be positive, got {self.w_var}.")
-        if not float(self.b_var) >= 0:
-            raise InputError(f"`b_var` must not be negative, got {self.b_var}.")
+        if doors.concrete(self.w_var) and not 0 < float(self.w_var) < math.inf:
+            raise InputError(f"`w_var` must be positive and finite, got {self.w_var}.")
+        if doors.concrete(self.b_var) and not 0 <= float(self.b_var) < math.inf:
+            raise InputError(
+                f"`b_var` must be finite and not negative, got {self.b_var}."
+            )
         for name in ("w_rates", "b_rates"):
             rates = getattr(self, name)
             if rates is None:
@@ -93,5 +99,16 @@ class Architecture:
                     f"`{name}` must have one entry per weight layer, {self.depth}, "
                     f"got {len(rates)}."
                 )
-            if not all(float(rate) >= 0 for rate in rates):
-                raise InputError(f"`{name}` must not be negative, got {tuple(rates)}.")
+            if not doors.concrete(rates):
+                continue
+            if not all(0 <= float(rate) < math.inf for rate in rates):
+                raise InputError(
+                    f"`{name}` must be finite and not negative, got {tuple(rates)}."
+                )
+        if self.w_rates is None or self.b_rates is None:
+            return
+        rates = [*self.w_rates, *self.b_rates]
+        if doors.concrete(rates) and not any(float(rate) for rate in rates):
+            raise InputError(
+                "`w_rates` and `b_rates` must not all be zero: nothing is trained."
+            )

@@ -8,13 +8,13 @@ arXiv:1806.07572.
 
 import functools
 import math
+from typing import Any
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
 from theory.errors import InputError
 from theory.kernels import tiling
@@ -25,23 +25,25 @@ from theory.kernels.propagation import (
     first_layer_variance,
     propagate_diag,
 )
-from theory.numerics import blocks, devices, memory
+from theory.numerics import blocks, devices, doors, memory
 
 _BOTH = ("nngp", "ntk")
 
 
-def _check(arch: Architecture, *xs: Array, ntk: bool = True) -> None:
-    """Host checks of the public entries; shapes are known under tracing too."""
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arch)):
+def _checked(arch: Architecture, *xs: Any, ntk: bool = True) -> list[Array]:
+    """The points of the public entries, of one floating dtype."""
+    if doors.concrete(arch):
         arch.check()
     if ntk:
         check_ntk(arch)
-    for x in xs:
-        if x.ndim != 2 or 0 in x.shape or x.shape[1] != xs[0].shape[1]:
-            raise InputError(
-                "points must be arrays (n, d) with n, d >= 1 and equal d, got "
-                f"{' and '.join(str(x.shape) for x in xs)}."
-            )
+    points = [doors.array("points", x, "(n, d)") for x in xs]
+    if len({x.shape[1] for x in points}) > 1:
+        raise InputError(
+            "points must be arrays (n, d) of equal d, got "
+            f"{' and '.join(str(x.shape) for x in points)}."
+        )
+    dtype = functools.reduce(jnp.promote_types, (x.dtype for x in points))
+    return [x.astype(dtype) for x in points]
 
 
 def _check_memory(*xs: Array, kernels: int = 2, mesh: Mesh | None = None) -> None:
@@ -56,7 +58,7 @@ def _check_memory(*xs: Array, kernels: int = 2, mesh: Mesh | None = None) -> Non
 
 def _dense(x1, x2, arch, kinds, mesh, *, own=False):
     """The whole kernels; `own` if the points of x1 are those of x2."""
-    _check(arch, x1, x2, ntk="ntk" in kinds)
+    x1, x2 = _checked(arch, x1, x2, ntk="ntk" in kinds)
     _check_memory(x1, x2, kernels=len(kinds), mesh=mesh)
     rows = jnp.arange(len(x1)) if own else None
     if mesh is None:
@@ -72,8 +74,9 @@ def _dense(x1, x2, arch, kinds, mesh, *, own=False):
 
 
 def _product(x1, rows, x2, arch, v, kind, mesh):
-    _check(arch, x1, x2, ntk=kind == "ntk")
-    if v.ndim != 2 or len(v) != len(x2):
+    x1, x2 = _checked(arch, x1, x2, ntk=kind == "ntk")
+    v = doors.array("v", v, f"({len(x2)}, m)", filled=False)
+    if len(v) != len(x2):
         raise InputError(
             f"`v` must be an array ({len(x2)}, m), one row per point, got {v.shape}."
         )
@@ -90,8 +93,8 @@ def _product(x1, rows, x2, arch, v, kind, mesh):
 
 
 def nngp_ntk(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
+    x1: Shaped[ArrayLike, "n1 d"],
+    x2: Shaped[ArrayLike, "n2 d"],
     arch: Architecture,
     *,
     mesh: Mesh | None = None,
@@ -114,7 +117,8 @@ def nngp_ntk(
             must make the same call; n1 must be a multiple of their number.
 
     Returns:
-        nngp and ntk, each (n1, n2), in the dtype of the points.
+        nngp and ntk, each (n1, n2), in the dtype of the points; in the default float
+        for whole numbers and booleans, in float32 for half precision.
 
     Raises:
         InputError: shapes that disagree, a bad architecture, an activation without
@@ -124,8 +128,8 @@ def nngp_ntk(
 
 
 def nngp(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
+    x1: Shaped[ArrayLike, "n1 d"],
+    x2: Shaped[ArrayLike, "n2 d"],
     arch: Architecture,
     *,
     mesh: Mesh | None = None,
@@ -135,8 +139,8 @@ def nngp(
 
 
 def ntk(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
+    x1: Shaped[ArrayLike, "n1 d"],
+    x2: Shaped[ArrayLike, "n2 d"],
     arch: Architecture,
     *,
     mesh: Mesh | None = None,
@@ -146,8 +150,8 @@ def ntk(
 
 
 def ntk_product(
-    x1: Float[Array, "n1 d"],
-    x2: Float[Array, "n2 d"],
+    x1: Shaped[ArrayLike, "n1 d"],
+    x2: Shaped[ArrayLike, "n2 d"],
     v: Float[Array, "n2 m"],
     arch: Architecture,
     *,
@@ -174,7 +178,7 @@ def ntk_product(
 
 
 def gram_product(
-    x: Float[Array, "n d"],
+    x: Shaped[ArrayLike, "n d"],
     v: Float[Array, "n m"],
     arch: Architecture,
     *,
@@ -197,6 +201,7 @@ def gram_product(
     Raises:
         InputError: as `ntk_product`.
     """
+    x = doors.array("points", x, "(n, d)")
     chosen = jnp.arange(len(x)) if rows is None else jnp.asarray(rows)
     return _product(x[chosen], chosen, x, arch, v, kind, mesh)
 
@@ -206,13 +211,13 @@ def _diag(x, arch):
     return propagate_diag(first_layer_variance(x, arch), arch)
 
 
-def nngp_ntk_diag(x: Float[Array, "n d"], arch: Architecture) -> KernelPair:
+def nngp_ntk_diag(x: Shaped[ArrayLike, "n d"], arch: Architecture) -> KernelPair:
     """Returns both kernels of every point with itself, each (n,). O(n d).
 
     Raises:
         InputError: as `nngp_ntk`, but for the memory.
     """
-    _check(arch, x)
+    (x,) = _checked(arch, x)
     return _diag(x, arch)
 
 
@@ -236,13 +241,16 @@ def _mirrored(pair):
 def _symmetric(x, arch, kinds, mesh):
     if mesh is not None:
         return _dense(x, x, arch, kinds, mesh, own=True)
-    _check(arch, x)
+    (x,) = _checked(arch, x)
     _check_memory(x, kernels=len(kinds))
     return _mirrored(_upper(x, arch, kinds=kinds))
 
 
 def gram(
-    x: Float[Array, "n d"], arch: Architecture, *, mesh: Mesh | None = None
+    x: Shaped[ArrayLike, "n d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
 ) -> KernelPair:
     """Returns both kernels of a set of points with itself.
 
@@ -266,7 +274,10 @@ def gram(
 
 
 def ntk_gram(
-    x: Float[Array, "n d"], arch: Architecture, *, mesh: Mesh | None = None
+    x: Shaped[ArrayLike, "n d"],
+    arch: Architecture,
+    *,
+    mesh: Mesh | None = None,
 ) -> Float[Array, "n n"]:
     """Returns the NTK of a set of points with itself, in half the memory of `gram`."""
     return _symmetric(x, arch, ("ntk",), mesh)["ntk"]

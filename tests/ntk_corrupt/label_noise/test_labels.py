@@ -156,7 +156,7 @@ def test_bad_input(share, options, text):
 
 def test_one_class_has_no_other():
     labels = jax.device_put(np.zeros(3, np.int32))
-    with raises("`num_classes` must be at least 2, got 1"):
+    with raises("`num_classes` must be an integer of at least 2, got 1"):
         corrupt_labels(labels, 0.5, 1, mode="flip", key=KEY)
     zeros = jax.device_put(np.zeros(len(NEAR.x_train), np.int32))
     with raises("`labels` must be of two classes"):

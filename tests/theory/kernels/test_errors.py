@@ -42,7 +42,7 @@ def test_shapes_of_points(call, shape):
     x = jnp.asarray(np.ones(shape))
     args = (x, x) if call in ("nngp_ntk", "nngp") else (x,)
     fn = getattr(matrices, call)
-    with pytest.raises(InputError, match="points must be arrays"):
+    with pytest.raises(InputError, match="`points` must be an array"):
         # the check of annotations, which only tests have, comes first
         getattr(fn, "__wrapped__", fn)(*args, arch)
 
