@@ -26,7 +26,7 @@ def read(path: pathlib.Path, *, ndim: int) -> np.ndarray:
     """Reads one file of unsigned bytes. MNIST's training images: 0.2 s from .gz.
 
     Args:
-        path: the file; decompressed when its name ends in .gz.
+        path: the file; decompressed if it is a gzip file, whatever its name.
         ndim: number of axes it must have: 3 for images, 1 for labels.
 
     Returns:
@@ -39,10 +39,9 @@ def read(path: pathlib.Path, *, ndim: int) -> np.ndarray:
     raw = _content(path)
     magic = bytes((0, 0, 8, ndim))
     if raw[:4] != magic:
-        hint = " (a gzip file: name it .gz)" if raw[:2] == b"\x1f\x8b" else ""
         raise InputError(
             f"{path} must be an IDX file of bytes with {ndim} axes, which starts with "
-            f"{magic.hex()}, got {raw[:4].hex() or 'an empty file'}{hint}."
+            f"{magic.hex()}, got {raw[:4].hex() or 'an empty file'}."
         )
     start = 4 + 4 * ndim
     if len(raw) < start:
@@ -61,14 +60,31 @@ def read(path: pathlib.Path, *, ndim: int) -> np.ndarray:
 
 
 def find(folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Those of `FILES` that lie in `folder`, by name; plain ones before .gz."""
-    found = {}
-    for name in FILES:
-        for path in (folder / name, folder / f"{name}.gz"):
-            if path.is_file():
-                found[name] = path
-                break
-    return found
+    """Those of `FILES` that lie in `folder`, by name; plain ones before .gz.
+
+    As people have them: `train-images.idx3-ubyte` of other unpackers, capitals, and a
+    folder of the file's name around it, as in archives of Kaggle.
+    """
+    if not folder.is_dir():
+        return {}
+    found: dict[str, list[pathlib.Path]] = {name: [] for name in FILES}
+    for path in sorted(folder.iterdir()):
+        name = _spelt_out(path)
+        if name not in found:
+            continue
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        found[name] += [p for p in inside if p.is_file() and _spelt_out(p) == name]
+    # exactly so, then plain
+    rank = lambda name, path: (path.name != name, path.suffix.lower() == ".gz")
+    return {
+        name: min(paths, key=lambda path, name=name: rank(name, path))
+        for name, paths in found.items()
+        if paths
+    }
+
+
+def _spelt_out(path: pathlib.Path) -> str:
+    return path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
 
 
 def read_pool(folder: pathlib.Path, *, num_classes: int) -> Pool | None:
@@ -103,7 +119,7 @@ def read_pool(folder: pathlib.Path, *, num_classes: int) -> Pool | None:
 def _content(path: pathlib.Path) -> bytes:
     try:
         raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except gzip.BadGzipFile as error:
         raise InputError(f"{path} is not a valid gzip file: {error}.") from None
     except (EOFError, zlib.error) as error:

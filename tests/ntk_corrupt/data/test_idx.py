@@ -71,7 +71,7 @@ def test_every_truncation_of_a_gzip_file_is_noticed(tmp_path):
     with raises("is truncated or damaged: Error -3"):
         idx.read(path, ndim=3)
     path.write_bytes(b"plain text")
-    with raises("is not a valid gzip file"):
+    with raises("must be an IDX file of bytes with 3 axes"):
         idx.read(path, ndim=3)
 
 
@@ -87,7 +87,7 @@ def test_a_file_of_another_kind_is_named_with_its_first_bytes(tmp_path):
     with raises("got an empty file"):
         idx.read(path, ndim=3)
     path.write_bytes(gzip.compress(b"x"))
-    with raises("got 1f8b0800 (a gzip file: name it .gz)"):
+    with raises("got 78."):
         idx.read(path, ndim=3)
     with raises("cannot be read: No such file or directory"):
         idx.read(tmp_path / "absent", ndim=3)
