@@ -14,12 +14,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from theory.errors import InputError, check_count
+from theory.numerics import doors
 from theory.outputs import storage
 from theory.outputs.accuracy import win_probability_iid
 from theory.outputs.covariances import SampledCross
 from theory.outputs.law import Labels, OutputLaw, check_labels
 from theory.outputs.statistics import standard_error
-from theory.records import record
+from theory.records import record, static
 
 
 @record(kw_only=True)
@@ -33,16 +34,24 @@ class Draws:
             is known analytically; None where the second axis samples it.
         draw_keys: raw key of each corruption draw: equal keys, equal corruption.
         diagnostics: named numbers per draw to judge the run by.
+        averaged: whether the second axis holds the average over all initialisations,
+            as kernels give it, and not networks; so it does with `init_var`.
     """
 
     outputs: Float[Array, "draw init n c"]
     init_var: Float[Array, "draw n"] | None = None
     draw_keys: Int[Array, "draw 2"] | None = None
     diagnostics: dict = dataclasses.field(default_factory=dict)
+    averaged: bool = static(default=False)
 
     def averages(self, inits: int | None = None) -> Float[Array, "draw group n c"]:
         """Returns mean outputs of groups of `inits` initialisations; None for all."""
         draws, available, n, c = self.outputs.shape
+        if inits is not None and (self.averaged or self.init_var is not None):
+            raise InputError(
+                "`inits` must be left out: these draws are averages over all "
+                "initialisations, and hold no networks."
+            )
         inits = available if inits is None else inits
         check_count("inits", inits)
         if available % inits:
@@ -69,10 +78,22 @@ class Draws:
         """
         check_labels(labels, self.outputs.shape[2:])
         labels = jnp.asarray(labels, jnp.int32)  # one program for all who ask
+        if self.averaged and self.init_var is None and inits is not None:
+            raise InputError(
+                "`inits` needs `init_var`, which these averages over all "
+                "initialisations do not know: ask theory.exact for it "
+                "(`with_init_var`), exact_iterative (`init_var_at`), or leave it out."
+            )
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
         check_count("inits", inits)
+        known = doors.concrete(self.init_var)
+        if known and not doors.holds(jnp.isfinite, self.init_var):
+            raise InputError(
+                "`inits` needs `init_var` at all test points, and it is known at some: "
+                "ask for them in `init_var_at`, or leave it out."
+            )
         draws, _, n, c = self.outputs.shape
         given_draw = win_probability_iid(
             self.outputs.reshape(draws * n, c),

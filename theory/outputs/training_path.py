@@ -42,6 +42,7 @@ class TrainingPath:
             init_var=None if self.init_var is None else self.init_var[:, step],
             draw_keys=self.draw_keys,
             diagnostics=self.diagnostics | {"train_mse": self.train_mse[:, step]},
+            averaged=True,
         )
 
     def points(self, index: Array | np.ndarray | slice) -> "TrainingPath":

@@ -66,10 +66,12 @@ def test_a_law_comes_back(tmp_path, inits):
 
 
 def test_draws_come_back(tmp_path):
-    for fields in (
-        {},
-        {"init_var": jnp.ones((2, 4)), "draw_keys": jnp.ones((2, 2), jnp.uint32)},
-    ):
+    known: dict = {
+        "init_var": jnp.ones((2, 4)),
+        "draw_keys": jnp.ones((2, 2), jnp.uint32),
+        "averaged": True,
+    }
+    for fields in ({}, known):
         draws = Draws(outputs=jnp.ones((2, 3, 4, 5)), diagnostics=DIAGNOSTICS, **fields)
         draws.save(tmp_path / "draws.npz")
         same(Draws.load(tmp_path / "draws.npz"), draws)

@@ -162,5 +162,9 @@ def exact(
 
     (outputs, init_var, diagnostics), keys = given.each(one, progress)
     return Draws(
-        outputs=outputs, init_var=init_var, draw_keys=keys, diagnostics=diagnostics
+        outputs=outputs,
+        init_var=init_var,
+        draw_keys=keys,
+        diagnostics=diagnostics,
+        averaged=True,
     )

@@ -239,5 +239,9 @@ def exact_iterative(
     finally:
         solver.clean_up()
     return Draws(
-        outputs=outputs, init_var=init_var, draw_keys=keys, diagnostics=diagnostics
+        outputs=outputs,
+        init_var=init_var,
+        draw_keys=keys,
+        diagnostics=diagnostics,
+        averaged=True,
     )

@@ -122,4 +122,6 @@ def surrogate(
     for draw in range(first_draw, first_draw + draws):
         outputs.append(_one_draw(solved, corruption, problem.x_train, g, w, key, draw))
         keys.append(jax.random.key_data(draw_key(key, draw)))
-    return Draws(outputs=jnp.stack(outputs)[:, None], draw_keys=jnp.stack(keys))
+    return Draws(
+        outputs=jnp.stack(outputs)[:, None], draw_keys=jnp.stack(keys), averaged=True
+    )
