@@ -33,6 +33,11 @@ class ClosedForm:
     near: Callable[..., NearPair] | None = None
     sure: Callable[..., Array] | None = None
 
+    @property
+    def reversible(self) -> Callable[..., DualPair]:
+        """See `Dual.reversible`."""
+        return self.pair
+
     def derivatives(
         self,
         q1: Float[Array, "..."],

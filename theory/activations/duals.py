@@ -79,6 +79,14 @@ class Dual(Protocol):
         """Returns the dual at variances `q1`, `q2` and covariance `cov`."""
         ...
 
+    @property
+    def reversible(self) -> Callable[..., DualPair]:
+        """`pair` with derivatives in reverse mode too.
+
+        Of quadrature its forward derivatives take twice as long as those of `pair`.
+        """
+        ...
+
     def diag(self, q: Float[Array, "..."]) -> DualPair:
         """Returns the dual at u = v, of variance `q`."""
         ...

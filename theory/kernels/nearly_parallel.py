@@ -46,7 +46,7 @@ def propagate_surely(
     dual = arch.phi.dual
     near, sure = dual.near, dual.sure
     if arch.depth == 1 or near is None or sure is None:
-        return propagate(q1, q2, cov, arch)
+        return propagate(q1, q2, cov, arch, reversible=True)
     first = first_entry(q1, q2, cov, arch)
 
     def step(at, layer):

@@ -10,6 +10,7 @@ References: Neal 1996; Lee et al. 2018, arXiv:1711.00165; Jacot et al. 2018,
 arXiv:1806.07572.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -184,12 +185,15 @@ def first_entry(q1, q2, cov, arch: Architecture) -> Entry:
     return Entry(q1, q2, cov, first_tangent(cov, arch))
 
 
-@jax.jit  # in programs: derivatives of equal shapes are traced once
+# in programs: derivatives of equal shapes are traced once
+@functools.partial(jax.jit, static_argnames="reversible")
 def propagate(
     q1: Float[Array, "..."],
     q2: Float[Array, "..."],
     cov: Float[Array, "..."],
     arch: Architecture,
+    *,
+    reversible: bool = False,
 ) -> KernelPair:
     """Takes first-layer covariances to the output: H of docs/theory/kernels.md (7).
 
@@ -203,11 +207,13 @@ def propagate(
         q2: variances of the second.
         cov: covariances C_b + C_w x1.x2/d.
         arch: the architecture.
+        reversible: whether reverse-mode derivatives are needed: see `Dual.reversible`.
     """
     dual = arch.phi.dual
+    pair_of = dual.reversible if reversible else dual.pair
 
     def step(entry, layer):
-        pair = dual.pair(entry.q1, entry.q2, entry.cov)
+        pair = pair_of(entry.q1, entry.q2, entry.cov)
         return entry.next(layer, dual, pair)[0]
 
     last = through_layers(step, first_entry(q1, q2, cov, arch), arch)

@@ -5,11 +5,13 @@ import math
 
 import activation_cases
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from closeness import assert_close
 from dual_cases import ORACLE, compiled, derived, dual_of, in_fours, over, tangents
 
+import theory
 from theory.activations import closed_forms, duals, registry
 
 # --- by automatic differentiation ------------------------------------------------
@@ -176,3 +178,31 @@ def test_curvature_against_the_oracle():
 def test_derivative_at_zero_variance(name, expected):
     got = in_fours(derived(registry.get(name).dual)[1], np.zeros(4))
     assert_close(got.value_q, np.full(4, expected))
+
+
+@pytest.mark.parametrize("name", ["tanh", "elu", "erf"])
+def test_reverse_mode_agrees_with_forward_mode(name):
+    # neural-tangents#15, cola#120: loops of dynamic length are not transposed
+    dual = registry.get(name).dual
+    args = tuple(jnp.asarray(v) for v in ([1.0, 0.4], [0.7, 2.0], [0.5, -0.6]))
+    both = lambda *at: sum(part.sum() for part in dual.reversible(*at))
+    forward = lambda *at: sum(part.sum() for part in dual.pair(*at))
+    found = jax.grad(both, argnums=(0, 1, 2))(*args)
+    for k, grad in enumerate(found):
+        for entry in range(2):
+            unit = [jnp.zeros(2)] * 3
+            unit[k] = unit[k].at[entry].set(1.0)
+            rate = jax.jvp(forward, args, tuple(unit))[1]
+            np.testing.assert_allclose(grad[entry], rate, rtol=1e-12)
+    np.testing.assert_allclose(both(*args), forward(*args), rtol=1e-15)
+
+
+def test_gradients_of_kernels_by_quadrature():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
+    arch = theory.Architecture(depth=3, activation="tanh")
+    for kernel in (
+        lambda z: theory.nngp_ntk(z, z[:2], arch).ntk.sum(),
+        lambda z: theory.ntk_gram(z, arch).sum(),
+    ):
+        along = jax.jvp(kernel, (x,), (jnp.ones_like(x),))[1]
+        np.testing.assert_allclose(jax.grad(kernel)(x).sum(), along, rtol=1e-10)
