@@ -2,7 +2,8 @@
 
 The recursion of `propagation` takes the angle of two points from q1 q2 - cov^2. Here
 the gap sqrt(q1 q2) - cov is carried in place of it: from differences of the points, and
-from layer to layer without a difference of large numbers.
+from layer to layer without a difference of large numbers, docs/theory/kernels.md
+(K1)-(K2).
 """
 
 from collections.abc import Callable
