@@ -125,7 +125,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     )
     plots.corruption_axis(ax, np.array(levels))
     ax.set_ylim(0, 1)
-    ax.legend(loc="lower left", fontsize="small", frameon=True, edgecolor="none")
+    ax.legend(loc="best", fontsize="small", frameon=True, edgecolor="none")
     fig.suptitle(settings.title(rows[0]), fontsize="medium")
     return fig
 
