@@ -1,6 +1,6 @@
 """How accurately does a network trained on corrupted images classify clean ones?
 
-All routes answer for each corruption level p, on the same training subsets and the
+The routes answer for each corruption level p, on the same training subsets and the
 same corrupted copies: the nearest-class-mean law (first_order), the law that keeps the
 noise to all orders (resummed), the exact infinite-width kernel (exact) and trained
 networks (network).

@@ -3,6 +3,8 @@
 Sources are named as repository#number.
 """
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +57,22 @@ def test_whole_numbers_in_kernels(dtype):
         np.testing.assert_allclose(
             theory.nngp_ntk_diag(given, ARCH).ntk, np.diag(right), rtol=1e-10
         )
+
+
+def test_single_precision_by_default():
+    # whole numbers beyond 32 bits, and float64 without x64, in the default dtype
+    code = """
+import warnings, numpy as np, theory
+warnings.simplefilter("error")
+arch = theory.Architecture(depth=1, activation="erf")
+large = np.array([[3_000_000_000, 1]])
+print(float(theory.nngp(large, large, arch)[0, 0]) / (large.astype(float)**2).mean())
+print(theory.nngp(large / 1e9, large / 1e9, arch).dtype)
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    ratio, dtype = run.stdout.split()
+    assert float(ratio) == pytest.approx(1, rel=1e-6)
+    assert dtype == "float32"
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

@@ -79,9 +79,13 @@ def _floating(name: str, value: Array | np.ndarray, whole: bool) -> Array:
             raise InputError(
                 f"`{name}` must be floating point, got {dtype}: normalise it first."
             )
+        if isinstance(value, np.ndarray):  # before JAX cuts it to 32 bits
+            value = value.astype(np.float64)
         return jnp.asarray(value).astype(jnp.result_type(float))
     if not jnp.issubdtype(dtype, jnp.floating):
         raise InputError(f"`{name}` must hold real numbers, got {dtype}.")
     if dtype.itemsize < 4:  # half precision, of several kinds
         return jnp.asarray(value).astype(jnp.float32)
-    return jnp.asarray(value, np.float64 if dtype.itemsize > 8 else dtype)
+    if dtype.itemsize > 8:
+        value = value.astype(np.float64)
+    return jnp.asarray(value)
