@@ -59,31 +59,8 @@ def gflops(n: int, d: int) -> float:
     return 2 * n**2 * d / min(times) / 1e9
 
 
-def main() -> None:
-    """Runs kernel and law and prints what they took."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data_dir", required=True, help="folder of the IDX files")
-    parser.add_argument("--n_train", type=int, default=60_000)
-    parser.add_argument("--p", type=float, default=0.9)
-    parser.add_argument("--activation", default="erf")
-    parser.add_argument("--init_var_points", type=int, default=200)
-    parser.add_argument("--tolerance", type=float, default=1e-5)
-    parser.add_argument("--factor", action="store_true", help="Cholesky in place")
-    parser.add_argument("--refine", type=int, default=0, help="steps in float64")
-    args = parser.parse_args()
-    jax.config.update("jax_enable_x64", True)
-
-    full = args.n_train == 60_000
-    problem = loading.load(
-        "mnist",
-        n_train=None if full else args.n_train,
-        n_test=None,
-        normalise="standardise",
-        seed=0,
-        data_dir=args.data_dir,
-    ).astype(jnp.float32)
-    arch = theory.Architecture(depth=3, activation=args.activation)
-    noise = theory.Replacement(p=args.p, noise=theory.Uniform(-(3**0.5), 3**0.5))
+def kernel(args: argparse.Namespace, arch, noise, problem, some: np.ndarray) -> None:
+    """Runs the exact kernel and prints what its stages took, and its accuracy."""
     n, d = problem.x_train.shape
     m = len(problem.labels_test)
     rate = gflops(4096, d)
@@ -95,7 +72,6 @@ def main() -> None:
         f"{n**2 * d / rate / 1e9:.0f} s, the outputs {2 * n * m * d / rate / 1e9:.0f} "
         f"s, a factor {n**3 / 3 / rate / 1e9:.0f} s"
     )
-    some = np.linspace(0, m - 1, min(args.init_var_points, m)).astype(int)
     stages = Stages()
     draws = theory.exact_iterative(
         arch,
@@ -131,16 +107,51 @@ def main() -> None:
             f"one network, at {len(some)} of the points: {one:.4f}; mean variance over "
             f"initialisations {float(draws.init_var[0, some].mean()):.5f}"
         )
+
+
+def law(arch, noise, problem, some: np.ndarray) -> None:
+    """Runs the resummed law and prints its accuracy, beside at the same points."""
     begin = time.perf_counter()
-    law = theory.resummed(arch, noise, problem.astype(jnp.float64))
-    accuracy = law.accuracy(problem.labels_test)
-    single = law.averaged(1).accuracy(problem.labels_test)
+    found = theory.resummed(arch, noise, problem.astype(jnp.float64))
+    accuracy = found.accuracy(problem.labels_test)
+    single = found.averaged(1).accuracy(problem.labels_test)
     print(
         f"resummed law: {accuracy:.4f}, one network {single:.4f}, at the same points "
-        f"{float(law.averaged(1).per_point(problem.labels_test)[some].mean()):.4f}, "
-        f"variance {float(law.init_var[some].mean()):.5f}; "
+        f"{float(found.averaged(1).per_point(problem.labels_test)[some].mean()):.4f}, "
+        f"variance {float(found.init_var[some].mean()):.5f}; "
         f"{time.perf_counter() - begin:.1f} s, peak memory {peak_gib():.1f} GiB"
     )
+
+
+def main() -> None:
+    """Runs kernel and law and prints what they took."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data_dir", required=True, help="folder of the IDX files")
+    parser.add_argument("--n_train", type=int, default=60_000)
+    parser.add_argument("--p", type=float, default=0.9)
+    parser.add_argument("--activation", default="erf")
+    parser.add_argument("--init_var_points", type=int, default=200)
+    parser.add_argument("--tolerance", type=float, default=1e-5)
+    parser.add_argument("--factor", action="store_true", help="Cholesky in place")
+    parser.add_argument("--refine", type=int, default=0, help="steps in float64")
+    args = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
+
+    full = args.n_train == 60_000
+    problem = loading.load(
+        "mnist",
+        n_train=None if full else args.n_train,
+        n_test=None,
+        normalise="standardise",
+        seed=0,
+        data_dir=args.data_dir,
+    ).astype(jnp.float32)
+    arch = theory.Architecture(depth=3, activation=args.activation)
+    noise = theory.Replacement(p=args.p, noise=theory.Uniform(-(3**0.5), 3**0.5))
+    m = len(problem.labels_test)
+    some = np.linspace(0, m - 1, min(args.init_var_points, m)).astype(int)
+    kernel(args, arch, noise, problem, some)
+    law(arch, noise, problem, some)
 
 
 if __name__ == "__main__":

@@ -151,29 +151,34 @@ def _first_guess(rows: Rows) -> tuple[Array, Array]:
     return tau + rows.idle_count * (1 / (rows.idle + omega)).sum(), omega
 
 
+def _newton_step(rows: Rows, tau: Array, omega: Array) -> tuple[Array, Array]:
+    """The next (tau, omega) on the way to the fixed point, and the relative step."""
+    _, implied, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega)
+    at = jnp.stack([tau, omega])
+    gap = implied - at
+    # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
+    # - entry_noise [[-Pi_11, 0], [Pi_12, 0]]
+    v, one = rows.entry_noise, 1 - pi_cross
+    change = jnp.stack(
+        [
+            one * gap[0] - pi_rows * gap[1],
+            (one - v * pi_rows) * gap[1] - (pi_features + v * pi_cross) * gap[0],
+        ]
+    ) / (one**2 - pi_rows * (pi_features + v))
+    # without noise omega is zero and stays there
+    relative = jnp.where(change == 0, 0.0, change / jnp.where(at == 0, 1.0, at))
+    size = jnp.abs(relative).max()
+    damped = relative * jnp.minimum(1.0, _LARGEST_STEP / size)
+    return at * (1 + damped), size
+
+
 @jax.jit
 def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
     tolerance = 1e4 * jnp.finfo(rows.y.dtype).eps
 
     def step(state):
-        (tau, omega), _, steps = state
-        _, implied, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega)
-        gap = implied - jnp.stack([tau, omega])
-        # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
-        # - entry_noise [[-Pi_11, 0], [Pi_12, 0]]
-        v, one = rows.entry_noise, 1 - pi_cross
-        change = jnp.stack(
-            [
-                one * gap[0] - pi_rows * gap[1],
-                (one - v * pi_rows) * gap[1] - (pi_features + v * pi_cross) * gap[0],
-            ]
-        ) / (one**2 - pi_rows * (pi_features + v))
-        at = jnp.stack([tau, omega])
-        # without noise omega is zero and stays there
-        relative = jnp.where(change == 0, 0.0, change / jnp.where(at == 0, 1.0, at))
-        size = jnp.abs(relative).max()
-        damped = relative * jnp.minimum(1.0, _LARGEST_STEP / size)
-        new = jnp.stack([tau, omega]) * (1 + damped)
+        at, _, steps = state
+        new, size = _newton_step(rows, *at)
         return (new[0], new[1]), size, steps + 1
 
     def unfinished(state):
