@@ -99,13 +99,11 @@ def kernel(args: argparse.Namespace, arch, noise, problem, some: np.ndarray) -> 
     )
     print(f"accuracy, all initialisations: {draws.accuracy(problem.labels_test):.4f}")
     if draws.init_var is not None:
-        few = theory.Draws(
-            outputs=draws.outputs[:, :, some], init_var=draws.init_var[:, some]
-        )
+        few = draws.known_points()
         one = few.accuracy(problem.labels_test[some], inits=1)
         print(
             f"one network, at {len(some)} of the points: {one:.4f}; mean variance over "
-            f"initialisations {float(draws.init_var[0, some].mean()):.5f}"
+            f"initialisations {float(draws.init_var.mean()):.5f}"
         )
 
 
@@ -118,7 +116,7 @@ def law(arch, noise, problem, some: np.ndarray) -> None:
     print(
         f"resummed law: {accuracy:.4f}, one network {single:.4f}, at the same points "
         f"{float(found.averaged(1).per_point(problem.labels_test)[some].mean()):.4f}, "
-        f"variance {float(found.init_var[some].mean()):.5f}; "
+        f"variance {float(np.asarray(found.init_var)[some].mean()):.5f}; "
         f"{time.perf_counter() - begin:.1f} s, peak memory {peak_gib():.1f} GiB"
     )
 

@@ -96,13 +96,13 @@ def compute(config: LawAgainstKernel, cell: Cell) -> tuple[Row, dict[str, np.nda
     rule = np.asarray(theory.class_mean_scores(problem).argmax(axis=1))
     row["reliability"] = {"inf": flips.in_bins(law, exact, rule, None)}
     if config.single:
-        row["law_init_var"] = float(law.init_var.mean())
+        row["law_init_var"] = float(np.asarray(law.init_var).mean())
         row["exact_init_var"] = float(np.asarray(exact.init_var).mean())
         # the initialisations of a surrogate have the variance that the law predicts
         follows = dataclasses.replace(
             surrogates,
             init_var=np.broadcast_to(
-                np.asarray(law.init_var), (config.surrogates, law.init_var.shape[0])
+                np.asarray(law.init_var), (config.surrogates, len(law.mean))
             ),
         )
         row["reliability"]["1"] = flips.in_bins(law.averaged(1), exact, rule, 1)

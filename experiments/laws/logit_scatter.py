@@ -51,7 +51,7 @@ def outputs(found: theory.OutputLaw | theory.Draws, inits: int | None) -> Output
     Trained networks are taken as they are, all initialisations of a draw together.
     """
     if isinstance(found, theory.OutputLaw):
-        known = inits is None or bool(np.isfinite(found.init_var).all())
+        known = inits is None or found.init_var is not None
         if known and inits is not None:
             found = found.averaged(inits)
         var = np.einsum("nii->ni", np.asarray(found.cov)).mean()

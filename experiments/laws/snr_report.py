@@ -23,7 +23,7 @@ def _estimates(
             quantity: snr.of_draws(found, labels, quantity, inits=inits)
             for quantity in snr.QUANTITIES
         }
-    known = inits if np.isfinite(found.init_var).all() else None
+    known = None if found.init_var is None else inits
     return {
         quantity: snr.of_law(found, labels, quantity, inits=known, draws=draws)
         for quantity in snr.QUANTITIES

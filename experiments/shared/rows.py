@@ -24,7 +24,7 @@ def accuracies(
     """
     if isinstance(found, theory.OutputLaw):
         by_inits = {"inf": [found.accuracy(labels)]}
-        if bool(np.isfinite(found.init_var).all()):
+        if found.init_var is not None:
             for inits in AVERAGES:
                 by_inits[str(inits)] = [found.averaged(inits).accuracy(labels)]
         return by_inits
@@ -48,11 +48,10 @@ def kept(
         row |= {name: found.diagnostics[name] for name in names}
         if "doubts" in found.diagnostics:
             row["doubts"] = "; ".join(found.diagnostics["doubts"])
-        return row, {
-            "mean": np.asarray(found.mean),
-            "cov": np.asarray(found.cov),
-            "init_var": np.asarray(found.init_var),
-        }
+        arrays = {"mean": np.asarray(found.mean), "cov": np.asarray(found.cov)}
+        if found.init_var is not None:
+            arrays["init_var"] = np.asarray(found.init_var)
+        return row, arrays
     row |= {
         f"mean_{name}": np.asarray(value).mean().item()
         for name, value in found.diagnostics.items()
@@ -87,9 +86,15 @@ def stored_draws(directory: RunDirectory, row: Row) -> theory.Draws:
 def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
     """The law, or the draws, of the arrays of a cell."""
     if "mean" in arrays:
+        init_var = arrays.get("init_var")
+        if init_var is not None and np.isnan(init_var).all():
+            init_var = None  # as it was written before it could be absent
         mean, cov, init_var = (  # jnp.asarray compiles a program for every shape
-            jax.device_put(arrays[name]) for name in ("mean", "cov", "init_var")
+            None if part is None else jax.device_put(part)
+            for part in (arrays["mean"], arrays["cov"], init_var)
         )
+        assert mean is not None
+        assert cov is not None
         return theory.OutputLaw(mean=mean, cov=cov, init_var=init_var)
     outputs, keys, init_var = (
         None if name not in arrays else jax.device_put(arrays[name])

@@ -77,7 +77,7 @@ def of_law(
     mean, cov = np.asarray(law.mean, float), np.asarray(law.cov, float)
     a = weights(quantity, labels, mean.shape[1])
     variance = np.einsum("ni,nij,nj->n", a, cov, a)
-    if inits is not None:
+    if inits is not None and law.init_var is not None:
         variance = variance + np.asarray(law.init_var) * (a**2).sum(axis=1) / inits
     found = _mean_log((a * mean).sum(axis=1), variance, draws)
     return Estimate(float(found.mean()), float("nan"))

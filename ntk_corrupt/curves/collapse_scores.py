@@ -41,11 +41,11 @@ def _moments(p, accuracy, sizes, window, p_c, nu, *, centred: bool):
         at_p_c = jax.vmap(lambda curve: jnp.interp(p_c, p, curve))(accuracy)
         values = values - at_p_c[:, None]
     values = values * mask
-    count = jnp.where(enough, mask.sum(), jnp.nan)
+    share = jnp.where(enough, 1 / jnp.maximum(mask.sum(), 1), 0)
     squares = jnp.diag((values**2).sum(axis=1))
     within = squares - (values / jnp.maximum(mask.sum(axis=0), 1)[None]) @ values.T
     sums = values.sum(axis=1)
-    return within / count, (squares - jnp.outer(sums, sums) / count) / count
+    return within * share, (squares - jnp.outer(sums, sums) * share) * share
 
 
 @functools.partial(jax.jit, static_argnames=("centred", "normalised"))

@@ -53,7 +53,7 @@ class Member:
         shuffle_key: the key of its order of examples; epochs are folded in.
         active: False once `stop_loss` is reached; the parameters no longer change.
         epochs: epochs trained.
-        train_loss: of the last epoch trained, if there is a `stop_loss`; else NaN.
+        train_loss: of the last epoch trained, if there is a `stop_loss`; else infinite.
     """
 
     params: PyTree
@@ -72,7 +72,7 @@ def start(config: TrainConfig, params: PyTree, shuffle_key: Array) -> Member:
         shuffle_key=shuffle_key,
         active=jnp.ones((), bool),
         epochs=jnp.zeros((), jnp.int32),
-        train_loss=jnp.full((), jnp.nan, jnp.float32),
+        train_loss=jnp.full((), jnp.inf, jnp.float32),
     )
 
 

@@ -23,12 +23,12 @@ class Snapshot(NamedTuple):
     Attributes:
         epoch: epochs trained, 0 before training.
         params: what `model.apply` takes, float32; they stay valid.
-        loss: mean of the losses before each step of the epoch; NaN before training.
+        loss: mean of the losses before each step of the epoch; None before training.
     """
 
     epoch: int
     params: PyTree
-    loss: Float[Array, ""]
+    loss: Float[Array, ""] | None
 
 
 def walk(
@@ -64,7 +64,7 @@ def walk(
     init_key, shuffle_key = stream(key, "init"), stream(key, "shuffle")
     params = model.init(init_key, x[:1])
     member = epochs.start(config, params, shuffle_key)
-    yield Snapshot(0, member.params, jnp.asarray(jnp.nan, jnp.float32))
+    yield Snapshot(0, member.params, None)
     for epoch in range(config.epochs):
         member, loss = _epoch(model, config, member, x[None], labels, epoch)
         if not np.isfinite(loss):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, PyTree
 
-from theory.errors import InputError
+from theory.errors import InputError, NumericalError
 
 
 def concrete(*trees: PyTree) -> bool:
@@ -26,6 +26,15 @@ def holds(condition: Callable[[Array], Array], x: ArrayLike) -> bool:
     """Whether a condition holds of known values, in the middle of a trace too."""
     with jax.ensure_compile_time_eval():
         return bool(condition(jnp.asarray(x)).all())
+
+
+def check_finite(what: str, *results: ArrayLike) -> None:
+    """Raises `NumericalError` where results are known and not all of them finite."""
+    if concrete(*results) and not all(holds(jnp.isfinite, each) for each in results):
+        raise NumericalError(
+            f"{what} hold NaN or infinity: see `diagnostics`, and use float64 or an "
+            "activation that grows less."
+        )
 
 
 def array(

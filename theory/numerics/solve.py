@@ -38,10 +38,11 @@ def inverse(kernel: Float[Array, "n n"], ridge: Float[Array, ""] | float) -> Smo
     diagonal = jnp.diagonal(kernel) + ridge
     shifted = kernel.at[jnp.diag_indices(kernel.shape[0])].set(diagonal)
     lower = jax.lax.linalg.cholesky(shifted, symmetrize_input=False)
-    pivots = jnp.diagonal(lower) ** 2 / jnp.where(diagonal > 0, diagonal, jnp.nan)
+    shares = jnp.diagonal(lower) ** 2 / jnp.where(diagonal > 0, diagonal, 1)
     # jnp.min passes NaN on, which is what a failed factorisation leaves
     return Smoother(
-        lambda rhs: jax.scipy.linalg.cho_solve((lower, True), rhs), pivots.min()
+        lambda rhs: jax.scipy.linalg.cho_solve((lower, True), rhs),
+        jnp.where(diagonal > 0, shares, -jnp.inf).min(),
     )
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from theory.errors import InputError, NumericalError
+from theory.errors import NumericalError
 from theory.numerics import memory
 
 # Most negative eigenvalue of a joint covariance that passes for zero, in units of the
@@ -38,6 +38,8 @@ def check_size(points: int, c: int) -> None:
 
 def _root(cov: np.ndarray) -> np.ndarray:
     """Root R with R R^T = cov, small negative eigenvalues set to zero."""
+    if not np.isfinite(cov).all():
+        raise NumericalError("the joint covariance of the outputs is not finite.")
     values, vectors = np.linalg.eigh((cov + cov.T) / 2)
     if values[0] < -_NEGATIVE * max(values[-1], 0.0):
         raise NumericalError(
@@ -87,15 +89,8 @@ def accuracy_std(
         key: consumed.
 
     Raises:
-        InputError: where `cov` is not known.
-        NumericalError: where it is no covariance.
+        NumericalError: where `cov` is no covariance.
     """
-    if not np.isfinite(cov).all():
-        raise InputError(
-            "`accuracy_std` needs the covariance between points that one "
-            "initialisation adds, which this law does not know: use another route, "
-            "or networks with at least 2 initialisations."
-        )
     pairs = _pair_covariance(mean, cov, labels, samples, key)
     n = len(right)
     variance = (right * (1 - right)).mean() / n + (1 - 1 / n) * pairs

@@ -6,10 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from theory.errors import InputError
+from theory.numerics import doors
 from theory.records import record
 
 # Indices of test points, from NumPy or JAX.
 Points = Int[Array, " _"] | Int[np.ndarray, " _"]
+
+
+def unknown_init_cov() -> InputError:
+    """Returns the refusal of a law that does not know `init_cov`."""
+    return InputError(
+        "this law does not know the covariance between points that one initialisation "
+        "adds: use another route, or networks with at least 2 initialisations."
+    )
 
 
 @runtime_checkable
@@ -23,7 +33,10 @@ class CrossCovariance(Protocol):
     def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
         """Returns the covariance that one initialisation adds to every output.
 
-        The same for each class, independent between classes; NaN where unknown.
+        The same for each class, independent between classes.
+
+        Raises:
+            InputError: where it is not known.
         """
         ...
 
@@ -57,15 +70,19 @@ class SampledCross:
     def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
         """Returns the covariance within draws, averaged over classes.
 
-        With `init_var` it is known at a = b alone, NaN elsewhere.
+        Raises:
+            InputError: for a single initialisation per draw; with `init_var`, which
+                says nothing of pairs, unless all pairs are a point and itself.
         """
         draws, inits, _, c = self.outputs.shape
-        a, b = jnp.asarray(a), jnp.asarray(b)
         if self.init_var is not None:
-            same = a[:, None] == b[None, :]
-            return jnp.where(same, self.init_var[a][:, None], jnp.nan)
+            known = doors.concrete(a, b)
+            if not (known and len(np.unique([*np.asarray(a), *np.asarray(b)])) == 1):
+                raise unknown_init_cov()
+            at_a = self.init_var[jnp.asarray(a)]
+            return jnp.broadcast_to(at_a[:, None], (len(a), len(b)))
         if inits < 2:
-            return jnp.full((len(a), len(b)), jnp.nan, self.outputs.dtype)
+            raise unknown_init_cov()
         within = [self.outputs[:, :, points] for points in (a, b)]
         at_a, at_b = (part - part.mean(axis=1, keepdims=True) for part in within)
         return jnp.einsum("kmai,kmbi->ab", at_a, at_b) / (draws * (inits - 1) * c)

@@ -32,6 +32,7 @@ class Draws:
             many initialisations has one entry on the second axis and `init_var`.
         init_var: variance that one initialisation adds, per draw and point, where it
             is known analytically; None where the second axis samples it.
+        init_var_at: the test points that `init_var` is known at; None for all.
         draw_keys: raw key of each corruption draw: equal keys, equal corruption.
         diagnostics: named numbers per draw to judge the run by.
         averaged: whether the second axis holds the average over all initialisations,
@@ -39,7 +40,8 @@ class Draws:
     """
 
     outputs: Float[Array, "draw init n c"]
-    init_var: Float[Array, "draw n"] | None = None
+    init_var: Float[Array, "draw k"] | None = None
+    init_var_at: Int[Array, " k"] | None = None
     draw_keys: Int[Array, "draw 2"] | None = None
     diagnostics: dict = dataclasses.field(default_factory=dict)
     averaged: bool = static(default=False)
@@ -63,6 +65,7 @@ class Draws:
 
     def decisions(self, inits: int | None = None) -> Int[Array, "draw group n"]:
         """Returns the class each average of `inits` networks decides for."""
+        doors.check_finite("the outputs of these draws", self.outputs)
         return jnp.argmax(self.averages(inits), axis=-1)
 
     def accuracies(
@@ -77,6 +80,7 @@ class Draws:
                 expected accuracy of a mean of `inits` networks, given the draw.
         """
         check_labels(labels, self.outputs.shape[2:])
+        doors.check_finite("the outputs of these draws", self.outputs)
         labels = jnp.asarray(labels, jnp.int32)  # one program for all who ask
         if self.averaged and self.init_var is None and inits is not None:
             raise InputError(
@@ -87,20 +91,27 @@ class Draws:
         if self.init_var is None or inits is None:
             right = self.decisions(inits) == labels[None, None, :]
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
+        return self.integrated(labels, inits).mean(axis=1)
+
+    def integrated(self, labels: Labels, inits: int) -> Float[Array, "draw n"]:
+        """Returns how probable a mean of `inits` networks decides for `labels`.
+
+        Given each draw: initialisations are integrated, by `init_var`.
+        """
         check_count("inits", inits)
-        known = doors.concrete(self.init_var)
-        if known and not doors.holds(jnp.isfinite, self.init_var):
+        if self.init_var is None or self.init_var_at is not None:
             raise InputError(
                 "`inits` needs `init_var` at all test points, and it is known at some: "
-                "ask for them in `init_var_at`, or leave it out."
+                "ask for them in `init_var_at`, or take the draws' `known_points()`."
             )
+        doors.check_finite("`init_var` of these draws", self.init_var)
         draws, _, n, c = self.outputs.shape
         given_draw = win_probability_iid(
             self.outputs.reshape(draws * n, c),
             self.init_var.reshape(-1) / inits,
-            jnp.tile(labels, draws),
+            jnp.tile(jnp.asarray(labels, jnp.int32), draws),
         )
-        return given_draw.reshape(draws, n).mean(axis=1)
+        return given_draw.reshape(draws, n)
 
     def accuracy(self, labels: Labels, inits: int | None = None) -> float:
         """Returns the mean over draws of `accuracies`."""
@@ -121,7 +132,8 @@ class Draws:
         `accuracies`, not the integral of this law.
 
         With one initialisation per draw and no `init_var` the two variances cannot be
-        told apart: `cov` is that of one network, and `init_var` NaN.
+        told apart: `cov` is that of one network, and `init_var` is None; so it is
+        where it is known at some test points only, see `known_points`.
 
         Raises:
             InputError: for a single draw.
@@ -133,14 +145,15 @@ class Draws:
         mean = per_draw.mean(axis=0)
         deviation = per_draw - mean[None]
         cov = jnp.einsum("kni,knj->nij", deviation, deviation) / (draws - 1)
-        if self.init_var is not None:
-            init_var = self.init_var.mean(axis=0)
+        analytic = self.init_var if self.init_var_at is None else None
+        if analytic is not None:
+            init_var = analytic.mean(axis=0)
         elif inits > 1:
             init_var = self.outputs.var(axis=1, ddof=1).mean(axis=(0, 2))
             own = jnp.eye(c, dtype=cov.dtype)[None]
             cov = cov - (init_var / inits)[:, None, None] * own
         else:
-            init_var = jnp.full(mean.shape[:1], jnp.nan, mean.dtype)
+            init_var = None
         return OutputLaw(
             mean=mean,
             cov=cov,
@@ -148,8 +161,16 @@ class Draws:
             diagnostics={"draws": draws, "inits": inits, "rank": min(draws - 1, c)},
             cross=SampledCross(
                 outputs=self.outputs,
-                init_var=None if self.init_var is None else init_var,
+                init_var=None if analytic is None else init_var,
             ),
+        )
+
+    def known_points(self) -> "Draws":
+        """Returns the draws at the test points whose `init_var` is known alone."""
+        if self.init_var_at is None:
+            return self
+        return dataclasses.replace(
+            self, outputs=self.outputs[:, :, self.init_var_at], init_var_at=None
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

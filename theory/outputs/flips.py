@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from theory.errors import InputError, check_count
-from theory.outputs.accuracy import win_probability, win_probability_iid
+from theory.errors import InputError
+from theory.outputs.accuracy import win_probability
 from theory.outputs.draws import Draws
 from theory.outputs.law import Labels, OutputLaw, check_labels
 from theory.outputs.orthant import cdf
@@ -59,7 +59,9 @@ def flip_bound(law: OutputLaw, decisions: Labels | None = None) -> Float[Array, 
 
     Raises:
         InputError: where `decisions` do not fit the law.
+        NumericalError: where the law is not finite.
     """
+    law.check_finite()
     decisions = law.decisions() if decisions is None else decisions
     chosen = _checked(decisions, law.mean.shape)
     return jnp.minimum(_losses(law, chosen).sum(axis=1), 1)
@@ -83,7 +85,9 @@ def flip_probability(
 
     Raises:
         InputError: where `decisions` do not fit the law.
+        NumericalError: where the law is not finite.
     """
+    law.check_finite()
     decisions = law.decisions() if decisions is None else decisions
     chosen = _checked(decisions, law.mean.shape)
     losses = _losses(law, chosen)
@@ -97,7 +101,7 @@ def stable(
     """Returns at which points decisions flip with probability `level` at most.
 
     Args:
-        law: see `flip_probability`. Where it is NaN no point is stable.
+        law: see `flip_probability`.
         level: largest probability of another decision.
         decisions: see `flip_probability`.
 
@@ -131,11 +135,4 @@ def observed_flips(
     if draws.init_var is None or inits is None:
         flipped = draws.decisions(inits) != chosen[None, None, :]
         return flipped.mean(axis=1, dtype=draws.outputs.dtype)
-    check_count("inits", inits)
-    k, _, n, c = draws.outputs.shape
-    stays = win_probability_iid(
-        draws.outputs.reshape(k * n, c),
-        draws.init_var.reshape(-1) / inits,
-        jnp.tile(chosen, k),
-    )
-    return 1 - stays.reshape(k, n)
+    return 1 - draws.integrated(chosen, inits)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from theory.errors import InputError, check_count
+from theory.numerics import doors
 from theory.outputs import accuracy_spread, storage
 from theory.outputs.accuracy import win_probabilities, win_probability
 from theory.outputs.covariances import CrossCovariance, Points
@@ -56,7 +57,7 @@ class OutputLaw:
         mean: mean outputs.
         cov: covariance of the outputs of one point over draws.
         init_var: variance that one initialisation adds to each output, independently
-            for the classes, docs/theory/training.md (11); NaN where the route does not
+            for the classes, docs/theory/training.md (11); None where the route does not
             know.
         diagnostics: named numbers to judge the law by.
         cross: covariances between points, of the average over initialisations; None
@@ -66,7 +67,7 @@ class OutputLaw:
 
     mean: Float[Array, "n c"]
     cov: Float[Array, "n c c"]
-    init_var: Float[Array, " n"]
+    init_var: Float[Array, " n"] | None = None
     diagnostics: dict = dataclasses.field(default_factory=dict)
     cross: CrossCovariance | None = None
     inits: float = static(default=math.inf)
@@ -80,11 +81,12 @@ class OutputLaw:
             InputError: where `init_var` is not known.
         """
         check_count("inits", inits)
-        if not bool(jnp.isfinite(self.init_var).all()):
+        if self.init_var is None:
             raise InputError(
                 "`averaged` needs `init_var`, which this law does not know: use the "
                 "exact route, or networks with at least 2 initialisations."
             )
+        doors.check_finite("`init_var` of this law", self.init_var)
         return dataclasses.replace(
             self,
             cov=_averaged(self.cov, self.init_var, inits),
@@ -95,6 +97,7 @@ class OutputLaw:
     def per_point(self, labels: Labels) -> Float[Array, " n"]:
         """Returns the probability of a right decision at every point."""
         check_labels(labels, self.mean.shape)
+        self.check_finite()
         return win_probability(self.mean, self.cov, jnp.asarray(labels, jnp.int32))
 
     def accuracy(self, labels: Labels) -> float:
@@ -106,7 +109,12 @@ class OutputLaw:
 
         As many integrals as classes, each within 1e-3; rows sum to one within 2e-3.
         """
+        self.check_finite()
         return win_probabilities(self.mean, self.cov)
+
+    def check_finite(self) -> None:
+        """Raises `NumericalError` where mean or covariances are not finite."""
+        doors.check_finite("the mean and covariances of this law", self.mean, self.cov)
 
     def confusion(self, labels: Labels) -> Float[Array, "c c"]:
         """Returns the expected confusion matrix: row true class, column decision.
@@ -115,10 +123,12 @@ class OutputLaw:
         class without test points.
         """
         check_labels(labels, self.mean.shape)
-        members = jax.nn.one_hot(labels, self.mean.shape[1], dtype=self.mean.dtype)
+        classes = np.arange(self.mean.shape[1])
+        members = np.asarray(labels)[:, None] == classes[None, :]
         counts = members.sum(axis=0)
-        share = members / jnp.where(counts > 0, counts, jnp.nan)[None, :]
-        return share.T @ self.win_probabilities()
+        share = members / np.where(counts > 0, counts, np.nan)[None, :]
+        confusion = share.T @ np.asarray(self.win_probabilities())
+        return jax.device_put(confusion.astype(self.mean.dtype))
 
     def cross_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b c c"]:
         """Returns Cov(f_i(x_a), f_j(x_b)), the share of the initialisations included.
@@ -211,6 +221,7 @@ class OutputLaw:
 
     def decisions(self) -> Int[Array, " n"]:
         """Returns the class of the largest mean output."""
+        self.check_finite()
         return jnp.argmax(self.mean, axis=-1)
 
     def gap_variance(self) -> Float[Array, " n"]:

@@ -167,7 +167,8 @@ def compute(config: Truncations, cell: Cell) -> tuple[Row, dict[str, np.ndarray]
         params = snapshot.params
         curves["test"].append(float(_accuracy(model, params, *seen.test)))
         curves["validation"].append(float(_accuracy(model, params, *seen.validation)))
-        curves["loss"].append(float(snapshot.loss))
+        if snapshot.loss is not None:
+            curves["loss"].append(float(snapshot.loss))
         if snapshot.epoch in chosen["snapshots"]:
             end = {0: "start", settled.epochs: "end"}.get(snapshot.epoch)
             looked.append(

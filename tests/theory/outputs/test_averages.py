@@ -24,8 +24,14 @@ def test_averages_over_all_initialisations_hold_no_networks(tmp_path):
     assert known.accuracy(labels, inits=1) == pytest.approx(0.5)
     with raises("`inits` must be left out"):
         known.decisions(1)
-    partly = dataclasses.replace(known, init_var=jnp.ones((2, 3)).at[0, 1].set(np.nan))
+    partly = dataclasses.replace(
+        known, init_var=jnp.ones((2, 2)), init_var_at=jnp.array([0, 2])
+    )
     with raises("`inits` needs `init_var` at all test points"):
         partly.accuracy(labels, inits=1)
+    assert partly.law().init_var is None
+    at_known = partly.known_points()
+    assert at_known.outputs.shape == (2, 1, 2, 2)
+    assert at_known.accuracy(labels[:2], inits=1) == pytest.approx(0.5)
     # of networks it is what it was
     assert Draws(outputs=outputs).accuracy(labels, inits=1) == 1

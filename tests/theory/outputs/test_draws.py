@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from closeness import raises, within
 
+from theory.errors import NumericalError
 from theory.outputs.draws import Draws
 from theory.outputs.law import OutputLaw, check_labels
 from theory.outputs.statistics import standard_error
@@ -182,7 +183,7 @@ def test_one_initialisation_gives_the_law_of_one_network():
     outputs = simulate(np.random.default_rng(6), 20_000, 3, 1)
     estimate = jax.jit(jax.vmap(lambda o: Draws(outputs=o).law()))(outputs)
     within(estimate.cov, COV + INIT_VAR[:, None, None] * np.eye(C))
-    assert np.isnan(estimate.init_var).all()
+    assert estimate.init_var is None
     one = Draws(outputs=outputs[0]).law()
     with raises("`averaged` needs `init_var`, which this law does not know"):
         one.averaged(1)
@@ -286,9 +287,19 @@ def test_numbers_of_initialisations_that_make_no_sense():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_unknown_init_var_cannot_be_averaged(bad):
-    with raises("use the exact route, or networks with at least 2 initialisations"):
+def test_a_law_that_is_not_finite_decides_nothing(bad):
+    with raises("`init_var` of this law hold NaN or infinity", NumericalError):
         law(init_var=np.array([1.0, bad])).averaged(10)
+    with raises(
+        "the mean and covariances of this law hold NaN or infinity", NumericalError
+    ):
+        law(cov=np.full_like(COV, bad)).accuracy(LABELS)
+    outputs = np.ones((2, 1, N, C))
+    outputs[1, 0, 0, 0] = bad
+    draws = Draws(outputs=jnp.asarray(outputs))
+    for ask in (draws.accuracy, lambda labels: draws.decisions()):
+        with raises("the outputs of these draws hold NaN or infinity", NumericalError):
+            ask(LABELS)
 
 
 def test_one_draw_makes_no_law():

@@ -130,10 +130,10 @@ def test_files_that_do_not_hold_it(tmp_path):
     with raises("cannot read"):
         OutputLaw.load(tmp_path)
     np.savez(path, x=np.ones(3))
-    with raises("got another npz file without mean, cov, init_var"):
+    with raises("got another npz file without mean, cov"):
         OutputLaw.load(path)
     Draws(outputs=jnp.ones((2, 1, 4, 3))).save(path)
-    with raises("got Draws without mean, cov, init_var"):
+    with raises("got Draws without mean, cov"):
         OutputLaw.load(path)
     law().save(path)
     whole = path.read_bytes()

@@ -29,12 +29,13 @@ class Solution(NamedTuple):
     Attributes:
         weights: the solution, one column per right-hand side.
         residual: of each column, its norm over that of the right-hand side, as the
-            recursion has it; rounding of the products is not in it.
+            recursion has it; rounding of the products is not in it. None where nothing
+            tells.
         iterations: how many products it took.
     """
 
     weights: Float[Array, "n m"]
-    residual: Float[Array, " m"]
+    residual: Float[Array, " m"] | None
     iterations: int
 
 

@@ -22,7 +22,8 @@ def _stopping_times(values, power, target):
     """Times (k,) at which sum_j power_j e^{-2 values_j t} has fallen to `target`.
 
     By bisection of the logarithm: the sum falls faster than its slowest mode and slower
-    than its fastest. NaN where modes that rounding hides would have to be learned.
+    than its fastest. And whether each is reached: it is not where modes that rounding
+    hides would have to be learned.
     """
     floor = len(values) * jnp.finfo(values.dtype).eps * values[-1]
     logs = jnp.log(jnp.maximum(power.sum() / target, 1.0))
@@ -41,7 +42,7 @@ def _stopping_times(values, power, target):
     _, high = jax.lax.fori_loop(0, _HALVINGS, halve, (low, high))
     # 1e-3: far above rounding, far below what a hidden mode leaves
     reached = left(high) <= target * (1 + 1e-3)
-    return jnp.where(logs > 0, jnp.where(reached, jnp.exp(high), jnp.nan), 0.0)
+    return jnp.where(logs > 0, jnp.exp(high), 0.0), reached | (logs <= 0)
 
 
 def _learned(values, grid, rule):
@@ -80,8 +81,9 @@ def one_draw(
     start = vectors.T @ train.nngp @ vectors
     mean_power = (targets**2).sum(axis=1) / y.size
     start_power = jnp.diagonal(start) / y.shape[0]
+    reached = jnp.ones(grid.shape, bool)
     if rule == "train_mse":
-        grid = _stopping_times(values, mean_power + start_power / inits, grid)
+        grid, reached = _stopping_times(values, mean_power + start_power / inits, grid)
     weights, left = _learned(values, grid, rule)
 
     def predict(x_test):
@@ -105,6 +107,7 @@ def one_draw(
     outputs, init_var = blocks.map_rows(predict, seen.x_test, draw_loop.BLOCK)
     return {
         "grid": grid,
+        "reached": reached,
         "outputs": outputs.swapaxes(0, 1),
         "init_var": None if init_var is None else init_var.T,
         "train_mse": left**2 @ mean_power,

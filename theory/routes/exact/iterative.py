@@ -75,13 +75,6 @@ def _refined(
     return weights, iterations
 
 
-def _init_var_of(arch, seen, solve, asked, mesh):
-    """`init_var` at the test points that were asked about, NaN elsewhere."""
-    found = _init_var(arch, seen.x_train, seen.x_test[asked], solve, mesh)
-    nothing = jnp.full(len(seen.x_test), jnp.nan, seen.x_train.dtype)
-    return nothing.at[asked].set(found)
-
-
 def _one_draw(arch, seen, ridge, solver, *, refine, asked, audit_rows, report):
     """Outputs, `init_var` and diagnostics of one draw."""
     x, y, mesh = seen.x_train, seen.y, solver.mesh
@@ -93,14 +86,17 @@ def _one_draw(arch, seen, ridge, solver, *, refine, asked, audit_rows, report):
     weights, iterations = _refined(solve, solution, refine, left_of, report)
     points = (seen.x_test, x, weights, arch)
     outputs = matrices.ntk_product(*(_widened(points) if refine else points), mesh=mesh)
-    init_var = None if asked is None else _init_var_of(arch, seen, solve, asked, mesh)
+    init_var = None
+    if asked is not None:
+        init_var = _init_var(arch, x, seen.x_test[asked], solve, mesh)
     rows = np.linspace(0, len(x) - 1, min(audit_rows, len(x))).astype(int)
     diagnostics = {
-        "residual": solution.residual.max(),
         "audited_residual": _audit(arch, x, y, weights, ridge, rows, mesh),
         "iterations": jnp.asarray(iterations),
         "truncation_error": jnp.asarray(truncation),
     }
+    if solution.residual is not None:
+        diagnostics["residual"] = solution.residual.max()
     return outputs[None], init_var, diagnostics
 
 
@@ -195,11 +191,11 @@ def exact_iterative(
             passed before there was `solver`; with a warning, for one version.
 
     Returns:
-        Draws with outputs (draws, 1, n_test, c); `init_var` is NaN but `init_var_at`,
-        None without. Diagnostics per draw: `residual` of the iteration, the largest of
-        the classes (NaN with `Cholesky`); `audited_residual`, the same at `audit_rows`
-        rows with the kernel recomputed in float64 (if x64 is on); `iterations`, without
-        those of `init_var`; `truncation_error`.
+        Draws with outputs (draws, 1, n_test, c); `init_var` at the test points of
+        `init_var_at`, None without. Diagnostics per draw: `residual` of the iteration,
+        the largest of the classes (not with `Cholesky`); `audited_residual`, the same
+        at `audit_rows` rows with the kernel recomputed in float64 (if x64 is on);
+        `iterations`, without those of `init_var`; `truncation_error`.
 
     Raises:
         InputError: bad arguments, or half a kernel larger than memory or disk.
@@ -241,6 +237,7 @@ def exact_iterative(
     return Draws(
         outputs=outputs,
         init_var=init_var,
+        init_var_at=None if init_var is None else jnp.asarray(asked),
         draw_keys=keys,
         diagnostics=diagnostics,
         averaged=True,

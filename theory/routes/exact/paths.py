@@ -53,7 +53,7 @@ def _checked_grid(name: str, values: Grid, dtype, *, zero: bool, infinite: bool)
 def _check_found(arch, given, k, found, asked, rule) -> None:
     """Raises `NumericalError` where the numbers of draw k mean nothing."""
     x = given.problem.x_train
-    lost = np.isnan(np.asarray(found["grid"]))
+    lost = ~np.asarray(found["reached"])
     if lost.any():
         raise NumericalError(
             f"`train_mse` {float(asked[lost.argmax()]):.3g} is out of reach: the "
@@ -103,7 +103,7 @@ def _path(
             with_init_var=with_init_var,
         )
         _check_found(arch, given, k, found, grid, rule)
-        del found["largest"]
+        del found["largest"], found["reached"]
         return found
 
     fields, keys = given.each(one, progress)

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
@@ -71,7 +70,7 @@ class Cholesky:
     def prepared(
         self, arch: Architecture, x: Float[Array, "n d"], ridge: float, report: Report
     ) -> Solve:
-        """Returns what solves with the factor; its residual is not known, NaN."""
+        """Returns what solves with the factor; its residual is not known, None."""
         factored = tiled_cholesky.TiledCholesky(
             _in_tiles(arch, x, report),
             ridge,
@@ -79,8 +78,7 @@ class Cholesky:
         )
 
         def solve(rhs):
-            unknown = jnp.full(rhs.shape[1], jnp.nan, x.dtype)
-            return Solution(factored.solve(rhs), unknown, 0)
+            return Solution(factored.solve(rhs), None, 0)
 
         return solve
 

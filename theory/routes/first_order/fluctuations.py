@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from theory.outputs.covariances import unknown_init_cov
 from theory.records import record
 
 
@@ -139,5 +140,5 @@ class FirstOrderCross:
         a: Int[Array, " n_a"] | Int[np.ndarray, " n_a"],
         b: Int[Array, " n_b"] | Int[np.ndarray, " n_b"],
     ) -> Float[Array, "n_a n_b"]:
-        """Returns NaN: the covariance that one initialisation adds is not known."""
-        return jnp.full((len(a), len(b)), jnp.nan, self.weights.dtype)
+        """Raises `InputError`: what one initialisation adds is not known here."""
+        raise unknown_init_cov()

@@ -41,8 +41,8 @@ class GainSign:
         layer: first layer, from 1, where a condition fails; 0 where none does.
         order: Hermite order of opposite signs in that layer; -1 where it is the
             covariance or the kernel that is negative, or nothing fails.
-        q_train: variance of a training point in that layer; NaN where nothing fails.
-        q_test: variance of the test point there; NaN likewise.
+        q_train: variance of a training point in that layer; 0 where nothing fails.
+        q_test: variance of the test point there; 0 likewise.
     """
 
     slope: Float[Array, " n"]
@@ -139,7 +139,7 @@ def slope_sign(
     scale = jnp.sqrt(size / jnp.where(q1 * q2 > 0, q1 * q2, jnp.inf))
     ntk = propagation.first_tangent(k, arch)
     layer, order = (jnp.full(q1.shape, start, int) for start in (0, -1))
-    where_1, where_2 = (jnp.full_like(q1, jnp.nan) for _ in range(2))
+    where_1, where_2 = jnp.zeros_like(q1), jnp.zeros_like(q1)
     for number, hidden in enumerate(propagation.hidden_layers(arch), start=1):
         one, two = (_signs(arch.phi.fn, q, orders + 1)[..., 1:] for q in (q1, q2))
         opposite = one * two < 0

@@ -125,7 +125,6 @@ def _first_order(
     return FirstOrderLaw(
         mean=mean,
         cov=cov,
-        init_var=jnp.full_like(trace, jnp.nan),
         gain=gain,
         offset=mean - gain * trained.eps * scores,
         noise_std=jnp.sqrt(trace / c - off),
@@ -186,7 +185,7 @@ def first_order(
     Validity: eps small and copies times n_train below d. Its accuracy on MNIST at
     n_train = 4000 is within .03 of the exact kernel's from p = .9 to .99 (whose error
     there is up to .016); below p = .9 the networks learn more than class means. It
-    knows nothing of single initialisations: `init_var` is NaN.
+    knows nothing of single initialisations: `init_var` is None.
 
     Args:
         arch: the architecture.

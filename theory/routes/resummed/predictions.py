@@ -20,7 +20,7 @@ from theory.linearised.image_moments import ImageMoments, image_moments
 from theory.linearised.training_kernel import combined
 from theory.numerics import blocks
 from theory.numerics.edges import matmul
-from theory.outputs.covariances import Points
+from theory.outputs.covariances import Points, unknown_init_cov
 from theory.records import record
 from theory.regression import flow, responses
 from theory.routes.resummed.own_noise import PointNoise, weights
@@ -114,7 +114,7 @@ def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"
         share = weights(own, solved, block.images, block.rows, centre)
         cov = cov + jnp.einsum("pt,pij->tij", share, own.moments)
     if not solved.sides:
-        return response.mean, cov, jnp.full_like(cov[:, 0, 0], jnp.nan)
+        return response.mean, cov, None
     # (L10) variance of one initialisation: prior less the derivative of the norm in s
     norms = []
     for number, side in enumerate(solved.sides):
@@ -132,8 +132,8 @@ def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"
 @jax.jit
 def predict(
     solved: Solved, own: PointNoise | None, x_test: Float[Array, "n d"]
-) -> tuple[Float[Array, "n c"], Float[Array, "n c c"], Float[Array, " n"]]:
-    """Returns mean, covariance and `init_var`, NaN without sides, at test points."""
+) -> tuple[Float[Array, "n c"], Float[Array, "n c c"], Float[Array, " n"] | None]:
+    """Returns mean, covariance and `init_var`, None without sides, at test points."""
     return blocks.map_rows(lambda x: _predict_block(solved, own, x), x_test, _BLOCK)
 
 
@@ -152,7 +152,7 @@ class ResummedCross:
     def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
         """Returns the covariance that one initialisation adds to every output."""
         if not self.solved.sides:
-            return jnp.full((len(a), len(b)), jnp.nan, self.x_test.dtype)
+            raise unknown_init_cov()
         return _cross_init_cov(self.solved, self.own, *self._found(a, b))
 
     def _found(self, a: Points, b: Points) -> tuple[_Block, _Block, Array]:

@@ -75,9 +75,10 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
     return found | {"valid": not doubts, "doubts": doubts}
 
 
-def judge(diagnostics: dict[str, Any], init_var: Float[Array, " n"]) -> dict:
+def judge(diagnostics: dict[str, Any], init_var: Float[Array, " n"] | None) -> dict:
     """Returns the diagnostics with what the test points add to them."""
     doubts = tuple(text for text in diagnostics["doubts"] if text != _NEGATIVE)
-    if diagnostics["level"] != "noiseless" and (init_var < 0).any():
+    negative = init_var is not None and bool((init_var < 0).any())
+    if diagnostics["level"] != "noiseless" and negative:
         doubts += (_NEGATIVE,)
     return diagnostics | {"valid": not doubts, "doubts": doubts}

@@ -71,7 +71,7 @@ def test_mean_and_covariance_of_exact_kernels(setting):
     draws = exact(arch, noise, problem, draws=60, key=KEY)
     check_against(law, draws)
     np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
+        np.asarray(law.init_var).mean(), np.asarray(draws.init_var).mean(), rtol=0.02
     )
     one = law.averaged(1).accuracy(problem.labels_test)
     error = 5 * draws.stderr(problem.labels_test, 1) + 0.01
@@ -105,7 +105,7 @@ def test_copies_are_seen_by_exact_kernels_too(small):
     draws = exact(ERF, noise, small, draws=60, key=KEY, copies=3)
     check_against(law, draws)
     np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
+        np.asarray(law.init_var).mean(), np.asarray(draws.init_var).mean(), rtol=0.03
     )
 
 
@@ -116,7 +116,7 @@ def test_corrupted_test_images(small, p):
     draws = exact(ERF, noise, small, draws=100, key=KEY, test_corruption=ON_TEST)
     check_against(law, draws)
     np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.03
+        np.asarray(law.init_var).mean(), np.asarray(draws.init_var).mean(), rtol=0.03
     )
 
 
@@ -183,7 +183,7 @@ def test_many_images_per_pixel(arch, noise, kind, counts, d):
     line = (found * expected).sum() / (expected**2).sum()
     np.testing.assert_allclose(line, 1, atol=0.1)
     np.testing.assert_allclose(
-        law.init_var.mean(), np.asarray(draws.init_var).mean(), rtol=0.02
+        np.asarray(law.init_var).mean(), np.asarray(draws.init_var).mean(), rtol=0.02
     )
 
 
