@@ -30,11 +30,14 @@ Apply = Callable[[PyTree, Array], typing.Any]  # Flax: `model.apply`
 
 
 def _in_precision(fn: Callable) -> Callable:
-    """Returns `fn` of (apply, config, ...), with products of `config.precision`."""
+    """Returns `fn` of (apply, config, ...), with products of `config.precision`.
+
+    And with JAX's usual promotion of dtypes, which optax and Flax rely on.
+    """
 
     @functools.wraps(fn)
     def run(apply, config, *args, **kwargs):
-        with config.matrix_products():
+        with config.matrix_products(), jax.numpy_dtype_promotion("standard"):
             return fn(apply, config, *args, **kwargs)
 
     return run

@@ -53,7 +53,7 @@ def propagate_surely(
     def step(at, layer):
         entry, doubt = at
         known = (entry.q1, entry.q2, entry.cov)
-        doubt = jnp.maximum(doubt, 1.0 - sure(*known).all(axis=0).all())
+        doubt = jnp.maximum(doubt, 1.0 - sure(*known).all().astype(doubt.dtype))
         return entry.next(layer, dual, dual.pair(*known))[0], doubt
 
     def near_step(at, layer):

@@ -37,8 +37,8 @@ _SAMPLED_NUMBERS = 2**19
 
 def _differences(mean, cov, label):
     """Mean (c-1,) and covariance (c-1, c-1) of f_label - f_j, j other than label."""
-    others = jnp.arange(mean.shape[0] - 1)
-    others = others + (others >= label)
+    others = jnp.arange(mean.shape[0] - 1, dtype=label.dtype)
+    others = others + (others >= label).astype(label.dtype)
     to_label = cov[label][others]
     shared = cov[label, label] - to_label[:, None] - to_label[None, :]
     return mean[label] - mean[others], shared + cov[others][:, others]
@@ -182,7 +182,7 @@ def win_probabilities(
 
 def _win_one_iid(mean, var, label):
     """P(f_label > all others) of one point, noise of one variance in every class."""
-    other = jnp.arange(mean.shape[0]) != label
+    other = jnp.arange(mean.shape[0], dtype=label.dtype) != label
     spread = jnp.sqrt(jnp.maximum(var, _SMALLEST_SPREAD**2))
     nodes = jnp.asarray(_NODES, mean.dtype)[:, None]
     beaten = cdf((mean[label] - mean)[None, :] / spread + nodes)

@@ -89,7 +89,7 @@ class Draws:
                 "(`with_init_var`), exact_iterative (`init_var_at`), or leave it out."
             )
         if self.init_var is None or inits is None:
-            right = self.decisions(inits) == labels[None, None, :]
+            right = self.decisions(inits).astype(labels.dtype) == labels[None, None, :]
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
         return self.integrated(labels, inits).mean(axis=1)
 

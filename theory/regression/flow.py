@@ -53,14 +53,14 @@ class FlowResponses:
 
 def _turned(rows: Rows, unit: Float[Array, " n"], pole: complex) -> Equivalent:
     """The equivalent at a complex ridge."""
-    dtype = jnp.result_type(rows.base.dtype, jnp.complex64)
+    dtype = np.result_type(rows.base.dtype, np.complex64)
     start = None
     for angle in np.linspace(0.0, np.angle(pole), _TURNS + 1):
-        ridge = jnp.asarray(abs(pole) * np.exp(1j * angle), dtype) * unit
+        ridge = jnp.asarray(abs(pole) * np.exp(1j * angle), dtype) * unit.astype(dtype)
         at = dataclasses.replace(
             rows,
-            base=rows.base + ridge,
-            idle=rows.idle + ridge[: rows.idle.shape[0]],
+            base=rows.base.astype(dtype) + ridge,
+            idle=rows.idle.astype(dtype) + ridge[: rows.idle.shape[0]],
             y=rows.y.astype(dtype),
         )
         found = solve(at, start)
@@ -147,7 +147,7 @@ def _covariance(flow: Flow, one: FlowResponses, two: FlowResponses, s: str) -> A
     y_rows = jnp.stack([of.y_rows for of in flow.solutions])
     y_features = jnp.stack([matmul(noise, of.y_features) for of in flow.solutions])
     both = "t" if s == "t" else "ts"
-    total = jnp.zeros(())
+    total = jnp.zeros((), noise.dtype)
     for way, kernel, y_pairs in zip(_WAYS, flow.kernel, flow.y_pairs, strict=True):
         theirs = way(two.rows), way(two.features)
         own = jnp.stack(

@@ -49,7 +49,8 @@ def _left(arch, x, y, weights, ridge, rows, mesh):
 def _audit(arch, x, y, weights, ridge, rows, mesh):
     """The largest residual of a class over its targets, at some training rows."""
     left = _left(arch, x, y, weights, ridge, rows, mesh)
-    return (jnp.linalg.norm(left, axis=0) / jnp.linalg.norm(y[rows], axis=0)).max()
+    norm = jnp.linalg.norm(_widened(y[rows]), axis=0)
+    return (jnp.linalg.norm(left, axis=0) / norm).max()
 
 
 def _init_var(arch, x, x_test, solve, mesh):
@@ -70,7 +71,7 @@ def _refined(
         left = left_of(weights)
         report("refine", step + 1, steps)
         correction = solve(left.astype(solution.weights.dtype))
-        weights = _widened(weights) + correction.weights
+        weights = _widened(weights) + _widened(correction.weights)
         iterations += correction.iterations
     return weights, iterations
 

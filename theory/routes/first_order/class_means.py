@@ -22,7 +22,7 @@ def class_mean_scores(problem: Problem) -> Float[Array, "n c"]:
     squared lengths of the class means, which a Euclidean nearest mean would weigh too,
     do not enter. A class without training images scores as mu_i = 0.
     """
-    counts = jnp.maximum(problem.class_counts, 1)[:, None]
+    counts = jnp.maximum(problem.class_counts, 1).astype(problem.x_train.dtype)[:, None]
     means = class_sums(problem) / counts
     centred = means - means.mean(axis=0, keepdims=True)
     return problem.x_test @ centred.T / problem.x_test.shape[1]
