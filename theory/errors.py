@@ -27,9 +27,14 @@ def unknown(what: str, name: object, valid: Iterable[str]) -> InputError:
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:
-    """Raises `InputError` unless `value` is an integer of at least `least`."""
+    """Raises `InputError` unless `value` is an integer of at least `least`.
+
+    And below 2^31: JAX counts entries of axes, and draws, so far.
+    """
     whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least:
+    if not whole or int(value) < least:
         raise InputError(
             f"`{name}` must be an integer of at least {least}, got {value!r}."
         )
+    if int(value) >= 2**31:
+        raise InputError(f"`{name}` must be below 2^31, got {value}.")

@@ -21,16 +21,18 @@ def static(*, default: Any = dataclasses.MISSING) -> Any:
 @typing.dataclass_transform(
     frozen_default=True, field_specifiers=(dataclasses.field, static)
 )
-def record(cls: Any = None, *, kw_only: bool = False) -> Any:
+def record(cls: Any = None, *, kw_only: bool = False, repr: bool = True) -> Any:
     """Makes a frozen dataclass and registers it as a pytree.
 
     Fields are traced unless declared with `static()`; static ones are part of the jit
-    key and must be hashable.
+    key and must be hashable. Without `repr` the class, or one that it extends, has its
+    own.
     """
     if cls is None:
-        return lambda cls: record(cls, kw_only=kw_only)
+        return lambda cls: record(cls, kw_only=kw_only, repr=repr)
     # Fields hold tracers, shapes and batches inside JAX: annotated, never checked.
-    cls = typing.no_type_check(dataclasses.dataclass(frozen=True, kw_only=kw_only)(cls))
+    made = dataclasses.dataclass(frozen=True, kw_only=kw_only, repr=repr)(cls)
+    cls = typing.no_type_check(made)
     fields = dataclasses.fields(cls)
     static = tuple(f.name for f in fields if f.metadata.get("static"))
     traced = tuple(f.name for f in fields if not f.metadata.get("static"))

@@ -13,11 +13,13 @@ from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import unknown
+from theory.numerics.signatures import checked
 from theory.records import record, static
 
 NORMS = ("l2", "linf")
 
 
+@checked
 def unit(direction: Float[Array, "n d"], norm: str) -> Float[Array, "n d"]:
     """Returns the steepest steps of length one, zero where there is no direction.
 
@@ -37,6 +39,7 @@ def unit(direction: Float[Array, "n d"], norm: str) -> Float[Array, "n d"]:
     return jnp.where(there, scaled / jnp.where(there, length, 1.0), 0.0)
 
 
+@checked
 def project(
     r: Float[Array, "n d"], eps: Float[Array, ""] | float, norm: str
 ) -> Float[Array, "n d"]:
@@ -75,6 +78,7 @@ class Perturbed(NamedTuple):
     stuck: Int[Array, ""]
 
 
+@checked
 def perturb(
     net: TwoLayer,
     x: Float[Array, "n d"],
@@ -100,6 +104,7 @@ def perturb(
     return Perturbed(r, stuck)
 
 
+@checked
 def along(
     directions: Float[Array, "n d"], targets: Float[Array, " n"], attack: Attack
 ) -> Perturbed:
@@ -108,6 +113,7 @@ def along(
     return Perturbed(r, (directions == 0).all(axis=1).sum())
 
 
+@checked
 @jax.jit
 def perturb_each(
     nets: TwoLayer,
@@ -119,6 +125,7 @@ def perturb_each(
     return jax.lax.map(lambda net: perturb(net, x, targets, attack), nets)
 
 
+@checked
 @jax.jit
 def mean_cosine(
     r: Float[Array, "F n d"], directions: Float[Array, "n d"]

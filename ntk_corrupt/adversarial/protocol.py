@@ -21,6 +21,7 @@ from ntk_corrupt.adversarial.descent import outputs, train_at_rates, train_on_ea
 from ntk_corrupt.adversarial.two_classes import TwoClasses
 from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import unknown
+from theory.numerics.signatures import checked
 from theory.records import record, static
 
 SCENARIOS = ("alone", "added")
@@ -32,6 +33,7 @@ TARGETS = {
 }
 
 
+@checked
 def draw_targets(y: Float[Array, " n"], kind: str, *, key: Array) -> Float[Array, " n"]:
     """Returns targets -1 or 1, independent of the inputs unless they are "wrong".
 
@@ -85,6 +87,7 @@ class Protocol:
     plateau: bool = static(default=False)
 
 
+@checked
 def first(protocol: Protocol, net: TwoLayer, sample: TwoClasses) -> TwoLayer:
     """Returns f at each of its rates, trained on inputs and labels."""
     return train_at_rates(
@@ -98,6 +101,7 @@ def first(protocol: Protocol, net: TwoLayer, sample: TwoClasses) -> TwoLayer:
     )
 
 
+@checked
 def second_inputs(
     protocol: Protocol, x: Float[Array, "n d"], r: Float[Array, "F n d"]
 ) -> Float[Array, "F n d"]:
@@ -107,6 +111,7 @@ def second_inputs(
     return r if protocol.scenario == "alone" else x[None] + r
 
 
+@checked
 def second(
     protocol: Protocol,
     net: TwoLayer,
@@ -147,12 +152,14 @@ class Scores(NamedTuple):
     agreement: Float[Array, "F G"]
 
 
+@checked
 def agreement(one: Float[Array, "*a n"], two: Float[Array, "*a n"]) -> Array:
     """Returns the share of the last axis where signs are equal; NaN if any is NaN."""
     finite = jnp.isfinite(one).all(axis=-1) & jnp.isfinite(two).all(axis=-1)
     return jnp.where(finite, (jnp.sign(one) == jnp.sign(two)).mean(axis=-1), jnp.nan)
 
 
+@checked
 @jax.jit
 def scores(f: TwoLayer, g: TwoLayer, sample: TwoClasses) -> Scores:
     """Returns accuracies and agreement of networks (F,) and (F, G)."""

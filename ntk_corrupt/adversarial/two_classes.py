@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from ntk_corrupt.data import loading
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 SYNTHETIC = ("shifted", "gauss")
 _SHIFT = 0.3
@@ -34,6 +35,7 @@ class TwoClasses(NamedTuple):
     y_test: Float[Array, " k"]
 
 
+@checked
 def shifted_gauss(
     n: int, d: int, *, n_test: int, seed: int, shift: float = _SHIFT
 ) -> TwoClasses:
@@ -45,6 +47,7 @@ def shifted_gauss(
     return TwoClasses(*map(jnp.asarray, parts))
 
 
+@checked
 def gauss(n: int, d: int, *, n_test: int, seed: int) -> TwoClasses:
     """Returns x ~ N(0, I) and labels that mean nothing, half of each.
 

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import InputError
 from theory.numerics import solve
+from theory.numerics.signatures import checked
 from theory.records import record
 
 
@@ -50,11 +51,13 @@ class Descent(Path):
     w: Float[Array, "step width d"]
 
 
+@checked
 def loss(outputs: Float[Array, "*s n"], y: Float[Array, " n"]) -> Float[Array, "*s n"]:
     """Returns (f - y)^2/2 of every point; their sum is what is minimised."""
     return jnp.square(outputs - jnp.broadcast_to(y, outputs.shape)) / 2
 
 
+@checked
 def decide(
     outputs: Float[Array, "*s n"], alphas: Float[Array, " c"]
 ) -> Int[Array, "*s n"]:
@@ -64,6 +67,7 @@ def decide(
     return jnp.abs(off).argmin(axis=-1)
 
 
+@checked
 @jax.jit
 def step_size(
     network: TwoLayer, x: Float[Array, "n d"], ridge: Float[Array, ""] | float = 0.0
@@ -75,6 +79,7 @@ def step_size(
     return 1 / (jnp.linalg.eigvalsh(network.jacobian_gram(x, x))[-1] + ridge)
 
 
+@checked
 def descend(
     network: TwoLayer,
     x: Float[Array, "n d"],
@@ -153,6 +158,7 @@ class Linearised:
         return Linearised(**{name: part.astype(dtype) for name, part in parts.items()})
 
 
+@checked
 @jax.jit
 def at_start(
     network: TwoLayer, x: Float[Array, "n d"], x_test: Float[Array, "m d"]
@@ -166,6 +172,7 @@ def at_start(
     )
 
 
+@checked
 @jax.jit
 def flow(
     model: Linearised, y: Float[Array, " n"], times: Float[Array, " step"]
@@ -178,6 +185,7 @@ def flow(
     return _respond(model, y, lambda values: solve.flow_weights(values, times[:, None]))
 
 
+@checked
 @jax.jit
 def regress(
     model: Linearised, y: Float[Array, " n"], ridges: Float[Array, " step"]

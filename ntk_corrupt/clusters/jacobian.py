@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 # Pre-activations this much closer than their size have a divided difference of slopes
 # with fewer digits than the slope half way.
@@ -46,6 +47,7 @@ class LeftSingular(NamedTuple):
         below = self.values[count]
         return float(self.values[count - 1] / below) if below else np.inf
 
+    @checked
     def energy(self, vector: Float[Array, " n"] | np.ndarray, count: int) -> float:
         """Returns the share of |vector|^2 in the first `count` left vectors.
 
@@ -68,6 +70,7 @@ class Extremes(NamedTuple):
     eps: float
 
 
+@checked
 def left_singular(gram: Float[Array, "n n"]) -> LeftSingular:
     """Returns singular values and left vectors of J from J J^T, in float64. O(n^3)."""
     matrix = np.asarray(gram, np.float64)
@@ -85,6 +88,7 @@ def energy(basis: np.ndarray, vector: Float[Array, " n"] | np.ndarray) -> float:
     return float(np.square(basis.T @ vector).sum() / total) if total else np.nan
 
 
+@checked
 def cluster_basis(
     cluster: Int[Array, " n"], clusters: int
 ) -> Float[np.ndarray, "n {clusters}"]:
@@ -103,6 +107,7 @@ def cluster_basis(
     return inside / np.sqrt(sizes)[None]
 
 
+@checked
 def extremes(gram: Float[Array, "n n"], basis: np.ndarray) -> Extremes:
     """Returns alpha, beta and eps of a Jacobian, in float64. O(n^3).
 
@@ -118,6 +123,7 @@ def extremes(gram: Float[Array, "n n"], basis: np.ndarray) -> Extremes:
     return Extremes(float(alpha), float(beta), float(eps))
 
 
+@checked
 def segment_gram(
     start: TwoLayer, end: TwoLayer, x: Float[Array, "n d"]
 ) -> Float[Array, "n n"]:

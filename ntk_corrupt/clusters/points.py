@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from ntk_corrupt.label_noise.labels import corrupt_labels
 from theory.errors import InputError, unknown
 from theory.keys import stream
+from theory.numerics.signatures import checked
 from theory.records import record
 
 MODES = {
@@ -147,6 +148,7 @@ class NoisyLabels:
     shares: Float[Array, " k"]
 
 
+@checked
 def xor_centres(d: int) -> Float[np.ndarray, "4 d"]:
     """Returns (0, 1), (0, -1), (1, 0), (-1, 0) in the first two of `d` dimensions.
 
@@ -157,6 +159,7 @@ def xor_centres(d: int) -> Float[np.ndarray, "4 d"]:
     return np.array([[0.0, 1.0], [0, -1], [1, 0], [-1, 0]]) @ np.eye(2, d)
 
 
+@checked
 def draw(
     model: ClusterModel,
     *,
@@ -198,6 +201,7 @@ def draw(
     )
 
 
+@checked
 def corrupt(
     data: ClusterSet, share: float, *, mode: str = "uniform", key: Array
 ) -> NoisyLabels:

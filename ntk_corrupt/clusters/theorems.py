@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from ntk_corrupt.clusters import jacobian
 from theory.activations import registry
 from theory.activations.registry import Activation
+from theory.numerics.signatures import checked
 from theory.two_layer import clusters
 
 # Slopes of an activation are looked at here: it holds the largest of those in use.
@@ -41,6 +42,7 @@ class Stopping(NamedTuple):
     time: float
 
 
+@checked
 def lipschitz(activation: str | Activation) -> float:
     """Returns Gamma, the largest |phi'|, on a grid of [-30, 30] that holds 0."""
     # a kink at zero has two slopes, and both neighbours are on the grid
@@ -54,6 +56,7 @@ def _largest_slope(activation: Activation) -> Array:
     return jnp.abs(slopes).max()
 
 
+@checked
 def stopping(
     centres: Float[Array, "k d"], n: int, largest: int, activation: str | Activation
 ) -> Stopping:
@@ -72,6 +75,7 @@ def stopping(
     return Stopping(norm, least, rate, iterations, rate * iterations)
 
 
+@checked
 def distance_bound(
     gram: Float[Array, "n n"],
     basis: np.ndarray,
@@ -103,6 +107,7 @@ def distance_bound(
     return float(max(bounds))
 
 
+@checked
 def pair_bound(
     differences: Float[np.ndarray, "s d"], gaps: Float[np.ndarray, " s"], gamma: float
 ) -> float:
@@ -120,6 +125,7 @@ def pair_bound(
     return float(np.linalg.norm(gaps) / (gamma * size)) if size else np.inf
 
 
+@checked
 def diffuse_bound(cluster: Int[Array, " n"], clusters: int, e: np.ndarray) -> float:
     """Bound on the largest entry of e on S+: gamma sqrt(s)/n |e|.
 

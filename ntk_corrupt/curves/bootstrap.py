@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 T = TypeVar("T")
 
@@ -80,6 +81,7 @@ def evaluated(fn: Callable[[Any], T], means: np.ndarray) -> list[T]:
     return [found[k] for k in which.ravel()]
 
 
+@checked
 def bootstrap(
     statistic: Callable[[Any], float],
     samples: ArrayLike,

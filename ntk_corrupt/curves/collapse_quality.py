@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from ntk_corrupt.curves.crossings import sorted_curve
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class CollapseQuality:
     overlap: tuple[float, float]
 
 
+@checked
 def collapse_quality(
     proxy: Sequence[ArrayLike], accuracy: Sequence[ArrayLike]
 ) -> CollapseQuality:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -63,6 +64,7 @@ def first_crossing(x: np.ndarray, curve: np.ndarray, level: float) -> np.ndarray
     return np.where(reached.any(axis=-1) & (i > 0), inside, start)
 
 
+@checked
 def half_height(strength: ArrayLike, accuracy: ArrayLike, *, chance: float) -> float:
     """Strength at which half of the way from the first accuracy to chance is lost.
 
@@ -90,6 +92,7 @@ def half_height(strength: ArrayLike, accuracy: ArrayLike, *, chance: float) -> f
     return float(first_crossing(x, falling, (falling[0] + chance) / 2))
 
 
+@checked
 def crossover(strength: np.ndarray, median: np.ndarray, level: float = 1.0) -> float:
     """Returns the strength where a falling median score first is `level`, or NaN."""
     strength, median = np.asarray(strength, float), np.asarray(median, float)
@@ -101,6 +104,7 @@ def crossover(strength: np.ndarray, median: np.ndarray, level: float = 1.0) -> f
     return float(strength[j - 1] + share * (strength[j] - strength[j - 1]))
 
 
+@checked
 def threshold_crossing(
     p: ArrayLike, accuracy: ArrayLike, threshold: float
 ) -> np.ndarray:

@@ -35,6 +35,7 @@ from ntk_corrupt.curves.bootstrap import (
 )
 from ntk_corrupt.curves.crossings import check_levels
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 Range = tuple[float, float]
 
@@ -77,6 +78,7 @@ class Collapse:
         return x, sizes[:, None] ** self.kappa * (accuracy - at_p_c[:, None])
 
 
+@checked
 def collapse(
     p: ArrayLike,
     accuracy: ArrayLike,
@@ -191,6 +193,7 @@ def _check(p, accuracy, sizes, ranges: Mapping[str, Range], window, grid) -> Non
         raise InputError(f"`grid` must be at least 5, got {grid}.")
 
 
+@checked
 def bootstrap_collapse(
     p: ArrayLike,
     samples: ArrayLike,

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 from theory.outputs.statistics import fit_line
 
 
@@ -30,6 +31,7 @@ class PowerLaw:
     dropped: int
 
 
+@checked
 def power_law(sizes: ArrayLike, distance: ArrayLike) -> PowerLaw:
     """Fits distance = a size^-beta, such as 1 - p_c against the batch size.
 
@@ -54,8 +56,14 @@ def power_law(sizes: ArrayLike, distance: ArrayLike) -> PowerLaw:
             )
     x, y = np.log(sizes[kept]), np.log(distance[kept])
     counts = {"used": x.size, "dropped": distance.size - x.size}
-    if np.unique(x).size < 2:
-        x = y = np.array([math.nan])  # and so is every number of the line
+    if np.unique(x).size < 2:  # no line
+        return PowerLaw(
+            amplitude=math.nan,
+            exponent=math.nan,
+            exponent_stderr=math.nan,
+            r2=math.nan,
+            **counts,
+        )
     line = fit_line(x, y)
     freedom = max(x.size - 2, 0)
     return PowerLaw(

@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from ntk_corrupt.curves.crossings import check_fraction, first_crossing, sorted_curve
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class Sigmoid:
         return getattr(self, name) if self.ok else float("nan")
 
 
+@checked
 def fit_sigmoid(
     strength: ArrayLike,
     accuracy: ArrayLike,

@@ -5,7 +5,10 @@ import hashlib
 import numpy as np
 from jaxtyping import ArrayLike
 
+from theory.numerics.signatures import checked
 
+
+@checked
 def find_duplicates(x: ArrayLike) -> np.ndarray:
     """Pairs of equal images. O(n d) time, O(n) memory beside a copy of `x`.
 

@@ -11,6 +11,7 @@ from ntk_corrupt.data import digits, downloads, local, prepared, prototypes
 from ntk_corrupt.data import normalise as normalisations
 from ntk_corrupt.data.pool import Pool
 from theory.errors import InputError, unknown
+from theory.numerics.signatures import checked
 from theory.problem import Problem
 
 _BUILT_IN = {
@@ -20,6 +21,7 @@ _BUILT_IN = {
 NAMES = (*_BUILT_IN, *local.NAMES)
 
 
+@checked
 def load(
     name: str,
     *,
@@ -84,6 +86,7 @@ def load(
     )
 
 
+@checked
 def from_arrays(
     x_train: ArrayLike,
     labels_train: ArrayLike,

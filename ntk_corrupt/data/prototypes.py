@@ -14,9 +14,11 @@ from ntk_corrupt.data import normalise as normalisations
 from ntk_corrupt.data.pool import Pool
 from ntk_corrupt.data.subsets import check_integer
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 from theory.problem import Problem
 
 
+@checked
 def gaussian_prototypes(
     *,
     num_classes: int = 10,

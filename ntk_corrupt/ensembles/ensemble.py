@@ -32,6 +32,7 @@ from theory.corruption.copies import check_options
 from theory.errors import InputError, check_count
 from theory.kernels.architecture import Architecture
 from theory.keys import draw_key
+from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.renamed import renamed
@@ -87,14 +88,12 @@ def _check_module(model: nn.Module, num_classes: int, inputs: int) -> None:
         )
 
 
-def _check_grid(draws, inits, first_draw, member_block, key) -> None:
+def _check_grid(draws, inits, first_draw, member_block) -> None:
     for name, value in (("draws", draws), ("inits", inits)):
         check_count(name, value)
     check_count("first_draw", first_draw, least=0)
     if member_block is not None:
         check_count("member_block", member_block)
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        raise InputError("`key` must be a typed key, jax.random.key(seed).")
 
 
 def _trainer(
@@ -128,6 +127,7 @@ def _trainer(
 
 
 @renamed("noise", "corruption")
+@checked
 def measure(
     arch: Architecture | nn.Module,
     corruption: Corruption,
@@ -182,7 +182,7 @@ def measure(
         InputError: for arguments that make no sense.
         NumericalError: if a network diverges.
     """
-    _check_grid(draws, inits, first_draw, member_block, key)
+    _check_grid(draws, inits, first_draw, member_block)
     problem.check()
     check_options(corruption, problem, copies=copies, test_corruption=test_corruption)
     config.check()

@@ -9,11 +9,13 @@ import jax
 from ntk_corrupt import neural_tangents
 from theory.errors import unknown
 from theory.numerics import blocks
+from theory.numerics.signatures import checked
 
 ACTIVATIONS = ("relu", "erf")
 _BLOCK = 20  # images; a pair of 8 x 8 ones has 4096 covariances in the first layer
 
 
+@checked
 @functools.lru_cache(maxsize=2)
 def ntk(
     convolutions: int, *, pooled: bool, activation: str, w_var: float, b_var: float

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from ntk_corrupt.networks.layers import Layer, Name, tapped
 from theory.errors import InputError
 from theory.numerics.edges import matmul
+from theory.numerics.signatures import checked
 
 OUTPUTS = ("trace", "all")
 
@@ -136,6 +137,7 @@ def _ntk(model, params, x, cotangents, *, shapes, trace):
     return total
 
 
+@checked
 def ntk(
     model: nn.Module,
     params: PyTree,
@@ -199,6 +201,7 @@ class Spectrum(NamedTuple):
     effective_rank: float
 
 
+@checked
 def spectrum(kernel: Any) -> Spectrum:
     """Returns the spectrum of a kernel (n, n) or (n, c, n, c), in float64. O(n^3)."""
     matrix = np.asarray(kernel, np.float64)
@@ -215,12 +218,14 @@ def spectrum(kernel: Any) -> Spectrum:
     return Spectrum(kept, negative, float(total), entropy, math.exp(entropy))
 
 
+@checked
 def distance(one: Any, other: Any) -> float:
     """Returns |one - other| / |other| of two kernels, in the Frobenius norm."""
     one, other = (np.asarray(part, np.float64) for part in (one, other))
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))
 
 
+@checked
 def alignment(one: Any, other: Any) -> float:
     """Returns the cosine of two kernels: 1 where they differ in scale alone."""
     one, other = (np.asarray(part, np.float64).ravel() for part in (one, other))

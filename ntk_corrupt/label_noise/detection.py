@@ -17,6 +17,7 @@ from sklearn.mixture import GaussianMixture
 
 from ntk_corrupt.training.config import LOSSES
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 # Least variance of a component, of losses scaled to [0, 1].
 _FLOOR = 5e-4
@@ -37,6 +38,7 @@ class Detection(NamedTuple):
     auc: float
 
 
+@checked
 def loss_of_guessing(loss: str, num_classes: int) -> float:
     """Returns the loss of giving all classes the same chance: a threshold.
 
@@ -47,12 +49,14 @@ def loss_of_guessing(loss: str, num_classes: int) -> float:
     return float(jax.jit(LOSSES[loss])(outputs, jnp.zeros(1, jnp.int32))[0])
 
 
+@checked
 def beyond(losses: Float[np.ndarray, " n"], threshold: float) -> Bool[np.ndarray, " n"]:
     """Returns which losses are larger than a threshold."""
     _check(losses)
     return losses > threshold
 
 
+@checked
 def mixture(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Returns the chance of each loss to be of the upper of two Gaussians.
 
@@ -81,6 +85,7 @@ def mixture(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     return model.predict_proba(inside[:, None])[:, means.argmax()]
 
 
+@checked
 def detection(
     losses: Float[np.ndarray, " n"],
     flagged: Bool[np.ndarray, " n"],
@@ -95,6 +100,7 @@ def detection(
     return Detection(float(share(flagged)), float(share(wrong)), float(auc))
 
 
+@checked
 def corrected(
     labels: Int[np.ndarray, " n"],
     predicted: Int[np.ndarray, " n"],

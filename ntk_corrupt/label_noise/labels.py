@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from theory.errors import InputError, check_count, unknown
 from theory.keys import stream
+from theory.numerics.signatures import checked
 
 MODES = {
     "uniform": "drawn anew from all classes, the right one among them",
@@ -20,6 +21,7 @@ MODES = {
 }
 
 
+@checked
 def corrupt_labels(
     labels: Shaped[Array | np.ndarray, " n"],
     share: float,

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 
+@checked
 def noisy_validation(accuracy: ArrayLike, *, patience: int | None = None) -> int:
     """Returns the first epoch of highest accuracy on images held out.
 
@@ -38,11 +40,13 @@ def noisy_validation(accuracy: ArrayLike, *, patience: int | None = None) -> int
     return int(since[ended[0]] if ended.size else since[-1])
 
 
+@checked
 def oracle(accuracy: ArrayLike) -> int:
     """Returns the first epoch of highest accuracy by true labels: no rule beats it."""
     return int(_path("accuracy", accuracy).argmax())
 
 
+@checked
 def loss_gap(
     train_loss: ArrayLike, valid_loss: ArrayLike, *, tolerance: float = 0.1
 ) -> int:
@@ -72,6 +76,7 @@ def loss_gap(
     return _last_before(valid - train > tolerance * valid)
 
 
+@checked
 def distance_budget(distance: ArrayLike, budget: float) -> int:
     """Returns the last epoch before the network is too far from its initialisation.
 

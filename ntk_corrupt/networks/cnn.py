@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from ntk_corrupt.networks.layers import PARAMETRISATIONS, Layer
 from theory.activations import registry
 from theory.errors import InputError, unknown
+from theory.numerics.signatures import checked
 
 
 class CNN(nn.Module):
@@ -74,6 +75,7 @@ def _max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:
     return x.reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
 
 
+@checked
 def cnn(
     side: int,
     num_classes: int,

@@ -7,6 +7,7 @@ from ntk_corrupt.networks.layers import PARAMETRISATIONS, Layer
 from theory.activations import registry
 from theory.errors import InputError, unknown
 from theory.kernels.architecture import Architecture
+from theory.numerics.signatures import checked
 
 
 class MLP(nn.Module):
@@ -44,6 +45,7 @@ class MLP(nn.Module):
         return x
 
 
+@checked
 def mlp(
     arch: Architecture,
     width: int | None,

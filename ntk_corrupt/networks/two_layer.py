@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from theory.activations.registry import Activation
 from theory.errors import InputError
 from theory.keys import stream
+from theory.numerics.signatures import checked
 from theory.records import record
 
 
@@ -78,6 +79,7 @@ class TwoLayer:
         return slope * self.a[None]
 
 
+@checked
 def signed(
     activation: Activation | LeakyRelu, d: int, m: int, *, key: Array, dtype=jnp.float32
 ) -> TwoLayer:
@@ -95,6 +97,7 @@ def signed(
     return TwoLayer(w=w, b=None, a=sign / m**0.5, activation=activation)
 
 
+@checked
 def gaussian(
     activation: Activation | LeakyRelu, d: int, m: int, *, key: Array, dtype=jnp.float32
 ) -> TwoLayer:

@@ -20,10 +20,12 @@ from jaxtyping import Array, Float, Int, PyTree
 from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt
 from theory.keys import stream
+from theory.numerics.signatures import checked
 from theory.records import record, static
 from theory.renamed import renamed
 
 
+@checked
 def margin(
     outputs: Float[Array, "n c"], labels: Int[Array, " n"]
 ) -> Float[Array, " n"]:

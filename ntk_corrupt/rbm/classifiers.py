@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from ntk_corrupt.rbm.machine import Rbm, check_finite, check_pixels, fit, hidden
 from theory.errors import unknown
+from theory.numerics.signatures import checked
 
 METHODS = ("rbm_cd", "rbm_pcd", "raw", "class_mean")
 
@@ -54,6 +55,7 @@ class CdRbm(TransformerMixin, BaseEstimator):
         return np.asarray(hidden(self.rbm_, jnp.asarray(x)))
 
 
+@checked
 def machine(step: CdRbm | BernoulliRBM) -> Rbm:
     """Returns the machine that a step of a pipeline has trained."""
     if isinstance(step, CdRbm):
@@ -70,6 +72,7 @@ def _with_checked_pixels(x):
     return x
 
 
+@checked
 def features_and_classifier(
     method: str,
     x: Shaped[np.ndarray, "n d"],

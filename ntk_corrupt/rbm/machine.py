@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Shaped
 
 from theory.errors import InputError, NumericalError
 from theory.numerics import doors
+from theory.numerics.signatures import checked
 from theory.records import record
 
 # Training images, evenly spaced, whose pseudo-likelihood is followed.
@@ -49,21 +50,25 @@ def _field(rbm: Rbm, v: Array) -> Array:
     return v.astype(rbm.weights.dtype) @ rbm.weights.T + rbm.hidden_bias[None]
 
 
+@checked
 def hidden(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, "n h"]:
     """Returns P(h = 1 | v) = sigmoid(c + W v), the representation of each image."""
     return jax.nn.sigmoid(_field(rbm, v))
 
 
+@checked
 def visible(rbm: Rbm, h: Float[Array, "n h"]) -> Float[Array, "n d"]:
     """Returns P(v = 1 | h) = sigmoid(b + h W)."""
     return jax.nn.sigmoid(h @ rbm.weights + rbm.visible_bias[None])
 
 
+@checked
 def free_energy(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns F(v) = -log sum_h exp(b.v + c.h + h.W v)."""
     return -v @ rbm.visible_bias - jax.nn.softplus(_field(rbm, v)).sum(axis=1)
 
 
+@checked
 def log_partition(rbm: Rbm) -> Float[Array, ""]:
     """Returns log Z, summed over all 2^h hidden states.
 
@@ -82,11 +87,13 @@ def log_partition(rbm: Rbm) -> Float[Array, ""]:
     return logsumexp(states @ rbm.hidden_bias + jax.nn.softplus(fields).sum(axis=1))
 
 
+@checked
 def log_likelihood(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns log p(v) in nats, by `log_partition`."""
     return -free_energy(rbm, v) - log_partition(rbm)
 
 
+@checked
 def pseudo_likelihood(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns sum_i log P(v_i | all other pixels), in nats; needs no Z.
 
@@ -117,6 +124,7 @@ def _bernoulli(key: Array, mean: Array) -> Array:
     return (jax.random.uniform(key, mean.shape, jnp.float32) < mean).astype(mean.dtype)
 
 
+@checked
 def cd_gradient(
     key: Array,
     rbm: Rbm,
@@ -204,6 +212,7 @@ def check_finite(rbm: Rbm, learning_rate: float) -> None:
         )
 
 
+@checked
 def fit(
     key: Array,
     x: Shaped[Array, "n d"],

@@ -21,6 +21,7 @@ from ntk_corrupt.spectral.truncation import (
     orthogonal,
 )
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 
 def _penalty(truncation: SpectralTruncation, ridge) -> Array:
@@ -33,6 +34,7 @@ def _check(ridge: float) -> None:
         raise InputError(f"`ridge` must not be negative, got {ridge}.")
 
 
+@checked
 def ridge_head(
     truncation: SpectralTruncation,
     features: Float[Array, "n D"],
@@ -70,6 +72,7 @@ def _ridge_head(truncation, features, labels, num_classes, ridge):
     return Head(w=w, b=y.mean(axis=0) - w @ truncation.mean)
 
 
+@checked
 def random_probe_accuracies(
     truncation: SpectralTruncation,
     features: Float[Array, "n D"],

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ntk_corrupt.networks import layers, mlp
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 from theory.records import record
 
 
@@ -31,6 +32,7 @@ class Head:
         return features @ self.w.T + self.b[None]
 
 
+@checked
 @functools.partial(jax.jit, static_argnames="model")
 def split(
     model: nn.Module, params: PyTree, x: Float[Array, "n d"]
@@ -45,6 +47,7 @@ def split(
     return last.inputs, Head(w=jax.vmap(slope)(jnp.eye(width, dtype=dtype)).T, b=b)
 
 
+@checked
 def with_head(model: mlp.MLP, params: PyTree, head: Head) -> PyTree:
     """Returns parameters of the network with another last layer.
 

@@ -4,8 +4,10 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from ntk_corrupt.spectral.truncation import SpectralTruncation
+from theory.numerics.signatures import checked
 
 
+@checked
 def accuracy(
     decisions: Int[Array | np.ndarray, "*d n"],
     labels: Int[Array, " n"],
@@ -26,11 +28,13 @@ def accuracy(
     return np.asarray(right.mean(axis=-1))
 
 
+@checked
 def best_dimension(accuracies: np.ndarray) -> int:
     """The smallest d >= 1 of highest accuracy; `accuracies` begin at d = 0."""
     return 1 + int(np.argmax(accuracies[1:]))
 
 
+@checked
 def dimensions(
     truncation: SpectralTruncation, validation: np.ndarray, num_classes: int
 ) -> dict[str, int]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from ntk_corrupt.spectral.kept_dimensions import accuracy
 from ntk_corrupt.spectral.truncation import SpectralTruncation
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 
 _SHARE = 0.9
 
@@ -71,6 +72,7 @@ def reach(amounts: np.ndarray, share: float) -> float:
     return 1.0 + int(np.argmax(total >= share * total[-1] * (1 - 1e-12)))
 
 
+@checked
 def segregation(
     truncation: SpectralTruncation,
     features: Float[Array, "n D"],
@@ -103,6 +105,7 @@ def _segregation(truncation, features, true, noisy, num_classes):
     return truncation.shares, *(explained(z, of) for of in (right, wrong, inside))
 
 
+@checked
 def explained(
     z: Float[Array, "n r"], regressors: Float[Array, "n k"]
 ) -> Float[Array, " r"]:
@@ -123,6 +126,7 @@ def explained(
     return jnp.where(total > 0, fitted / jnp.where(total > 0, total, 1.0), 0.0)
 
 
+@checked
 def flipped_fit(
     decisions: Int[Array | np.ndarray, "*d n"],
     true: Int[Array, " n"],

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.spectral.heads import Head
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 from theory.records import record
 
 
@@ -189,6 +190,7 @@ def orthogonal(like: Float[Array, " D"], key: Array) -> Float[Array, "D D"]:
     return basis * jnp.sign(jnp.diagonal(triangle))[None]
 
 
+@checked
 def of_head(head: Head) -> Truncation:
     """The truncation by which `head` becomes its best approximations of rank 0 ... c.
 

@@ -15,6 +15,7 @@ from ntk_corrupt.training.config import TrainConfig
 from ntk_corrupt.training.epochs import Member
 from theory.errors import InputError, NumericalError
 from theory.keys import stream
+from theory.numerics.signatures import checked
 
 
 class Snapshot(NamedTuple):
@@ -31,6 +32,7 @@ class Snapshot(NamedTuple):
     loss: Float[Array, ""] | None
 
 
+@checked
 def walk(
     model: nn.Module,
     config: TrainConfig,
@@ -77,6 +79,7 @@ def walk(
             return
 
 
+@checked
 @jax.jit
 def relative_distance(params: PyTree, start: PyTree) -> Float[Array, ""]:
     """Returns |params - start|/|start|, Euclidean norms over all parameters."""

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from theory.activations import closed_forms, duals, hermite
 from theory.errors import InputError, unknown
+from theory.numerics.signatures import checked
 
 # Where a function that does not pickle, as many of JAX do not, is looked up again.
 _NAMESPACES = ("jax.numpy", "jax.nn", "jax.lax", "jax.scipy.special")
@@ -99,6 +100,7 @@ def _gaussian(u):
     return jnp.exp(-(u**2))
 
 
+@checked
 def leaky_relu(negative_slope: float = 0.01) -> Activation:
     """Returns max(u, 0) + negative_slope min(u, 0)."""
     return Activation(
@@ -108,6 +110,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Activation:
     )
 
 
+@checked
 def monomial(degree: int) -> Activation:
     """Returns u^degree for degree 1 to 4."""
     if degree not in (1, 2, 3, 4):
@@ -119,6 +122,29 @@ def monomial(degree: int) -> Activation:
     )
 
 
+def _check_elementwise(fn: Callable[[Array], Array]) -> None:
+    """Raises `InputError` unless `fn` takes numbers one by one, with a derivative."""
+    u = jnp.asarray([0.5, -1.25, 2.0])
+    try:
+        whole, single = fn(u), jnp.stack([fn(one) for one in u])
+        slope = jax.jvp(fn, (u,), (jnp.ones_like(u),))[1]
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(
+            f"`fn` must be a function of jax.numpy of one number, got an error: {said}"
+        ) from error
+    same = getattr(whole, "shape", None) == u.shape == slope.shape
+    if not (same and jnp.issubdtype(whole.dtype, jnp.floating)):
+        raise InputError("`fn` must take an array to one of its shape and dtype.")
+    close = jnp.allclose(whole, single, rtol=1e-4)
+    if not (close and jnp.isfinite(whole).all() and jnp.isfinite(slope).all()):
+        raise InputError(
+            "`fn` must be a function of one number, finite, as its slope: what it "
+            "gives for an array is not what it gives for its entries (softmax?)."
+        )
+
+
+@checked
 def custom(
     fn: Callable[[Array], Array],
     *,
@@ -136,7 +162,13 @@ def custom(
         name: what tables print; the function's own by default.
         terms: number of terms; raise it when a route reports a truncation error.
         curvature_jump: phi''(0+) - phi''(0-), where there is one.
+
+    Raises:
+        InputError: where `fn` is no function of one number that JAX can differentiate.
     """
+    if terms < 1:
+        raise InputError(f"`terms` must be at least 1, got {terms}.")
+    _check_elementwise(fn)
     label = name or getattr(fn, "__name__", "custom")
     return Activation(label, fn, hermite.Quadrature(fn, terms, curvature_jump))
 
@@ -170,6 +202,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_REGISTRY))
 
 
+@checked
 def get(activation: str | Activation) -> Activation:
     """Returns the activation of that name; an `Activation` is returned as it is.
 

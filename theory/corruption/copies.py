@@ -16,11 +16,13 @@ from theory.corruption.base import Corruption
 from theory.errors import InputError, check_count
 from theory.keys import draw_key, stream
 from theory.numerics import doors
+from theory.numerics.signatures import checked
 from theory.problem import Problem
 from theory.renamed import renamed
 
 
 @renamed("noise", "corruption")
+@checked
 def corrupt(
     corruption: Corruption, key: Array, draw: Array | int, x: Shaped[Array, "n d"]
 ) -> Float[Array, "n d"]:
@@ -59,6 +61,7 @@ def _images(corruption: Corruption, draw: Array | int, x: Any) -> Array:
 
 
 @renamed("noise", "corruption")
+@checked
 def corrupt_copies(
     corruption: Corruption,
     key: Array,
@@ -97,6 +100,7 @@ def corrupt_copies(
     return jnp.concatenate([first, rest.reshape(-1, x.shape[1])])
 
 
+@checked
 def corrupt_test(
     test_corruption: Corruption | None,
     key: Array,
@@ -114,6 +118,7 @@ def corrupt_test(
     return test_corruption.apply(stream(draw_key(key, draw), "test"), x)
 
 
+@checked
 def corrupt_problem(
     corruption: Corruption,
     problem: Problem,

@@ -25,7 +25,9 @@ from theory.kernels.propagation import (
     first_layer_variance,
     propagate_diag,
 )
+from theory.kernels.truncation import check_points
 from theory.numerics import blocks, devices, doors, memory
+from theory.numerics.signatures import checked
 
 _BOTH = ("nngp", "ntk")
 
@@ -43,7 +45,9 @@ def _checked(arch: Architecture, *xs: Any, ntk: bool = True) -> list[Array]:
             f"{' and '.join(str(x.shape) for x in points)}."
         )
     dtype = functools.reduce(jnp.promote_types, (x.dtype for x in points))
-    return [x.astype(dtype) for x in points]
+    points = [x.astype(dtype) for x in points]
+    check_points(arch, *points)
+    return points
 
 
 def _check_memory(*xs: Array, kernels: int = 2, mesh: Mesh | None = None) -> None:
@@ -92,6 +96,7 @@ def _product(x1, rows, x2, arch, v, kind, mesh):
     return devices.gathered(found, mesh)[: len(x1)]
 
 
+@checked
 def nngp_ntk(
     x1: Shaped[ArrayLike, "n1 d"],
     x2: Shaped[ArrayLike, "n2 d"],
@@ -127,6 +132,7 @@ def nngp_ntk(
     return KernelPair(**_dense(x1, x2, arch, _BOTH, mesh))
 
 
+@checked
 def nngp(
     x1: Shaped[ArrayLike, "n1 d"],
     x2: Shaped[ArrayLike, "n2 d"],
@@ -138,6 +144,7 @@ def nngp(
     return _dense(x1, x2, arch, ("nngp",), mesh)["nngp"]
 
 
+@checked
 def ntk(
     x1: Shaped[ArrayLike, "n1 d"],
     x2: Shaped[ArrayLike, "n2 d"],
@@ -149,6 +156,7 @@ def ntk(
     return _dense(x1, x2, arch, ("ntk",), mesh)["ntk"]
 
 
+@checked
 def ntk_product(
     x1: Shaped[ArrayLike, "n1 d"],
     x2: Shaped[ArrayLike, "n2 d"],
@@ -177,6 +185,7 @@ def ntk_product(
     return _product(x1, None, x2, arch, v, "ntk", mesh)
 
 
+@checked
 def gram_product(
     x: Shaped[ArrayLike, "n d"],
     v: Float[Array, "n m"],
@@ -211,6 +220,7 @@ def _diag(x, arch):
     return propagate_diag(first_layer_variance(x, arch), arch)
 
 
+@checked
 def nngp_ntk_diag(x: Shaped[ArrayLike, "n d"], arch: Architecture) -> KernelPair:
     """Returns both kernels of every point with itself, each (n,). O(n d).
 
@@ -246,6 +256,7 @@ def _symmetric(x, arch, kinds, mesh):
     return _mirrored(_upper(x, arch, kinds=kinds))
 
 
+@checked
 def gram(
     x: Shaped[ArrayLike, "n d"],
     arch: Architecture,
@@ -273,6 +284,7 @@ def gram(
     return KernelPair(**_symmetric(x, arch, _BOTH, mesh))
 
 
+@checked
 def ntk_gram(
     x: Shaped[ArrayLike, "n d"],
     arch: Architecture,

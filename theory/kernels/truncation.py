@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory.corruption.base import Corruption
 from theory.errors import NumericalError
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import first_layer_variance, through_layers
+from theory.numerics import doors
 from theory.problem import Problem
 
 # Largest relative truncation error of a quadrature dual that is let pass.
@@ -26,8 +28,33 @@ def check_truncation(arch: Architecture, error: float) -> None:
     if not error < _TRUNCATION:
         raise NumericalError(
             f"the dual of {arch.phi.name} is truncated with relative error "
-            f"{error:.1g}: raise `terms` of theory.activations.custom."
+            f"{error:.1g}: raise `terms` of theory.custom, which suits functions that "
+            "are smooth apart from zero."
         )
+
+
+def check_points(arch: Architecture, *xs: Float[Array, "_ d"]) -> None:
+    """Raises `NumericalError` where the series is too short at points. Host only."""
+    if arch.phi.closed_form or not doors.concrete(arch, xs):
+        return
+    for x in xs:
+        check_truncation(arch, float(truncation_error(x, arch)))
+
+
+def check_law(arch: Architecture, corruption: Corruption, problem: Problem) -> None:
+    """Raises `NumericalError` where the series is too short for a law. Host only.
+
+    At the mean variances of corrupted training images, and those of test points.
+    """
+    if arch.phi.closed_form or not doors.concrete(arch, corruption, problem):
+        return
+    seen = corruption.moments(problem.x_train)
+    square = (seen.mean**2 + seen.var).mean(axis=1)
+    for q in (
+        arch.b_var + arch.w_var * square,
+        first_layer_variance(problem.x_test, arch),
+    ):
+        check_truncation(arch, float(_at_variances(q, arch)))
 
 
 @jax.jit
@@ -37,12 +64,16 @@ def truncation_error(x: Float[Array, "n d"], arch: Architecture) -> Float[Array,
     Zero for closed forms. A bound near correlation one, see `error` of
     `theory.activations.duals.Dual`.
     """
+    return _at_variances(first_layer_variance(x, arch), arch)
+
+
+@jax.jit
+def _at_variances(q: Float[Array, " n"], arch: Architecture) -> Float[Array, ""]:
     dual = arch.phi.dual
-    q = first_layer_variance(x, arch)
 
     def step(at, layer):
         q, worst = at
         worst = jnp.maximum(worst, dual.error(q).max())
         return layer.covariance(dual.diag(q).value), worst
 
-    return through_layers(step, (q, jnp.zeros((), x.dtype)), arch)[1]
+    return through_layers(step, (q, jnp.zeros((), q.dtype)), arch)[1]

@@ -4,7 +4,7 @@ Values are looked at where they are known: under `jit`, `grad` and `vmap` a trac
 stand for them, and shapes and dtypes alone are checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,15 +22,71 @@ def concrete(*trees: PyTree) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
 
 
+def known(*trees: PyTree) -> bool:
+    """Whether host decisions can be taken: derivatives may be, programs are not traced.
+
+    `jax.grad` carries values along with the tracers, `jit` and `vmap` do not.
+    """
+    leaves = jax.tree.leaves(trees)
+    try:
+        for leaf in leaves:
+            if isinstance(leaf, jax.core.Tracer):
+                bool(jnp.isfinite(leaf).any())
+    except jax.errors.ConcretizationTypeError:
+        return False
+    return True
+
+
 def holds(condition: Callable[[Array], Array], x: ArrayLike) -> bool:
     """Whether a condition holds of known values, in the middle of a trace too."""
     with jax.ensure_compile_time_eval():
         return bool(condition(jnp.asarray(x)).all())
 
 
+def is_finite(x: Array | np.ndarray) -> bool:
+    """Whether all values are known to be finite, or none of them is known."""
+    if not concrete(x):
+        return True
+    if isinstance(x, jax.Array) and x.sharding.device_set != {jax.devices("cpu")[0]}:
+        return holds(jnp.isfinite, x)
+    # where it lies already, and without a program for every shape
+    return bool(np.isfinite(np.asarray(x)).all())
+
+
+def described(x: Array, *axes: str) -> str:
+    """Returns the shape of an array in words, as "2 draws x 10 points in float64"."""
+    plural = lambda word: f"{word}es" if word.endswith("s") else f"{word}s"
+    sizes = (
+        f"{n} {word if n == 1 else plural(word)}"
+        for n, word in zip(x.shape[-len(axes) :], axes, strict=False)
+    )
+    return f"{' x '.join(sizes)} in {x.dtype}"
+
+
+def doubts(diagnostics: Mapping[str, Any], **results: Array) -> list[str]:
+    """Returns what speaks against a result, in words; nothing where all is well."""
+    said = []
+    if not diagnostics.get("valid", True):
+        said.append(f"NOT VALID: {'; '.join(diagnostics.get('doubts', ()))}")
+    for name, value in results.items():
+        if concrete(value) and not is_finite(value):
+            said.append(f"NOT FINITE: {name}")
+    return said
+
+
+def not_finite(name: str, x: Array | np.ndarray) -> InputError:
+    """Returns the refusal of an array that is not finite: what is where."""
+    host = np.asarray(x, float)
+    where = np.argwhere(~np.isfinite(host))[0]
+    at = f" at [{', '.join(map(str, where))}]" if where.size else ""
+    return InputError(
+        f"`{name}` must be finite, got NaN or infinity: {host[tuple(where)]}{at}."
+    )
+
+
 def check_finite(what: str, *results: ArrayLike) -> None:
     """Raises `NumericalError` where results are known and not all of them finite."""
-    if concrete(*results) and not all(holds(jnp.isfinite, each) for each in results):
+    if not all(is_finite(jnp.asarray(each)) for each in results):
         raise NumericalError(
             f"{what} hold NaN or infinity: see `diagnostics`, and use float64 or an "
             "activation that grows less."
@@ -69,19 +125,20 @@ def array(
             raise InputError(
                 f"`{name}` must be an array {shape}, got rows of several lengths."
             ) from None
-    value = _floating(name, value, whole)
+    value = floating(name, value, whole)
     axes = shape.strip("()").replace(" ", "").rstrip(",").split(",")
     if value.ndim != len(axes) or (filled and 0 in value.shape):
         least = f" with {', '.join(axes)} >= 1" if filled else ""
         raise InputError(
             f"`{name}` must be an array {shape}{least}, got {value.shape}."
         )
-    if finite and concrete(value) and not holds(jnp.isfinite, value):
-        raise InputError(f"`{name}` must be finite, got NaN or infinity.")
+    if finite and not is_finite(value):
+        raise not_finite(name, value)
     return value
 
 
-def _floating(name: str, value: Array | np.ndarray, whole: bool) -> Array:
+def floating(name: str, value: Array | np.ndarray, whole: bool = True) -> Array:
+    """Returns real numbers in float32 or float64, see `array`."""
     dtype = np.dtype(value.dtype)
     if dtype.kind in "biu":
         if not whole:

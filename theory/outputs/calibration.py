@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from theory.errors import InputError, check_count
+from theory.numerics.signatures import checked
 from theory.outputs.statistics import standard_error
 
 
@@ -71,6 +72,7 @@ def _check_shares(name: str, values: np.ndarray) -> None:
         )
 
 
+@checked
 def reliability(
     predicted: Array | np.ndarray,
     observed: Array | np.ndarray,

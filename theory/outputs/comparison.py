@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.outputs.law import Labels, OutputLaw
 from theory.outputs.statistics import fit_line, ratio, standard_error
@@ -44,6 +45,7 @@ class Comparison:
     common_draws: bool
 
 
+@checked
 def centred(outputs: np.ndarray) -> np.ndarray:
     """Returns outputs less what the classes share: all that decisions see."""
     return outputs - outputs.mean(axis=-1, keepdims=True)
@@ -89,6 +91,7 @@ def _have_common_draws(a: OutputLaw | Draws, b: OutputLaw | Draws) -> bool:
     return np.array_equal(np.asarray(a.draw_keys), np.asarray(b.draw_keys))
 
 
+@checked
 def compare(
     first: OutputLaw | Draws, second: OutputLaw | Draws, labels: Labels
 ) -> Comparison:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from theory.errors import InputError, check_count
 from theory.numerics import doors
+from theory.numerics.signatures import checked
 from theory.outputs import storage
 from theory.outputs.accuracy import win_probability_iid
 from theory.outputs.covariances import SampledCross
@@ -23,7 +24,7 @@ from theory.outputs.statistics import standard_error
 from theory.records import record, static
 
 
-@record(kw_only=True)
+@record(kw_only=True, repr=False)
 class Draws:
     """Outputs on the test points for each corruption draw and initialisation.
 
@@ -46,6 +47,16 @@ class Draws:
     diagnostics: dict = dataclasses.field(default_factory=dict)
     averaged: bool = static(default=False)
 
+    @checked
+    def __repr__(self) -> str:
+        """What was drawn, and what speaks against it; no arrays."""
+        if not hasattr(self.outputs, "shape"):  # a pytree of something else
+            return f"{type(self).__name__}({self.outputs!r}, ...)"
+        second = "average over all initialisations" if self.averaged else "init"
+        said = [doors.described(self.outputs, "draw", second, "point", "class")]
+        said += doors.doubts({}, outputs=self.outputs)
+        return f"{type(self).__name__}({'; '.join(said)})"
+
     def averages(self, inits: int | None = None) -> Float[Array, "draw group n c"]:
         """Returns mean outputs of groups of `inits` initialisations; None for all."""
         draws, available, n, c = self.outputs.shape
@@ -63,11 +74,13 @@ class Draws:
             )
         return self.outputs.reshape(draws, -1, inits, n, c).mean(axis=2)
 
+    @checked
     def decisions(self, inits: int | None = None) -> Int[Array, "draw group n"]:
         """Returns the class each average of `inits` networks decides for."""
         doors.check_finite("the outputs of these draws", self.outputs)
         return jnp.argmax(self.averages(inits), axis=-1)
 
+    @checked
     def accuracies(
         self, labels: Labels, inits: int | None = None
     ) -> Float[Array, " draw"]:
@@ -93,6 +106,7 @@ class Draws:
             return right.mean(axis=(1, 2), dtype=self.outputs.dtype)
         return self.integrated(labels, inits).mean(axis=1)
 
+    @checked
     def integrated(self, labels: Labels, inits: int) -> Float[Array, "draw n"]:
         """Returns how probable a mean of `inits` networks decides for `labels`.
 
@@ -113,10 +127,12 @@ class Draws:
         )
         return given_draw.reshape(draws, n)
 
+    @checked
     def accuracy(self, labels: Labels, inits: int | None = None) -> float:
         """Returns the mean over draws of `accuracies`."""
         return float(self.accuracies(labels, inits).mean())
 
+    @checked
     def stderr(self, labels: Labels, inits: int | None = None) -> float:
         """Returns the standard error over draws of `accuracy`; NaN for one draw."""
         return standard_error(np.asarray(self.accuracies(labels, inits)))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from theory.errors import InputError
+from theory.numerics.signatures import checked
 from theory.outputs.accuracy import win_probability
 from theory.outputs.draws import Draws
 from theory.outputs.law import Labels, OutputLaw, check_labels
@@ -43,6 +44,7 @@ def _losses(law: OutputLaw, decisions: Int[Array, " n"]) -> Float[Array, "n c"]:
     return jnp.where(own, 0, cdf(-gap / jnp.sqrt(gap_var)))
 
 
+@checked
 def flip_bound(law: OutputLaw, decisions: Labels | None = None) -> Float[Array, " n"]:
     """Returns the union bound on the probability of another decision, (S1).
 
@@ -67,6 +69,7 @@ def flip_bound(law: OutputLaw, decisions: Labels | None = None) -> Float[Array, 
     return jnp.minimum(_losses(law, chosen).sum(axis=1), 1)
 
 
+@checked
 def flip_probability(
     law: OutputLaw, decisions: Labels | None = None
 ) -> Float[Array, " n"]:
@@ -95,6 +98,7 @@ def flip_probability(
     return jnp.clip(flips, losses.max(axis=1), jnp.minimum(losses.sum(axis=1), 1))
 
 
+@checked
 def stable(
     law: OutputLaw, level: float, decisions: Labels | None = None
 ) -> Bool[Array, " n"]:
@@ -113,6 +117,7 @@ def stable(
     return flip_probability(law, decisions) <= level
 
 
+@checked
 def observed_flips(
     draws: Draws, decisions: Labels, inits: int | None = None
 ) -> Float[Array, "draw n"]:

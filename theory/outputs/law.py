@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from theory.errors import InputError, check_count
 from theory.numerics import doors
+from theory.numerics.signatures import checked
 from theory.outputs import accuracy_spread, storage
 from theory.outputs.accuracy import win_probabilities, win_probability
 from theory.outputs.covariances import CrossCovariance, Points
@@ -49,7 +50,7 @@ def _averaged(cov, init_var, inits):
     return cov + (init_var / inits)[:, None, None] * own
 
 
-@record(kw_only=True)
+@record(kw_only=True, repr=False)
 class OutputLaw:
     """Gaussian law of the outputs at every test point.
 
@@ -71,6 +72,18 @@ class OutputLaw:
     diagnostics: dict = dataclasses.field(default_factory=dict)
     cross: CrossCovariance | None = None
     inits: float = static(default=math.inf)
+
+    @checked
+    def __repr__(self) -> str:
+        """What it is a law of, and what speaks against it; no arrays."""
+        if not hasattr(self.mean, "shape"):  # a pytree of something else
+            return f"{type(self).__name__}({self.mean!r}, ...)"
+        of = "all initialisations" if math.isinf(self.inits) else f"{self.inits:g}"
+        said = [f"{doors.described(self.mean, 'point', 'class')}, average over {of}"]
+        said += doors.doubts(self.diagnostics, mean=self.mean, cov=self.cov)
+        if self.init_var is None:
+            said.append("`init_var` not known")
+        return f"{type(self).__name__}({'; '.join(said)})"
 
     def averaged(self: Law, inits: int) -> Law:
         """Returns the law of the mean output of `inits` networks; 1 is one network.
@@ -94,12 +107,14 @@ class OutputLaw:
             inits=float(inits) if math.isinf(self.inits) else self.inits,
         )
 
+    @checked
     def per_point(self, labels: Labels) -> Float[Array, " n"]:
         """Returns the probability of a right decision at every point."""
         check_labels(labels, self.mean.shape)
         self.check_finite()
         return win_probability(self.mean, self.cov, jnp.asarray(labels, jnp.int32))
 
+    @checked
     def accuracy(self, labels: Labels) -> float:
         """Returns the expected accuracy, an integral: no sampling."""
         return float(self.per_point(labels).mean())
@@ -116,6 +131,7 @@ class OutputLaw:
         """Raises `NumericalError` where mean or covariances are not finite."""
         doors.check_finite("the mean and covariances of this law", self.mean, self.cov)
 
+    @checked
     def confusion(self, labels: Labels) -> Float[Array, "c c"]:
         """Returns the expected confusion matrix: row true class, column decision.
 
@@ -130,6 +146,7 @@ class OutputLaw:
         confusion = share.T @ np.asarray(self.win_probabilities())
         return jax.device_put(confusion.astype(self.mean.dtype))
 
+    @checked
     def cross_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b c c"]:
         """Returns Cov(f_i(x_a), f_j(x_b)), the share of the initialisations included.
 
@@ -159,6 +176,7 @@ class OutputLaw:
         own = jnp.eye(self.mean.shape[1], dtype=cov.dtype)[None, None]
         return cov + share[:, :, None, None] * own
 
+    @checked
     def accuracy_std(
         self,
         labels: Labels,

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from theory.numerics.signatures import checked
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
@@ -23,6 +25,7 @@ class Line:
     rmse: float
 
 
+@checked
 def fit_line(x: np.ndarray, y: np.ndarray, error: float = 0.0) -> Line:
     """Fits a line to all entries; `error` is the known mean square error of y."""
     x, y = np.asarray(x, float), np.asarray(y, float)
@@ -43,6 +46,7 @@ def ratio(over: float, under: float) -> float:
         return float(np.float64(over) / np.float64(under))
 
 
+@checked
 def standard_error(values: np.ndarray) -> float:
     """Returns the standard error of the mean of `values`, NaN for fewer than two."""
     if values.size < 2:

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
+from theory.numerics import doors
+from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.outputs.law import Labels
 from theory.records import record
 
 
-@record(kw_only=True)
+@record(kw_only=True, repr=False)
 class TrainingPath:
     """Draws at every step of a path: growing times, or ridges.
 
@@ -35,6 +37,15 @@ class TrainingPath:
     draw_keys: UInt[Array, "draw 2"]
     diagnostics: dict = dataclasses.field(default_factory=dict)
 
+    @checked
+    def __repr__(self) -> str:
+        """What was drawn, and what speaks against it; no arrays."""
+        if not hasattr(self.outputs, "shape"):  # a pytree of something else
+            return f"{type(self).__name__}({self.outputs!r}, ...)"
+        said = [doors.described(self.outputs, "draw", "step", "point", "class")]
+        said += doors.doubts({}, outputs=self.outputs)
+        return f"{type(self).__name__}({'; '.join(said)})"
+
     def at(self, step: int) -> Draws:
         """Returns the draws at one step, as `exact` gives them."""
         return Draws(
@@ -53,6 +64,7 @@ class TrainingPath:
             init_var=None if self.init_var is None else self.init_var[:, :, index],
         )
 
+    @checked
     def accuracies(
         self, labels: Labels, inits: int | None = None
     ) -> Float[Array, "draw step"]:
@@ -61,6 +73,7 @@ class TrainingPath:
         each = [self.at(step).accuracies(labels, inits) for step in steps]
         return jnp.stack(each, axis=1)
 
+    @checked
     def best(self, labels: Labels, inits: int | None = None) -> int:
         """Returns the step of highest accuracy, averaged over draws; the first of ties.
 

@@ -15,8 +15,10 @@ from jaxtyping import Array, Float
 from theory.activations.registry import Activation
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
+from theory.numerics.signatures import checked
 
 
+@checked
 def fixed_output(activation: str | Activation, d: int) -> Architecture:
     """Returns the two-layer network whose output layer stays as it is.
 
@@ -31,6 +33,7 @@ def fixed_output(activation: str | Activation, d: int) -> Architecture:
     )
 
 
+@checked
 def cluster_covariance(
     centres: Float[Array, "k d"], activation: str | Activation
 ) -> Float[Array, "k k"]:
@@ -46,6 +49,7 @@ def cluster_covariance(
     return matrices.ntk_gram(centres, fixed_output(activation, centres.shape[1]))
 
 
+@checked
 def least_eigenvalue(
     centres: Float[Array, "k d"], activation: str | Activation
 ) -> Float[Array, ""]:
@@ -53,6 +57,7 @@ def least_eigenvalue(
     return jnp.linalg.eigvalsh(cluster_covariance(centres, activation))[0]
 
 
+@checked
 def separation(centres: Float[Array, "k d"]) -> Float[Array, ""]:
     """Returns the smallest |c - c'| or |c + c'| of two centres; infinite for one.
 
@@ -67,6 +72,7 @@ def separation(centres: Float[Array, "k d"]) -> Float[Array, ""]:
     return jnp.min(distance, where=~jnp.eye(k, dtype=bool), initial=jnp.inf)
 
 
+@checked
 def relu_bound(centres: Float[Array, "k d"]) -> Float[Array, ""]:
     """Returns nu/(100 K^2), below lambda(C) of relu for K > 1 unit centres.
 

@@ -25,10 +25,12 @@ from jaxtyping import Array, Float
 from theory.activations import closed_forms
 from theory.numerics import blocks
 from theory.numerics.edges import matmul, ratio, safe_sqrt
+from theory.numerics.signatures import checked
 
 _BLOCK = 1024
 
 
+@checked
 @jax.jit
 def slope_kernel(
     x: Float[Array, "n1 d"],
@@ -64,6 +66,7 @@ def _product(z, x, v, slope):
     return blocks.product(block, v, len(z), (rows, columns)) / len(x)
 
 
+@checked
 @jax.jit
 def directions(
     z: Float[Array, "k d"],
@@ -85,6 +88,7 @@ def directions(
     return _product(z, x, y[:, None] * x, slope)
 
 
+@checked
 def first_output(
     z: Float[Array, "k d"],
     x: Float[Array, "n d"],
@@ -95,6 +99,7 @@ def first_output(
     return (directions(z, x, y, slope) * z).sum(axis=1)
 
 
+@checked
 @jax.jit
 def second_output(
     z: Float[Array, "k d"],
@@ -113,6 +118,7 @@ def second_output(
     return (_product(z, inputs, taught, slope) * z).sum(axis=1)
 
 
+@checked
 @jax.jit
 def linear_output(
     z: Float[Array, "k d"],
@@ -131,6 +137,7 @@ def linear_output(
     return (learned[:, :d] * z).sum(axis=1) + learned[:, d]
 
 
+@checked
 def heavy_ball_time(
     rate: Float[Array, ""] | float, steps: Array | int, momentum: float = 0.9
 ) -> Float[Array, ""] | float:
@@ -142,6 +149,7 @@ def heavy_ball_time(
     return rate * (steps - faded) / (1 - momentum)
 
 
+@checked
 @jax.jit
 def alignment(
     direction: Float[Array, "n d"],

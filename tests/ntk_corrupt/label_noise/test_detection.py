@@ -101,7 +101,7 @@ def test_loss_of_guessing(classes):
 
 def test_bad_input():
     bad = np.array([0.1, np.nan])
-    with raises("`losses` must be finite, got 1 that are not"):
+    with raises("`losses` must be finite, got NaN or infinity: nan at [1]"):
         detection.mixture(bad)
     with raises("`losses` must be finite"):
         detection.detection(bad, bad > 0, bad > 0)

@@ -144,7 +144,7 @@ def test_labels_of_a_problem():
     ("share", "options", "text"),
     [
         (1.1, {}, "`share` must be in [0, 1], got 1.1"),
-        (float("nan"), {}, "`share` must be in [0, 1]"),
+        (float("nan"), {}, "`share` must be a number, got nan"),
         (0.5, {"mode": "random"}, "unknown label noise 'random'"),
         (0.5, {"mode": "nearest"}, "`x` must be given"),
     ],

@@ -81,7 +81,7 @@ def test_bad_input():
         stopping.loss_gap([1.0, 0.5], [1.0])
     with raises("`tolerance` must be positive"):
         stopping.loss_gap([1.0], [1.0], tolerance=0.0)
-    with raises("`budget` must be positive, got nan"):
+    with raises("`budget` must be a number, got nan"):
         stopping.distance_budget([0.0], np.nan)
     with raises("`distance` must be a finite number"):
         stopping.distance_budget([], 0.1)

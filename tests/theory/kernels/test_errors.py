@@ -17,8 +17,8 @@ from theory.numerics import memory
 @pytest.mark.parametrize("shape", [(6,), (5, 2), (7, 2)])
 def test_products_need_one_row_per_point(shape):
     arch, fn = shared(BY_NAME["erf"]), matrices.ntk_product
-    with pytest.raises(InputError, match=r"`v` must be an array \(6, m\)"):
-        getattr(fn, "__wrapped__", fn)(Z, Z, jnp.zeros(shape), arch)
+    with pytest.raises(InputError, match=r"`v` must be an array \((6|n2), m\)"):
+        fn(Z, Z, jnp.zeros(shape), arch)
 
 
 def test_a_step_has_no_ntk():
@@ -42,16 +42,15 @@ def test_shapes_of_points(call, shape):
     x = jnp.asarray(np.ones(shape))
     args = (x, x) if call in ("nngp_ntk", "nngp") else (x,)
     fn = getattr(matrices, call)
-    with pytest.raises(InputError, match="`points` must be an array"):
-        # the check of annotations, which only tests have, comes first
-        getattr(fn, "__wrapped__", fn)(*args, arch)
+    with pytest.raises(InputError, match=r"`(x|x1|points)` must be an array"):
+        fn(*args, arch)
 
 
 def test_shapes_that_disagree():
     arch = Architecture(depth=2, activation="erf")
     for fn in (matrices.nngp_ntk, matrices.nngp):
-        with pytest.raises(InputError, match=r"equal d, got \(6, 17\) and \(6, 16\)"):
-            getattr(fn, "__wrapped__", fn)(Z, Z[:, 1:], arch)
+        with pytest.raises(InputError, match=r"with d = 17, got shape \(6, 16\)"):
+            fn(Z, Z[:, 1:], arch)
 
 
 def test_bad_architecture():

@@ -19,6 +19,7 @@ from theory.errors import InputError, check_count
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
 from theory.kernels.truncation import check_truncation, worst_truncation
+from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.renamed import renamed
@@ -141,6 +142,7 @@ def _test_points(asked, problem: Problem) -> np.ndarray:
 
 
 @renamed("noise", "corruption")
+@checked
 def exact_iterative(
     arch: Architecture,
     corruption: Corruption,

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory.numerics.signatures import checked
 from theory.problem import Problem
 
 
@@ -14,6 +15,7 @@ def class_sums(problem: Problem) -> Float[Array, "c d"]:
     )
 
 
+@checked
 @jax.jit
 def class_mean_scores(problem: Problem) -> Float[Array, "n c"]:
     """Returns <x*, mu_i - mean mu>/d of every test point and class.

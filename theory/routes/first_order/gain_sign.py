@@ -21,6 +21,7 @@ from theory.errors import check_count
 from theory.kernels import propagation
 from theory.kernels.architecture import Architecture
 from theory.kernels.slopes import transfer
+from theory.numerics.signatures import checked
 from theory.problem import Problem
 from theory.records import record
 from theory.renamed import renamed
@@ -167,6 +168,7 @@ def slope_sign(
 
 
 @renamed("noise", "corruption")
+@checked
 def gain_sign(
     arch: Architecture,
     corruption: Replacement | Additive,

@@ -20,7 +20,9 @@ from jaxtyping import Array, Float
 from theory.corruption.base import Corruption
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
+from theory.kernels.truncation import check_law
 from theory.numerics.edges import matmul
+from theory.numerics.signatures import checked
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
@@ -31,7 +33,7 @@ from theory.routes.first_order.fluctuations import FirstOrderCross, NoiseMoments
 from theory.routes.first_order.trained import raw_moments, train
 
 
-@record(kw_only=True)
+@record(kw_only=True, repr=False)
 class FirstOrderLaw(OutputLaw):
     """An `OutputLaw` with the parts of the class-mean rule.
 
@@ -167,6 +169,7 @@ def _fluctuations(trained, corruption, test, x_test) -> FirstOrderCross:
 
 
 @renamed("noise", "corruption")
+@checked
 def first_order(
     arch: Architecture,
     corruption: Corruption,
@@ -226,6 +229,7 @@ def first_order(
         test_corruption=test_corruption,
         ridge=ridge,
     )
+    check_law(arch, corruption, problem)
     return _first_order(
         arch,
         corruption,

@@ -20,6 +20,7 @@ from theory.linearised.linearise import Scales
 from theory.linearised.training_kernel import TrainingKernel
 from theory.numerics import blocks, memory
 from theory.numerics.edges import matmul
+from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
@@ -73,6 +74,7 @@ def _test_rows(solved: Solved, x_test):
 
 
 @renamed("noise", "corruption")
+@checked
 def surrogate(
     law: OutputLaw,
     corruption: Corruption,
