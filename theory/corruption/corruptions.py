@@ -27,6 +27,20 @@ def _check_p(p: Scalar) -> None:
         raise InputError(f"`p` must be a corruption level in [0, 1], got {float(p)}.")
 
 
+@jax.custom_jvp
+def _undifferentiated(p: Scalar) -> Scalar:
+    """The level that pixels are drawn against, of which samples are no function."""
+    return p
+
+
+@_undifferentiated.defjvp
+def _undifferentiated_jvp(primals, tangents):
+    raise InputError(
+        "samples of Replacement have no derivative in `p`, pixels are kept or not: "
+        "differentiate theory.first_order or theory.resummed, or draw from Additive."
+    )
+
+
 @record(kw_only=True)
 class Replacement(Corruption):
     """Each pixel is replaced by noise with probability p: x~ = z or x.
@@ -41,7 +55,8 @@ class Replacement(Corruption):
     def apply(self, key, x):
         """See `Corruption.apply`."""
         mask_key, noise_key = jax.random.split(key)
-        replaced = jax.random.uniform(mask_key, x.shape, jnp.float32) < float32(self.p)
+        p = _undifferentiated(float32(self.p))
+        replaced = jax.random.uniform(mask_key, x.shape, jnp.float32) < p
         return jnp.where(
             replaced, self.noise.sample(noise_key, x.shape).astype(x.dtype), x
         )

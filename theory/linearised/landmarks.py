@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from theory.errors import InputError
 from theory.kernels.architecture import Architecture
 from theory.linearised.image_moments import ImageMoments
 from theory.linearised.linearise import linear
 from theory.linearised.training_kernel import TrainingKernel, measure
-from theory.numerics import memory
+from theory.numerics import doors, memory
 from theory.numerics.edges import matmul
 
 # Numbers of landmarks tried in turn, and then all training images up to so many.
@@ -44,7 +45,7 @@ class Landmarks(NamedTuple):
     level: str
     measured: TrainingKernel
     basis: Float[Array, "r k"] | None
-    unexplained: float
+    unexplained: Float[Array, ""] | float
 
 
 def sample(n: int, size: int) -> np.ndarray:
@@ -110,6 +111,22 @@ def landmark_basis(
     return basis, jnp.stack([part.own_rest.mean(), missing.mean()]) / scale
 
 
+def _chosen_blindly(arch, train, landmarks, ridge) -> Landmarks:
+    n = len(train.q)
+    if landmarks is None and n > _MOST_FOR_ALL:
+        raise InputError(
+            f"`landmarks` must be given for {n} images under jit or vmap: how many are "
+            f"needed is not known there, and all are too many beyond {_MOST_FOR_ALL}."
+        )
+    size = n if landmarks is None else landmarks
+    measured = measured_on(arch, train, size or _TRIED[0])
+    basis, missing = landmark_basis(arch, measured, ridge)
+    basis = jax.lax.stop_gradient(basis)
+    if size == 0:
+        return Landmarks("diagonal", measured, None, missing[0])
+    return Landmarks("full" if size >= n else "landmarks", measured, basis, missing[1])
+
+
 def choose(
     arch: Architecture,
     train: ImageMoments,
@@ -118,15 +135,22 @@ def choose(
 ) -> Landmarks:
     """Returns `landmarks` of them, or the fewest that explain what they must.
 
-    Host only: what is computed next is compiled for the level.
+    Host only: what is computed next is compiled for the level. Of traced images, whose
+    rest is not known, every one is a landmark unless `landmarks` says how many.
+
+    Raises:
+        InputError: for more traced images than can all be landmarks.
     """
     n = len(train.q)
+    if not doors.known(arch, train, ridge):
+        return _chosen_blindly(arch, train, landmarks, ridge)
     sizes = _TRIED if landmarks is None else (landmarks,)
     if landmarks is None and n <= _MOST_FOR_ALL:
         sizes = (*sizes, n)
     for size in sizes:
         measured = measured_on(arch, train, size or _TRIED[0])
-        basis, missing = landmark_basis(arch, measured, ridge)
+        # what they are does not matter where nothing is dropped: no derivative
+        basis, missing = jax.lax.stop_gradient(landmark_basis(arch, measured, ridge))
         used = int(_used(basis))
         if size == 0 or used == 0:
             return Landmarks("diagonal", measured, None, float(missing[0]))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from theory.errors import NumericalError
 
@@ -69,6 +69,20 @@ def flow_weights(
     return jnp.where(inside, -jnp.expm1(-safe * time) / safe, time)
 
 
+def trusted(
+    margin: Float[Array, ""] | float,
+    n: int,
+    dtype: np.dtype,
+    *,
+    flow: bool,
+    entry_error: Float[Array, ""] | float = 0.0,
+) -> Bool[Array, ""]:
+    """Returns whether a margin is more than the errors of the entries; see `check`."""
+    # Rounding of an n x n factorisation moves a pivot by about n eps of its diagonal.
+    floor = jnp.maximum(n * jnp.finfo(dtype).eps, entry_error)
+    return margin > (-floor if flow else floor)
+
+
 def check(
     margin: float,
     x: Float[Array, "n d"],
@@ -76,6 +90,7 @@ def check(
     flow: bool,
     ridge: float,
     copies: int = 1,
+    entry_error: float = 0.0,
 ) -> None:
     """Raises `NumericalError` on a kernel that is indefinite or near singular. Host.
 
@@ -86,19 +101,19 @@ def check(
             inverse.
         ridge: of the smoother.
         copies: of every training image in `x`, one after another.
+        entry_error: relative error of the entries, beside rounding.
     """
     n, resolution = x.shape[0], float(jnp.finfo(x.dtype).eps)
-    # Rounding of an n x n factorisation moves a pivot by about n eps of its diagonal.
-    floor = n * resolution
-    trusted = margin > (-floor if flow else floor)
+    floor = max(n * resolution, entry_error)
+    good = bool(trusted(margin, n, x.dtype, flow=flow, entry_error=entry_error))
     # Closed forms of kinked activations are wrong by the root of rounding where points
     # coincide, which hides a singular kernel behind a margin of that size.
-    if trusted and (flow or margin > 100 * resolution**0.5):
+    if good and (flow or margin > 100 * resolution**0.5):
         return
     rows = np.asarray(x)
     _, first, twin_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     twins = np.flatnonzero(first[twin_of.ravel()] != np.arange(n))
-    if trusted and (ridge or not twins.size):
+    if good and (ridge or not twins.size):
         return
     if twins.size:
         pair = int(first[twin_of.ravel()[twins[0]]]), int(twins[0])
@@ -114,6 +129,8 @@ def check(
             + (f" ({twins.size} duplicates in all)" if twins.size > 1 else "")
             + f": {way_out} or pass `ridge`"
         )
+    elif entry_error > n * resolution:
+        cause = "raise `terms` of theory.custom, or pass `ridge`"
     elif rows.dtype == np.float32:
         cause = "float64 is needed: enable x64, or pass `ridge`"
     else:
@@ -123,5 +140,5 @@ def check(
     what = "indefinite" if not margin > 0 else "near singular"
     raise NumericalError(
         f"the NTK of {n} training images in {x.dtype} is {what} "
-        f"(relative margin {margin:.2g}, rounding {floor:.2g}): {cause}."
+        f"(relative margin {margin:.2g}, error of entries {floor:.2g}): {cause}."
     )

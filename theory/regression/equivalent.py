@@ -151,20 +151,25 @@ def _first_guess(rows: Rows) -> tuple[Array, Array]:
     return tau + rows.idle_count * (1 / (rows.idle + omega)).sum(), omega
 
 
-def _newton_step(rows: Rows, tau: Array, omega: Array) -> tuple[Array, Array]:
-    """The next (tau, omega) on the way to the fixed point, and the relative step."""
+def _change(rows: Rows, tau: Array, omega: Array) -> Array:
+    """The step of Newton's method from (tau, omega), undamped."""
     _, implied, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega)
     at = jnp.stack([tau, omega])
     gap = implied - at
     # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
     # - entry_noise [[-Pi_11, 0], [Pi_12, 0]]
     v, one = rows.entry_noise, 1 - pi_cross
-    change = jnp.stack(
+    return jnp.stack(
         [
             one * gap[0] - pi_rows * gap[1],
             (one - v * pi_rows) * gap[1] - (pi_features + v * pi_cross) * gap[0],
         ]
     ) / (one**2 - pi_rows * (pi_features + v))
+
+
+def _newton_step(rows: Rows, tau: Array, omega: Array) -> tuple[Array, Array]:
+    """The next (tau, omega) on the way to the fixed point, and the relative step."""
+    at, change = jnp.stack([tau, omega]), _change(rows, tau, omega)
     # without noise omega is zero and stays there
     relative = jnp.where(change == 0, 0.0, change / jnp.where(at == 0, 1.0, at))
     size = jnp.abs(relative).max()
@@ -172,8 +177,9 @@ def _newton_step(rows: Rows, tau: Array, omega: Array) -> tuple[Array, Array]:
     return at * (1 + damped), size
 
 
-@jax.jit
-def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
+@jax.custom_jvp
+def _fixed_point(rows: Rows, tau: Array, omega: Array) -> tuple[Array, Array, Array]:
+    """The (tau, omega) that imply themselves, the last relative step, and how many."""
     tolerance = 1e4 * jnp.finfo(rows.y.dtype).eps
 
     def step(state):
@@ -189,6 +195,22 @@ def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
     pair = (tau.astype(dtype), omega.astype(dtype))
     state = (pair, jnp.asarray(jnp.inf, real), jnp.zeros((), jnp.int32))
     (tau, omega), residual, steps = jax.lax.while_loop(unfinished, step, state)
+    return jnp.stack([tau, omega]), residual, steps
+
+
+@_fixed_point.defjvp
+def _fixed_point_jvp(primals, tangents):
+    """Implicitly: where it does not move, a step changes as the fixed point does."""
+    rows, *_ = primals
+    at, residual, steps = _fixed_point(*primals)
+    change = jax.jvp(lambda rows: _change(rows, *at), (rows,), tangents[:1])[1]
+    none = jnp.zeros(steps.shape, jax.dtypes.float0)
+    return (at, residual, steps), (change, jnp.zeros_like(residual), none)
+
+
+@jax.jit
+def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
+    (tau, omega), residual, steps = _fixed_point(rows, tau, omega)
     (lam, second, third), _, pi = _traces(rows, tau, omega)
     pi_rows, pi_cross, pi_features = pi
     shift = omega - rows.entry_noise * tau

@@ -20,8 +20,9 @@ from theory.corruption.base import Corruption
 from theory.errors import InputError
 from theory.kernels import matrices, truncation
 from theory.kernels.architecture import Architecture
-from theory.numerics import blocks, solve
+from theory.numerics import blocks, doors, solve
 from theory.numerics.edges import matmul
+from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.renamed import renamed
@@ -73,6 +74,7 @@ def _check_time(time: float | None, ridge: float) -> None:
 
 
 @renamed("noise", "corruption")
+@checked
 def exact(
     arch: Architecture,
     corruption: Corruption,
@@ -150,14 +152,23 @@ def exact(
             flow=time is not None,
             with_init_var=with_init_var,
         )
+        margin, error = jax.lax.stop_gradient(
+            (diagnostics["margin"], diagnostics["truncation_error"])
+        )
+        for_a_time = time is not None and time < math.inf
+        if not doors.known(margin):  # a program is traced, and nobody can be told
+            n = len(seen.x_train)
+            good = solve.trusted(margin, n, dtype, flow=for_a_time, entry_error=error)
+            return jnp.where(good, outputs, jnp.nan)[None], init_var, diagnostics
+        truncation.check_truncation(arch, float(error))
         solve.check(
-            float(diagnostics["margin"]),
+            float(margin),
             seen.x_train,
-            flow=time is not None and time < math.inf,
+            flow=for_a_time,
             ridge=ridge,
             copies=copies,
+            entry_error=float(error),
         )
-        truncation.check_truncation(arch, float(diagnostics["truncation_error"]))
         return outputs[None], init_var, diagnostics
 
     (outputs, init_var, diagnostics), keys = given.each(one, progress)

@@ -26,6 +26,7 @@ from theory.errors import InputError, NumericalError
 from theory.kernels import truncation
 from theory.kernels.architecture import Architecture
 from theory.numerics import solve
+from theory.numerics.signatures import checked
 from theory.outputs.training_path import TrainingPath
 from theory.problem import Problem
 from theory.renamed import renamed
@@ -61,6 +62,8 @@ def _check_found(arch, given, k, found, asked, rule) -> None:
         )
     diagnostics = found["diagnostics"]
     margin, largest = float(diagnostics["margin"]), float(found["largest"])
+    error = float(diagnostics["truncation_error"])
+    truncation.check_truncation(arch, error)
     ridge = float(asked.min()) if rule == "ridge" else 0.0
     last = 0.0 if rule == "ridge" else float(found["grid"].max())
     # A zero eigenvalue that rounding made negative must not grow by e^{-value t}.
@@ -71,8 +74,8 @@ def _check_found(arch, given, k, found, asked, rule) -> None:
         flow=rule != "ridge" and steady,
         ridge=ridge,
         copies=given.copies,
+        entry_error=error,
     )
-    truncation.check_truncation(arch, float(diagnostics["truncation_error"]))
 
 
 def _path(
@@ -111,6 +114,7 @@ def _path(
 
 
 @renamed("noise", "corruption")
+@checked
 def trajectory(
     arch: Architecture,
     corruption: Corruption,
@@ -192,6 +196,7 @@ def trajectory(
 
 
 @renamed("noise", "corruption")
+@checked
 def ridge_path(
     arch: Architecture,
     corruption: Corruption,

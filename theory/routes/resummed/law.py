@@ -18,8 +18,11 @@ from theory.corruption.base import Corruption
 from theory.corruption.copies import check_test_corruption
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
+from theory.kernels.truncation import check_law
 from theory.linearised.landmarks import Landmarks, choose, measured_on
 from theory.linearised.training_kernel import moments
+from theory.numerics import doors
+from theory.numerics.signatures import checked
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
@@ -36,7 +39,7 @@ from theory.routes.resummed.solved import Solved, solve_side
 _STEP = 1 / 5
 
 
-@record(kw_only=True)
+@record(kw_only=True, repr=False)
 class ResummedLaw(OutputLaw):
     """The law, and the solved training that it and others like it are made of.
 
@@ -49,6 +52,7 @@ class ResummedLaw(OutputLaw):
 
 
 @renamed("noise", "corruption")
+@checked
 def resummed(
     arch: Architecture,
     corruption: Corruption,
@@ -119,9 +123,13 @@ def resummed(
             f"`landmarks` must be between 0 and n_train = {n}, got {landmarks}."
         )
     check_time(time, ridge, test_corruption)
+    check_law(arch, corruption, problem)
     train = moments(problem.x_train, arch, corruption)
     ridge_value = jnp.asarray(ridge, problem.x_train.dtype)
-    if train.var.any():
+    if not doors.known(train.var) and time is not None:
+        raise InputError("`time` of resummed cannot be traced: leave jit and vmap.")
+    # what is traced is taken to be noisy
+    if not doors.known(train.var) or train.var.any():
         reduced = choose(arch, train, landmarks, ridge_value)
     elif time is not None:
         raise InputError(
@@ -168,6 +176,7 @@ def _solved(arch, reduced, *, y, ridge, copies, time, with_init_var) -> Solved:
     )
 
 
+@checked
 def resummed_at(
     law: OutputLaw,
     x_test: Float[Array, "n d"],

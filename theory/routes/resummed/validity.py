@@ -5,11 +5,13 @@ docs/theory/linearised.md, at its end.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.linearised import linearise
 from theory.linearised.landmarks import UNEXPLAINED, Landmarks
+from theory.numerics import doors
 from theory.regression import equivalent
 from theory.routes.resummed.solved import Solved
 
@@ -23,7 +25,13 @@ _NEGATIVE = "`init_var` is negative at some test points"
 
 
 def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
-    """Returns what there is to say of the training images, `valid` and `doubts` too."""
+    """Returns what there is to say of the training images, `valid` and `doubts` too.
+
+    Of traced ones the numbers alone, as nothing can be said in words.
+    """
+    solved = jax.lax.stop_gradient(solved)
+    if not doors.known(solved.centre.solution.tau):
+        return _traced(solved, reduced)
     solution = solved.centre.solution
     found: dict[str, Any] = {
         "level": reduced.level,
@@ -38,7 +46,7 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
             )
         ),
         "steps": int(solution.steps),
-        "unexplained": reduced.unexplained,
+        "unexplained": float(reduced.unexplained),
         "margin": float(equivalent.margin(solution)),
         "tau": float(solution.tau),
         "omega": float(solution.omega),
@@ -75,10 +83,28 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
     return found | {"valid": not doubts, "doubts": doubts}
 
 
+def _traced(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
+    solution = solved.centre.solution
+    found = {
+        "residual": solution.residual,
+        "steps": solution.steps,
+        "unexplained": reduced.unexplained,
+        "margin": equivalent.margin(solution),
+        "tau": solution.tau,
+        "omega": solution.omega,
+    }
+    return found | linearise.diagnose(
+        solved.arch, solved.measured, solution.rows, solution.omega
+    )
+
+
 def judge(diagnostics: dict[str, Any], init_var: Float[Array, " n"] | None) -> dict:
     """Returns the diagnostics with what the test points add to them."""
+    if "doubts" not in diagnostics:  # of what is traced
+        return diagnostics
     doubts = tuple(text for text in diagnostics["doubts"] if text != _NEGATIVE)
-    negative = init_var is not None and bool((init_var < 0).any())
+    known = init_var is not None and doors.known(init_var)
+    negative = known and bool((init_var < 0).any())
     if diagnostics["level"] != "noiseless" and negative:
         doubts += (_NEGATIVE,)
     return diagnostics | {"valid": not doubts, "doubts": doubts}
