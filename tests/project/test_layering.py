@@ -13,7 +13,7 @@ from checkout import ROOT
 LEVELS = {
     "theory": (
         "errors",
-        "records renamed keys",
+        "files records renamed keys",
         "numerics",
         "problem",
         "activations corruption outputs regression",

@@ -1,0 +1,55 @@
+"""Files as they come in: paths with `~`, and arrays that are whole or refused."""
+
+import io
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+
+from theory.errors import InputError
+
+
+def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the path with `~` and `~name` as home directories.
+
+    Raises:
+        InputError: where nobody is called so.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{os.fspath(path)} starts with ~, which is no home directory here: write "
+            "the path out, or start it with ./~."
+        ) from None
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads all arrays of an npz file, by name: of numbers, booleans or text.
+
+    Every byte is read, so that the checksums in the file cover all of it; `np.load`
+    stops where a header says that an array ends.
+
+    Raises:
+        OSError: where the system refuses.
+        InputError: where the file is damaged, or something else.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                name.removesuffix(".npy"): _array(archive.read(name))
+                for name in archive.namelist()
+            }
+    except OSError:
+        raise
+    except Exception as error:  # damaged files raise nearly anything
+        raise InputError(f"{path} is no readable npz file ({error})") from None
+
+
+def _array(content: bytes) -> np.ndarray:
+    stream = io.BytesIO(content)
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    if stream.read(1):
+        raise ValueError("an array is longer than its header says")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
