@@ -26,6 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from theory import files
 from theory.errors import InputError
 
 Row = dict[str, Any]
@@ -78,7 +79,7 @@ class RunDirectory:
 
     def __init__(self, workdir: str | os.PathLike[str]):
         """Names the directory; `~` is the user's home."""
-        self.path = pathlib.Path(workdir).expanduser()
+        self.path = files.expanded(workdir)
         self._metrics = self.path / "metrics.jsonl"
         self._locked = False
 

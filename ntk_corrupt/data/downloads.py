@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import urllib.request
 
-from ntk_corrupt.data import cifar
+from ntk_corrupt.data import cifar, contents
 from theory.errors import InputError
 
 _TIMEOUT = 30.0  # seconds without an answer
@@ -105,8 +105,11 @@ def fetch(name: str, directory: pathlib.Path) -> None:
                 f"another file of {len(content)} bytes: fetch it by hand."
             )
         if file.endswith(".tar.gz"):
-            for member, inner in _members(content).items():
+            members = _members(content)
+            for member, inner in members.items():
                 _put(folder / member, inner)
+            # of the archive alone a checksum is published
+            _put(folder / contents.SUMS, contents.sums(members).encode())
         else:
             _put(folder / file, content)
 
