@@ -29,7 +29,8 @@ def checked(row: Mapping[str, Any]) -> Row:
     """Returns the row as it is read back: lists and Python scalars.
 
     Raises:
-        NumericalError: a number is not finite. What a cell does not know is None.
+        NumericalError: a number is not finite. What a cell does not know is None, see
+            `known`.
     """
     bad = []
     for name, value in row.items():
@@ -40,6 +41,20 @@ def checked(row: Mapping[str, Any]) -> Row:
     if bad:
         raise NumericalError(f"{', '.join(bad)} came out as NaN or infinity")
     return json.loads(dumps(row))
+
+
+def known(value: Any) -> Any:
+    """Returns None in place of numbers that are not finite, at any depth.
+
+    For what a cell may not know, such as an area under a curve where nothing fails. All
+    else that is not finite is a failure, so that nobody says this of a whole row.
+    """
+    if isinstance(value, Mapping):
+        return {name: known(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [known(part) for part in value]
+    finite = value is None or isinstance(value, str) or np.isfinite(value)
+    return value if finite else None
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

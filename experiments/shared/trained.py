@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 import theory
 from experiments.harness.flags import fixed, setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import corruptions
 from experiments.shared import settings as shared_settings
@@ -197,9 +198,9 @@ def _of_repeat(nets: theory.Draws, problem: theory.Problem) -> dict[str, float]:
     return {
         "clean": float(nets.accuracy(problem.labels_test, inits=1)),
         "same": float(found["same"]),
-        "train_loss": float(found["train_loss"]),
+        "train_loss": known(float(found["train_loss"])),  # with a `stop_loss`
         "alive": float(found["alive"].mean()) if found["alive"].size else 1.0,
-        "z": margin_scores.judge(margin_scores.measured(found))["mid"].median,
+        "z": known(margin_scores.judge(margin_scores.measured(found))["mid"].median),
     }
 
 

@@ -92,7 +92,8 @@ def _covariance(fields: dict[str, Any]) -> str | None:
     # An estimate has the share of the initialisations taken out, at most all of it.
     own = np.nan_to_num(fields.get("init_var", np.zeros(len(cov)))).clip(min=0)
     lowest = np.linalg.eigvalsh(cov)[:, :1] + own[:, None]
-    if lowest.size and lowest.min() < -rounding:
+    doubted = fields["diagnostics"].get("doubts")
+    if lowest.size and lowest.min() < -rounding and not doubted:
         found = f"{lowest.min():.3g}"
         return f"`cov` must be positive semidefinite, got the eigenvalue {found}"
     return None

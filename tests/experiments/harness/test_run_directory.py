@@ -244,6 +244,13 @@ def test_rows_of_older_versions_have_no_checksum(tmp_path):
     assert directory.rows([FIRST]) == [row]
 
 
+def test_what_a_cell_does_not_know_is_none():
+    value = {"auc": math.nan, "z": [1.0, np.float32(np.inf)], "n": 3, "none": None}
+    found = lines.known(value | {"name": "mid"})
+    assert found == {"auc": None, "z": [1.0, None], "n": 3, "none": None, "name": "mid"}
+    assert lines.checked(found) == found
+
+
 def test_checksum_leaves_timings_out(tmp_path):
     row = {"key": "a", "n": 1}
     ends = {

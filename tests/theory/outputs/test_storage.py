@@ -169,7 +169,10 @@ UNSOUND = {
     "`cov` must have shape (2, 3, 3), got (3, 3)": {"cov": np.eye(3)},
     "`cov` must be finite": {"cov": np.full((2, 3, 3), np.nan)},
     "`cov` must be symmetric": {"cov": np.triu(np.ones((2, 3, 3)))},
-    "`cov` must be positive semidefinite": {"cov": np.tile(-np.eye(3), (2, 1, 1))},
+    "`cov` must be positive semidefinite": {
+        "cov": np.tile(-np.eye(3), (2, 1, 1)),
+        "diagnostics.doubts": None,
+    },
     "`init_var` must have shape (2,), got (3,)": {"init_var": np.ones(3)},
     "`init_var` must not be negative, got -1": {
         "init_var": -np.ones(2),
