@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from theory import files
 from theory.errors import NumericalError
 
 Row = dict[str, Any]
@@ -57,15 +58,6 @@ def known(value: Any) -> Any:
     return value if finite else None
 
 
-def digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """Returns a checksum of arrays: names, types, shapes and contents."""
-    found = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        found.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        found.update(array.tobytes())
-    return found.hexdigest()[:16]
-
-
 def _checksum(row: Row, of_arrays: str) -> str:
     row = {name: value for name, value in row.items() if name != "seconds"}
     content = json.dumps([row, of_arrays], sort_keys=True).encode()
@@ -74,7 +66,7 @@ def _checksum(row: Row, of_arrays: str) -> str:
 
 def written(row: Row, arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns the line of a row."""
-    line = {**row, _CHECKSUM: _checksum(row, digest(arrays))}
+    line = {**row, _CHECKSUM: _checksum(row, files.digest(arrays))}
     return json.dumps(line).encode() + b"\n"
 
 

@@ -246,7 +246,7 @@ class RunDirectory:
         path = self._arrays_path(key)
         if not path.exists():
             return False
-        found = lines.digest(self.arrays({"key": key}))
+        found = files.digest(self.arrays({"key": key}))
         if checksum not in (None, found):
             raise InputError(
                 f"{path} holds other arrays than a run wrote: {_again(path)}"

@@ -14,7 +14,7 @@ from theory.errors import InputError
 Record = TypeVar("Record")
 
 _DIAGNOSTIC = "diagnostics."
-_KIND = "kind"
+_KIND, _CHECKSUM = "kind", "checksum"
 # Fields that are not arrays. But for the diagnostics, by name, they stay behind.
 _APART = ("diagnostics", "cross", "solved")
 
@@ -45,6 +45,7 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
                 f"`{name}` must be numbers, strings or booleans to be saved, "
                 f"got {type(part).__name__}."
             )
+    contents[_CHECKSUM] = np.asarray(files.digest(contents))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -102,6 +103,7 @@ def load(
         ) from None
     except InputError as error:
         raise InputError(f"{error}: save it again.") from None
+    checksum = contents.pop(_CHECKSUM, None)  # older versions wrote none
     saved = _saved_class(path, cls, contents)
     parts = {k: v for k, v in contents.items() if not k.startswith(_DIAGNOSTIC)}
     known, wrong = _names(saved), None
@@ -116,6 +118,8 @@ def load(
         if name.startswith(_DIAGNOSTIC)
     }
     wrong = wrong or _static_wrong(saved, fields) or check(fields)
+    if checksum is not None and checksum != files.digest(contents):
+        wrong = wrong or "its arrays are not those that were saved"
     if wrong:
         raise InputError(
             f"{path} holds no sound {saved.__name__}: {wrong}. Compute and save it "

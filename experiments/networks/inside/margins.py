@@ -80,9 +80,9 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
             for name in verdicts[0]
         }
     }
-    known = [name for name, part in found[0]._asdict().items() if part is not None]
+    parts = [name for name, part in found[0]._asdict().items() if part is not None]
     return row, {
-        name: np.stack([getattr(each, name) for each in found]) for name in known
+        name: np.stack([getattr(each, name) for each in found]) for name in parts
     }
 
 

@@ -1,5 +1,6 @@
 """Laws and draws in files: what is written comes back, or one line says why not."""
 
+import dataclasses
 import math
 import os
 
@@ -216,6 +217,14 @@ def test_draws_that_are_not_sound_are_refused(tmp_path, message):
         Draws.load(tmp_path / "draws.npz")
 
 
+def test_other_numbers_than_were_saved_are_refused(tmp_path):
+    write(tmp_path / "law.npz", law(), mean=np.zeros((2, 3)))
+    with raises("its arrays are not those that were saved. Compute and save it again"):
+        OutputLaw.load(tmp_path / "law.npz")
+    write(tmp_path / "law.npz", law(), checksum=None)  # of an older version
+    same(OutputLaw.load(tmp_path / "law.npz"), law())
+
+
 def test_what_the_routes_return_comes_back(tmp_path):
     """Estimates have negative eigenvalues; a route may doubt a negative variance."""
     rng = np.random.default_rng(0)
@@ -223,7 +232,8 @@ def test_what_the_routes_return_comes_back(tmp_path):
     Draws(outputs=outputs).law().save(tmp_path / "law.npz")
     loaded = OutputLaw.load(tmp_path / "law.npz")
     assert np.linalg.eigvalsh(loaded.cov).min() < -0.1
-    write(tmp_path / "law.npz", law(), init_var=np.array([-1.0, 1.0]))
+    negative = dataclasses.replace(law(), init_var=jnp.asarray([-1.0, 1.0]))
+    negative.save(tmp_path / "law.npz")
     assert OutputLaw.load(tmp_path / "law.npz").init_var[0] == -1
 
 
