@@ -8,6 +8,7 @@ have no checksum, and are taken as they are.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from theory.errors import NumericalError
 
 Row = dict[str, Any]
 
-_CHECKSUM = "checksum"
+_CHECKSUM, _FORM = "checksum", re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
 
 
 def dumps(value: Any, **options: Any) -> str:
@@ -83,6 +84,8 @@ def read(line: bytes) -> tuple[Row, str | None]:
     if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
         raise ValueError("not a time")
     if _CHECKSUM not in row:
+        if any(_FORM.fullmatch(value) for value in row.values() if type(value) is str):
+            raise ValueError("a checksum by another name")
         return row, None
     found = str(row.pop(_CHECKSUM))
     of_arrays = found.partition("-")[2]

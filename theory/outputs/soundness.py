@@ -78,8 +78,7 @@ def _variance(fields: dict[str, Any]) -> str | None:
         return "`init_var` must be finite or NaN, got infinity"
     outputs = fields["mean"] if "mean" in fields else fields["outputs"]
     scale = max(_largest(known), _largest(outputs) ** 2)
-    doubted = fields["diagnostics"].get("doubts")  # a route that returns such says so
-    if known.size and known.min() < -_ROUNDING * scale and not doubted:
+    if known.size and known.min() < -_ROUNDING * scale and not _doubted(fields):
         return f"`init_var` must not be negative, got {known.min():.3g}"
     return None
 
@@ -92,11 +91,16 @@ def _covariance(fields: dict[str, Any]) -> str | None:
     # An estimate has the share of the initialisations taken out, at most all of it.
     own = np.nan_to_num(fields.get("init_var", np.zeros(len(cov)))).clip(min=0)
     lowest = np.linalg.eigvalsh(cov)[:, :1] + own[:, None]
-    doubted = fields["diagnostics"].get("doubts")
-    if lowest.size and lowest.min() < -rounding and not doubted:
+    if lowest.size and lowest.min() < -rounding and not _doubted(fields):
         found = f"{lowest.min():.3g}"
         return f"`cov` must be positive semidefinite, got the eigenvalue {found}"
     return None
+
+
+def _doubted(fields: dict[str, Any]) -> bool:
+    """Whether the route that made the law says itself that it may be wrong."""
+    doubts = fields["diagnostics"].get("doubts")
+    return isinstance(doubts, str | tuple) and bool(doubts)
 
 
 def _largest(values: np.ndarray) -> float:
