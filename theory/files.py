@@ -1,11 +1,13 @@
-"""Files as they come in: paths with `~`, and arrays that are whole or refused."""
+"""Files: paths with `~`, and contents that are whole, absent or refused."""
 
+import contextlib
 import hashlib
 import io
 import os
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import IO
 
 import numpy as np
 
@@ -25,6 +27,25 @@ def expanded(path: str | os.PathLike[str]) -> pathlib.Path:
             f"{os.fspath(path)} starts with ~, which is no home directory here: write "
             "the path out, or start it with ./~."
         ) from None
+
+
+@contextlib.contextmanager
+def new_file(path: pathlib.Path) -> Generator[IO[bytes], None, None]:
+    """Opens a file that takes the place of `path` once it is complete.
+
+    Raises:
+        InputError: where the system refuses.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}.") from None
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -178,8 +178,8 @@ def _compute_missing(
     if failed:
         label, error = next(iter(failed.items()))
         raise NumericalError(
-            f"{len(failed)} of {len(cells)} cells failed and the others are stored: "
-            f"ask for those alone to see them. The first: {label}: {error}"
+            f"{len(failed)} of {len(cells)} cells failed; others are stored, and have "
+            f"a table without these. The first: {label}: {error}"
         )
 
 

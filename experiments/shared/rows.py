@@ -49,7 +49,10 @@ def kept(
     """
     outputs = found.mean if isinstance(found, theory.OutputLaw) else found.outputs
     if not bool(np.isfinite(outputs).all()):
-        raise theory.NumericalError("outputs came out as NaN or infinity")
+        raise theory.NumericalError(
+            "outputs came out as NaN or infinity: take another --activation, a smaller "
+            "--depth or --x64"
+        )
     row: Row = {"accuracies": accuracies(found, labels)}
     if isinstance(found, theory.OutputLaw):
         names = [name for name in ("level", "valid") if name in found.diagnostics]

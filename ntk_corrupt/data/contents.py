@@ -13,11 +13,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ntk_corrupt.data.sources import SOURCES
 from theory.errors import InputError
 
 SUMS = "SHA256SUMS"
 
-# Of published files, SHA-256 where no other is said; `downloads` has more.
+# Of published files, SHA-256 where no other is said; `sources` has more.
 _KNOWN = {
     "mnist": (  # unpacked, in the order of `idx.FILES`
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -84,9 +85,7 @@ def _say(name: str, folder: pathlib.Path, unknown: str) -> None:
 
 def _published() -> dict[str, str]:
     """Checksum -> set."""
-    from ntk_corrupt.data import downloads  # which imports the readers
-
-    fetched = {name: files.values() for name, (_, files) in downloads.SOURCES.items()}
+    fetched = {name: files.values() for name, (_, files) in SOURCES.items()}
     return {
         checksum: name
         for known in (_KNOWN, fetched)

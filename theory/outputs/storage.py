@@ -47,15 +47,8 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
             )
     # first: where damage takes away the end of the list of arrays, it stays
     contents = {_CHECKSUM: np.asarray(files.digest(contents)), **contents}
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **contents)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.new_file(path) as file:
+        np.savez(file, **contents)
 
 
 def _names(cls: Any) -> list[str]:

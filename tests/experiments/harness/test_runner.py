@@ -202,7 +202,7 @@ def test_cells_that_fail_are_told_and_the_others_stored(tmp_path, capsys, bad, h
         return {**row, "accuracy": np.nan}, arrays
 
     broken = dataclasses.replace(EXPERIMENT, compute=fail_at_one)
-    message = rf"1 of 3 cells failed and .*: p={bad}: `accuracy` came out as NaN"
+    message = rf"1 of 3 cells failed; .*: p={bad}: `accuracy` came out as NaN"
     with pytest.raises(NumericalError, match=message):
         execute(tmp_path, broken, p=(0.5, 0.9, 1.0))
     assert f"p={bad} (failed: `accuracy` came out as NaN" in capsys.readouterr().err

@@ -146,3 +146,21 @@ def test_a_script_says_it_in_one_line(tmp_path):
     assert done.returncode == 0
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("mnist: unknown contents, taken as 'mnist'")
+
+
+def test_a_download_that_does_not_fit_leaves_nothing(tmp_path, monkeypatch):
+    write_idx(tmp_path / "server", small_set(), gz=True)
+    sums = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((tmp_path / "server").iterdir())
+    }
+    source = ((tmp_path / "server").as_uri() + "/", sums)
+    monkeypatch.setitem(downloads.SOURCES, "mnist", source)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with raises("cannot write"):
+        loading.load("mnist", data_dir=tmp_path / "target", download=True)
+    assert not list((tmp_path / "target" / "mnist").iterdir())
