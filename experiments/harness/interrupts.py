@@ -20,6 +20,18 @@ asked = threading.Event()
 _said = threading.Event()
 
 
+def _before_it_begins(_signal: int, _frame: Any) -> None:
+    print("interrupted before anything was run.", file=sys.stderr, flush=True)
+    os._exit(STATUS)
+
+
+# Imports take seconds, and one that is interrupted in its C code may crash, hang or go
+# on. So `python -m experiments.NAME`, which is called so while it is looked for, ends
+# without an exception until `watch` takes over; who imports this is not touched.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, _before_it_begins)
+
+
 def watch() -> None:
     """Ends the process some time after an interrupt that did not. Main thread only."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a job in the background

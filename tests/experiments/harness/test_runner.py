@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -417,6 +418,7 @@ def test_control_c_ends_what_python_would_go_on_with(tmp_path):
         },
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not (tmp_path / "asleep").exists():
         assert process.poll() is None
@@ -427,6 +429,25 @@ def test_control_c_ends_what_python_would_go_on_with(tmp_path):
     assert process.returncode == 130
     assert time.monotonic() - start < HANGS / 2
     assert "interrupted: finished cells are stored" in err
+
+
+def test_control_c_during_the_imports_ends_without_an_exception(tmp_path):
+    """One may be swallowed there, or crash a library that is being loaded."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.noise_gallery", "--preset=smoke"],
+        cwd=tmp_path,
+        env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while "numpy" not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=HANGS)[1]
+    assert process.returncode == 130
+    assert err == "interrupted before anything was run.\n"
+    assert not list(tmp_path.iterdir())
 
 
 BAD_COMMANDS = [("--widht=3",), ("--p=1.5",), ("--p", "0.5", "0.9")]
