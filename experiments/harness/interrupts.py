@@ -45,6 +45,7 @@ def watch() -> None:
 
 def _once(_signal: int, _frame: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # let the first one end in peace
+    sys.unraisablehook = lambda _: None  # `_look_on` does what is forgotten there
     raise KeyboardInterrupt
 
 
