@@ -177,6 +177,10 @@ def _probes(problem: theory.Problem, corruption: theory.Corruption, key):
     )
 
 
+# There is no loss without a `stop_loss`, no score where no image is right.
+_MAY_LACK = ("train_loss", "z")
+
+
 def compute(config: Networks, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: lists over repeats."""
     config, p, found = shared_settings.settled(config, cell), cell.settings["p"], []
@@ -191,8 +195,7 @@ def compute(config: Networks, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     row: Row = {name: [each[name] for each in found] for name in found[0]}
     row["classes"] = problem.num_classes
     arrays = {name: np.asarray(values) for name, values in row.items()}
-    # there is no loss without a `stop_loss`, no score where no image is right
-    return row | {name: known(row[name]) for name in ("train_loss", "z")}, arrays
+    return {n: known(v) if n in _MAY_LACK else v for n, v in row.items()}, arrays
 
 
 def _of_repeat(nets: theory.Draws, problem: theory.Problem) -> dict[str, float]:

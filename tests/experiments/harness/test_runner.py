@@ -388,6 +388,13 @@ def test_control_c_says_how_to_go_on(tmp_path, start):
     assert len(err.splitlines()) == 2
 
 
+# Python with Ctrl-C as at a terminal: the jobs of a shell in the background ignore it.
+AT_A_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
+)
 SWALLOWING = """
 import gc, sys, time
 import fake_experiment
@@ -409,7 +416,7 @@ runner.main(fake_experiment.dataclasses.replace(
 
 def test_control_c_ends_what_python_would_go_on_with(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", SWALLOWING.format(hangs=HANGS)],
+        [*AT_A_TERMINAL, "-c", SWALLOWING.format(hangs=HANGS)],
         cwd=tmp_path,
         env={
             **os.environ,
@@ -418,7 +425,6 @@ def test_control_c_ends_what_python_would_go_on_with(tmp_path):
         },
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while not (tmp_path / "asleep").exists():
         assert process.poll() is None
@@ -434,12 +440,11 @@ def test_control_c_ends_what_python_would_go_on_with(tmp_path):
 def test_control_c_during_the_imports_ends_without_an_exception(tmp_path):
     """One may be swallowed there, or crash a library that is being loaded."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "experiments.noise_gallery", "--preset=smoke"],
+        [*AT_A_TERMINAL, "-m", "experiments.noise_gallery", "--preset=smoke"],
         cwd=tmp_path,
         env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     while "numpy" not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
         assert process.poll() is None
