@@ -100,7 +100,9 @@ class Trial:
     def look(self, *, finished):
         """Compares the directory with what it should hold."""
         try:
-            self.compare(content(self.workdir), whole=finished)
+            found = content(self.workdir)
+            self.compare(found, whole=finished)
+            self.counts["rows seen"] += len(found)
             if finished:
                 self.expect(not (left := list(remains(self.workdir))), f"left {left}")
         except Exception as error:
@@ -127,7 +129,6 @@ class Trial:
         self.expect(status in (0, -signal.SIGKILL), f"status {status}")
         if status:
             self.counts["kills"] += 1
-            self.counts["rows then"] += len(RunDirectory(self.workdir).rows())
         else:
             self.counts["ended before"] += 1
         self.look(finished=not status)
