@@ -268,9 +268,8 @@ def _message(error: BaseException) -> str | None:
     """What to tell the user, None of a bug."""
     if isinstance(error, InputError | NumericalError | flags.Error):
         return str(error)
-    exhausted = isinstance(error, jax.errors.JaxRuntimeError)
-    exhausted = exhausted and "RESOURCE_EXH" in str(error)
-    if exhausted or isinstance(error, MemoryError):
+    of_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    if isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXH" in str(error)):
         return f"out of memory, ask for smaller sizes: {error}"
     return None
 
