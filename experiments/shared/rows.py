@@ -96,7 +96,7 @@ def _wrong(arrays: Mapping[str, np.ndarray], row: Row) -> str | None:
     fields = {**arrays, "diagnostics": {"doubts": row.get("doubts")}}
     if "outputs" in arrays:
         return soundness.draws(fields)
-    if missing := {"mean", "cov", "init_var"} - set(arrays):
+    if missing := {"mean", "cov"} - set(arrays):
         return f"without {', '.join(sorted(missing))}"
     return soundness.law(fields)
 

@@ -16,7 +16,7 @@ def law(mean=1.0):
     return theory.OutputLaw(
         mean=jnp.asarray([[mean, 0.0], [0.0, mean]]),
         cov=jnp.asarray(np.tile(np.eye(2), (2, 1, 1))),
-        init_var=jnp.full(2, jnp.nan),  # not known
+        init_var=jnp.ones(2),
     )
 
 

@@ -183,7 +183,7 @@ UNSOUND = {
     "`inits` must be at least 1, got 0": {"inits": np.array(0.0)},
     "`inits` must be one float64, got int64": {"inits": np.array([3])},
     "it holds 'means', which no OutputLaw has": {"means": np.ones((2, 3))},
-    "got OutputLaw without init_var": {"init_var": None},
+    "got OutputLaw without cov": {"cov": None},
     "got Draws: load it as what was saved": {"kind": np.array("Draws")},
 }
 
