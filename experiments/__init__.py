@@ -1,1 +1,3 @@
 """One script per question: `python -m experiments.NAME --help`."""
+
+from experiments.harness import interrupts as interrupts

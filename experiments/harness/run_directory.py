@@ -1,41 +1,36 @@
 """Run directories: the cells of an experiment on disk, safe against a kill.
 
-    metrics.jsonl      one row per cell: its key, its settings, its numbers, `seconds`
+    metrics.jsonl      one row per cell: its key, settings, numbers, `seconds`, checksum
     arrays/KEY.npz     the arrays of that cell, complete before the row appears
     config.json, environment.json, figures/
 
-A cell counts as computed once its row is complete and its arrays are readable. The
-row is appended last, so a kill at any instant costs at most the cell in work. Fields
-called `seconds` are timings; all others are the same after an interrupted and an
-uninterrupted run. Numbers that are not finite are stored as null.
+A cell counts as computed once its row is complete and its arrays are there. The row is
+appended last, so a kill at any instant costs at most the cell in work. Fields called
+`seconds` are timings; all others are the same after an interrupted and an uninterrupted
+run. What a cell does not know is null; a number that is not finite is a failure, and is
+not stored. What is not as it was written is refused, never computed over.
 """
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
-import subprocess
-import zipfile
 from collections.abc import Generator, Iterable, Mapping
 from typing import IO, Any
 
 import numpy as np
 
+from experiments.harness import lines
+from experiments.harness.lines import Row as Row
+from theory import files
 from theory.errors import InputError
 
-Row = dict[str, Any]
-
 _PARTIAL = ".ntk-partial"
-
-
-def _dumps(value: Any, **options: Any) -> str:
-    """Returns JSON, of NumPy and JAX numbers and arrays too."""
-    return json.dumps(value, default=lambda array: array.tolist(), **options)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,10 +47,10 @@ class Cell:
         """Reduces the settings to what a row gives back: lists and Python scalars."""
         for name, value in self.settings.items():
             try:
-                _dumps(value, allow_nan=False)
+                lines.dumps(value, allow_nan=False)
             except ValueError:
                 raise InputError(f"`{name}` must be finite, got {value}.") from None
-        object.__setattr__(self, "settings", json.loads(_dumps(self.settings)))
+        object.__setattr__(self, "settings", json.loads(lines.dumps(self.settings)))
 
     @property
     def key(self) -> str:
@@ -64,7 +59,7 @@ class Cell:
         def number(text: str) -> int | float:
             return int(float(text)) if float(text).is_integer() else float(text)
 
-        settings = json.loads(_dumps(self.settings), parse_float=number)
+        settings = json.loads(lines.dumps(self.settings), parse_float=number)
         text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -78,7 +73,7 @@ class RunDirectory:
 
     def __init__(self, workdir: str | os.PathLike[str]):
         """Names the directory; `~` is the user's home."""
-        self.path = pathlib.Path(workdir).expanduser()
+        self.path = files.expanded(workdir)
         self._metrics = self.path / "metrics.jsonl"
         self._locked = False
 
@@ -113,11 +108,15 @@ class RunDirectory:
             cells: the cells asked for; None for all of the directory, oldest first.
 
         Raises:
-            InputError: metrics.jsonl holds a complete line that is not a row.
+            InputError: a row or its arrays are not as they were written.
         """
-        rows = self._read()
-        keys = list(rows) if cells is None else [cell.key for cell in cells]
-        return [rows[key] for key in keys if key in rows and self._intact(key)]
+        stored = self._read()
+        keys = list(stored) if cells is None else [cell.key for cell in cells]
+        return [
+            stored[key][0]
+            for key in keys
+            if key in stored and self._has_arrays(key, stored[key][1])
+        ]
 
     def has(self, cell: Cell) -> bool:
         """Tells whether `cell` is computed."""
@@ -131,8 +130,12 @@ class RunDirectory:
 
     def arrays(self, row: Row) -> dict[str, np.ndarray]:
         """Returns the arrays of the cell of `row`."""
-        with self._blaming_workdir(), np.load(self._arrays_path(row["key"])) as arrays:
-            return dict(arrays)
+        path = self._arrays_path(row["key"])
+        try:
+            with self._blaming_workdir():
+                return files.read_arrays(path)
+        except InputError as error:
+            raise InputError(f"{error}: {_again(path)}") from None
 
     def save(
         self, cell: Cell, row: Mapping[str, Any], arrays: Mapping[str, Any]
@@ -149,25 +152,35 @@ class RunDirectory:
                 f"the row repeats the settings {sorted(repeated)}: name its columns "
                 "otherwise."
             )
-        row = {"key": cell.key, **cell.settings, **row}
-        row = json.loads(_dumps(row), parse_constant=lambda _not_finite: None)
+        row = lines.checked({"key": cell.key, **cell.settings, **row})
         arrays = {name: np.asarray(value) for name, value in arrays.items()}
         for name, array in arrays.items():
-            if array.dtype.kind not in "biufcSU":  # np.load would not give it back
+            if array.dtype.kind not in "biufcSU":  # it would not come back
                 raise TypeError(f"`{name}` must be numbers or text, got {array.dtype}.")
         with self.new_file(f"arrays/{cell.key}.npz") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        with self._blaming_workdir(), self._metrics.open("ab") as file:
-            file.write(json.dumps(row).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._append(lines.written(row, arrays))
+
+    def _append(self, line: bytes) -> None:
+        """Writes a line at the end, whole or not at all."""
+        # without a buffer: it would be written once more when the file is closed
+        with self._blaming_workdir(), self._metrics.open("ab", buffering=0) as file:
+            end, rest = file.tell(), memoryview(line)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
 
     def discard(self, cells: Iterable[Cell]) -> None:
         """Forgets `cells`: their rows at once, then their arrays."""
         discarded = {cell.key for cell in cells}
-        kept = [row for key, row in self._read().items() if key not in discarded]
+        stored = self._read()
+        kept = [line for key, (_, _, line) in stored.items() if key not in discarded]
         with self.new_file(self._metrics.name) as file:
-            file.writelines(json.dumps(row).encode() + b"\n" for row in kept)
+            file.writelines(line + b"\n" for line in kept)
         with self._blaming_workdir():
             for key in discarded:
                 self._arrays_path(key).unlink(missing_ok=True)
@@ -175,15 +188,18 @@ class RunDirectory:
     def write_json(self, name: str, value: Any) -> None:
         """Writes a small file such as config.json, whole or not at all."""
         with self.new_file(name) as file:
-            file.write(_dumps(value, indent=2).encode() + b"\n")
+            file.write(lines.dumps(value, indent=2).encode() + b"\n")
 
     def read_json(self, name: str) -> Any:
         """Returns what `write_json` wrote, or None where there is no such file."""
         content = self._content(self.path / name)
         try:
-            return json.loads(content) if content else None
+            return json.loads(content) if content is not None else None
         except ValueError as error:
-            raise InputError(f"{self.path / name} must be JSON: {error}.") from None
+            raise InputError(
+                f"{self.path / name} must be JSON: {error}. Restore it, or choose "
+                "another --workdir."
+            ) from None
 
     @contextlib.contextmanager
     def new_file(self, name: str) -> Generator[IO[bytes], None, None]:
@@ -204,33 +220,38 @@ class RunDirectory:
     def _arrays_path(self, key: str) -> pathlib.Path:
         return self.path / "arrays" / f"{key}.npz"
 
-    def _content(self, path: pathlib.Path) -> bytes:
+    def _content(self, path: pathlib.Path) -> bytes | None:
         with self._blaming_workdir(), contextlib.suppress(FileNotFoundError):
             return path.read_bytes()
-        return b""
+        return None
 
-    def _read(self) -> dict[str, Row]:
-        """Returns the complete rows by key, the last one of each."""
-        *lines, _torn = self._content(self._metrics).split(b"\n")
-        rows = {}
-        for number, line in enumerate(lines, start=1):
+    def _read(self) -> dict[str, tuple[Row, str | None, bytes]]:
+        """Returns row, checksum of its arrays and line by key, the last of each."""
+        *complete, _torn = (self._content(self._metrics) or b"").split(b"\n")
+        found = {}
+        for number, line in enumerate(complete, start=1):
             try:
-                row = json.loads(line)
-                rows[row["key"]] = row
-            except (ValueError, TypeError, KeyError):
+                row, of_arrays = lines.read(line)
+            except ValueError:
                 raise InputError(
-                    f"line {number} of {self._metrics} must be a JSON object with a "
-                    f"key, got {line[:40].decode(errors='replace')!r}: delete that "
+                    f"line {number} of {self._metrics} must be a row as a run wrote "
+                    f"it, got {line[:40].decode(errors='replace')!r}: delete that "
                     "line, and its cell is computed again."
                 ) from None
-        return rows
+            found[row["key"]] = row, of_arrays, line
+        return found
 
-    def _intact(self, key: str) -> bool:
-        try:
-            with zipfile.ZipFile(self._arrays_path(key)) as archive:
-                return archive.testzip() is None
-        except Exception:  # whatever is wrong with it, the cell is computed again
+    def _has_arrays(self, key: str, checksum: str | None) -> bool:
+        """Whether the arrays of a row are there; InputError if they are damaged."""
+        path = self._arrays_path(key)
+        if not path.exists():
             return False
+        found = files.digest(self.arrays({"key": key}))
+        if checksum not in (None, found):
+            raise InputError(
+                f"{path} holds other arrays than a run wrote: {_again(path)}"
+            )
+        return True
 
     def _remove_remains(self) -> None:
         """Removes what a kill left: temporary files and a torn last line."""
@@ -247,6 +268,12 @@ class RunDirectory:
         try:
             yield
         except OSError as error:
+            if error.errno in _FULL:
+                raise InputError(
+                    f"the disk is full, or its quota: {self.path} takes no more "
+                    f"({error.strerror}). Make room and run the same again; finished "
+                    "cells are stored."
+                ) from None
             occupied = isinstance(error, FileExistsError | NotADirectoryError)
             reason = "a file is in the way" if occupied else error.strerror or error
             raise InputError(
@@ -255,33 +282,5 @@ class RunDirectory:
             ) from None
 
 
-def environment() -> dict[str, Any]:
-    """Returns what the numbers are computed with: commit, versions, device, x64."""
-    import jax
-
-    packages = ("ntk-corrupt", "jax", "jaxlib", "flax", "numpy")
-    return {
-        **_commit(),
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "device": jax.devices()[0].device_kind,
-        "devices": jax.device_count(),
-        "x64": jax.config.jax_enable_x64,  # ty: ignore[missing-attribute]
-    }
-
-
-def _commit() -> dict[str, Any]:
-    """Returns the commit of this file's checkout; None where it is in none."""
-    here = pathlib.Path(__file__)
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here.parent), *arguments]
-        return subprocess.check_output(
-            command, stderr=subprocess.DEVNULL, text=True, timeout=10
-        ).strip()
-
-    try:
-        git("ls-files", "--error-unmatch", here.name)  # not some checkout around .venv
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "-s"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
+def _again(path: pathlib.Path) -> str:
+    return f"remove {path.name}, and its cell is computed again."

@@ -20,9 +20,10 @@ import jax
 import tqdm
 from absl import app, flags
 
-from experiments.harness import compilation
+from experiments.harness import compilation, interrupts
+from experiments.harness.environment import environment
 from experiments.harness.flags import Config, Options, Parser, settable
-from experiments.harness.run_directory import Cell, Row, RunDirectory, environment
+from experiments.harness.run_directory import Cell, Row, RunDirectory
 from theory.errors import InputError, NumericalError, unknown
 
 C = TypeVar("C", bound=Config)
@@ -97,12 +98,7 @@ def execute(
     asked = [Cell({**cell.settings, "x64": x64}) for cell in experiment.cells(config)]
     asked = list({cell.key: cell for cell in asked}.values())
     directory = RunDirectory(workdir)
-    found = directory.read_json("config.json")
-    if found is not None and found.get("experiment") != experiment.name:
-        raise InputError(
-            f"`--workdir` must be new or a run of {experiment.name}, got {workdir}: "
-            f"its config.json is of {found.get('experiment')}."
-        )
+    _check_owner(experiment, directory)
     if dry_run:
         rows = [] if overwrite else directory.rows(asked)
         _print_plan(experiment, config, asked, rows)
@@ -117,6 +113,25 @@ def execute(
         print(experiment.table(directory, rows))
         _draw(experiment, rows, directory)
     return rows
+
+
+def _check_owner(experiment: Experiment, directory: RunDirectory) -> None:
+    """Raises `InputError` unless the directory is new, or of this experiment."""
+    found = directory.read_json("config.json")
+    if found is None and not directory.rows():
+        return
+    owner = found.get("experiment") if isinstance(found, dict) else None
+    if not isinstance(owner, str):
+        raise InputError(
+            f"{directory.path / 'config.json'} must say of which experiment the rows "
+            f'beside it are, and does not: write {{"experiment": "NAME"}} into it, or '
+            "choose another --workdir."
+        )
+    if owner != experiment.name:
+        raise InputError(
+            f"`--workdir` must be new or a run of {experiment.name}, got "
+            f"{directory.path}: its config.json is of {owner}."
+        )
 
 
 def _missing(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
@@ -144,17 +159,28 @@ def _compute_missing(
     print(f"{directory.path}: {count}", file=sys.stderr)
     if missing:
         directory.write_json("environment.json", environment())
+    failed: dict[str, NumericalError] = {}
     with tqdm.tqdm(total=len(missing), disable=None) as bar:
         for number, cell in enumerate(missing, start=1):
-            bar.set_description(labels[cell.key])
-            start = time.perf_counter()
-            row, arrays = experiment.compute(config, cell)
-            seconds = round(time.perf_counter() - start, 3)
-            directory.save(cell, {**row, "seconds": seconds}, arrays)
+            label, start = labels[cell.key], time.perf_counter()
+            bar.set_description(label)
+            try:
+                row, arrays = experiment.compute(config, cell)
+                seconds = round(time.perf_counter() - start, 3)
+                directory.save(cell, {**row, "seconds": seconds}, arrays)
+                done = f"{seconds:.1f} s"
+            except NumericalError as error:
+                failed[label], done = error, f"failed: {error}"
             bar.update()
-            if bar.disable:
-                done = f"[{number}/{len(missing)}] {labels[cell.key]}"
-                print(f"{done} ({seconds:.1f} s)", file=sys.stderr, flush=True)
+            if bar.disable or label in failed:
+                line = f"[{number}/{len(missing)}] {label} ({done})"
+                bar.write(line, file=sys.stderr)
+    if failed:
+        label, error = next(iter(failed.items()))
+        raise NumericalError(
+            f"{len(failed)} of {len(cells)} cells failed; others are stored, and have "
+            f"a table without these. The first: {label}: {error}"
+        )
 
 
 def _print_plan(
@@ -226,21 +252,26 @@ def _one_line_errors() -> Generator[None, None, None]:
     """Ends the process with one line where the user, not the program, can help."""
     try:
         yield
-    except KeyboardInterrupt:
-        print(
-            "interrupted: finished cells are stored, the same command without "
-            "--overwrite computes the rest.",
-            file=sys.stderr,
-        )
-        sys.exit(130)
-    except (InputError, NumericalError, flags.Error) as error:
-        message = str(error)
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXH" not in str(error):
+    except (KeyboardInterrupt, Exception) as error:
+        # other libraries wrap an interrupt in errors of their own
+        if isinstance(error, KeyboardInterrupt) or interrupts.asked.is_set():
+            interrupts.say()
+            sys.exit(interrupts.STATUS)
+        message = _message(error)
+        if message is None:
             raise
-        message = f"out of memory, ask for smaller sizes: {error}"
     print("error:", *message.split(), file=sys.stderr)
     sys.exit(2)
+
+
+def _message(error: BaseException) -> str | None:
+    """What to tell the user, None of a bug."""
+    if isinstance(error, InputError | NumericalError | flags.Error):
+        return str(error)
+    of_jax = isinstance(error, jax.errors.JaxRuntimeError)
+    if isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXH" in str(error)):
+        return f"out of memory, ask for smaller sizes: {error}"
+    return None
 
 
 def main(experiment: Experiment[C]) -> None:
@@ -262,6 +293,7 @@ def main(experiment: Experiment[C]) -> None:
             dry_run=options.dry_run,
         )
 
+    interrupts.watch()
     define_flags(experiment)
     with _one_line_errors():
         app.run(run, flags_parser=flags.FLAGS)

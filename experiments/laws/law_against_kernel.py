@@ -6,6 +6,7 @@ import numpy as np
 
 import theory
 from experiments.harness.flags import setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.laws import flips
 from experiments.shared import settings as shared_settings
@@ -137,10 +138,11 @@ def _pointwise(law, exact, surrogates) -> Row:
     spread = np.sqrt(
         outputs.var(axis=0, ddof=1).sum() / np.asarray(law.gap_variance()).sum()
     )
+    # of pure noise there is no line
     return {
-        "slope": line.slope,
-        "r2": float(1 - (line.rmse**2 - error) / mean.var()),
-        "r2_raw": line.r2,
+        "slope": known(line.slope),
+        "r2": known(float(1 - (line.rmse**2 - error) / mean.var())),
+        "r2_raw": known(line.r2),
         "spread_ratio": float(spread),
     }
 

@@ -66,8 +66,9 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         sd = np.std(row["exact"], ddof=1)
+        slope, r2 = np.array([row["slope"], row["r2"]], float)  # null is NaN
         text = (
-            f"{row['p']:>6g} {row['slope']:>8.4f} {row['r2']:>8.4f} "
+            f"{row['p']:>6g} {slope:>8.4f} {r2:>8.4f} "
             f"{row['spread_ratio']:>8.3f} {sd:>9.4f} {row['law_std']:>8.4f}"
         )
         if row["single"]:

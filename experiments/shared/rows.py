@@ -8,6 +8,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
+from theory.outputs import soundness
 from theory.outputs.law import Labels
 
 # Sizes of averages over initialisations that the analytic routes are evaluated for.
@@ -41,7 +42,17 @@ def accuracies(
 def kept(
     found: theory.OutputLaw | theory.Draws, labels: Labels
 ) -> tuple[Row, dict[str, np.ndarray]]:
-    """What a cell stores of a law, or of draws: numbers of its row, and its arrays."""
+    """What a cell stores of a law, or of draws: numbers of its row, and its arrays.
+
+    Raises:
+        NumericalError: outputs are not finite: they would be decided for all the same.
+    """
+    outputs = found.mean if isinstance(found, theory.OutputLaw) else found.outputs
+    if not bool(np.isfinite(outputs).all()):
+        raise theory.NumericalError(
+            "outputs came out as NaN or infinity: take another --activation, a smaller "
+            "--depth or --x64"
+        )
     row: Row = {"accuracies": accuracies(found, labels)}
     if isinstance(found, theory.OutputLaw):
         names = [name for name in ("level", "valid") if name in found.diagnostics]
@@ -65,8 +76,28 @@ def kept(
 
 
 def stored(directory: RunDirectory, row: Row) -> theory.OutputLaw | theory.Draws:
-    """What a computed cell holds: the law, or the draws."""
-    return held(directory.arrays(row))
+    """What a computed cell holds: the law, or the draws.
+
+    Raises:
+        InputError: the arrays are of no law and no draws.
+    """
+    arrays = directory.arrays(row)
+    wrong = _wrong(arrays, row)
+    if wrong:
+        raise theory.InputError(
+            f"the arrays of cell {row['key']} in {directory.path} are no outputs: "
+            f"{wrong}. Remove arrays/{row['key']}.npz, and the cell is computed again."
+        )
+    return held(arrays)
+
+
+def _wrong(arrays: Mapping[str, np.ndarray], row: Row) -> str | None:
+    fields = {**arrays, "diagnostics": {"doubts": row.get("doubts")}}
+    if "outputs" in arrays:
+        return soundness.draws(fields)
+    if missing := {"mean", "cov"} - set(arrays):
+        return f"without {', '.join(sorted(missing))}"
+    return soundness.law(fields)
 
 
 def stored_law(directory: RunDirectory, row: Row) -> theory.OutputLaw:

@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 import theory
 from experiments.harness.flags import fixed, setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import corruptions
 from experiments.shared import settings as shared_settings
@@ -176,6 +177,10 @@ def _probes(problem: theory.Problem, corruption: theory.Corruption, key):
     )
 
 
+# There is no loss without a `stop_loss`, no score where no image is right.
+_MAY_LACK = ("train_loss", "z")
+
+
 def compute(config: Networks, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: lists over repeats."""
     config, p, found = shared_settings.settled(config, cell), cell.settings["p"], []
@@ -189,7 +194,8 @@ def compute(config: Networks, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
             break
     row: Row = {name: [each[name] for each in found] for name in found[0]}
     row["classes"] = problem.num_classes
-    return row, {name: np.asarray(values) for name, values in row.items()}
+    arrays = {name: np.asarray(values) for name, values in row.items()}
+    return {n: known(v) if n in _MAY_LACK else v for n, v in row.items()}, arrays
 
 
 def _of_repeat(nets: theory.Draws, problem: theory.Problem) -> dict[str, float]:

@@ -9,6 +9,7 @@ import pickle
 
 import numpy as np
 
+from ntk_corrupt.data import contents
 from ntk_corrupt.data.pool import Pool
 from theory.errors import InputError
 
@@ -54,6 +55,7 @@ def read_pool(folder: pathlib.Path) -> Pool | None:
                     f"{', '.join(missing)} not found."
                 )
             batches = [read(path) for path in paths]
+            contents.check("cifar10", dict.fromkeys(paths))
             return Pool(
                 images_train=np.concatenate([images for images, _ in batches[:-1]]),
                 labels_train=np.concatenate([labels for _, labels in batches[:-1]]),

@@ -6,7 +6,9 @@ at all: its length must be what its header says.
 """
 
 import gzip
+import io
 import math
+import os
 import pathlib
 import struct
 import zlib
@@ -14,11 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from ntk_corrupt.data import contents
 from ntk_corrupt.data.pool import Pool
 from theory.errors import InputError
 
 _IMAGES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 _LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+_GZIP = b"\x1f\x8b"
+_MOST_PACKED = 1100  # bytes that one of a gzip file may hold, 1032 by its format
+_CHUNK = 2**20
 FILES = tuple(files[part] for part in _IMAGES for files in (_IMAGES, _LABELS))
 
 
@@ -36,27 +42,13 @@ def read(path: pathlib.Path, *, ndim: int) -> np.ndarray:
         InputError: the file cannot be read, is not what its name says, or is shorter or
             longer than its header says.
     """
-    raw = _content(path)
-    magic = bytes((0, 0, 8, ndim))
-    if raw[:4] != magic:
-        raise InputError(
-            f"{path} must be an IDX file of bytes with {ndim} axes, which starts with "
-            f"{magic.hex()}, got {raw[:4].hex() or 'an empty file'}."
-        )
-    start = 4 + 4 * ndim
-    if len(raw) < start:
-        raise InputError(
-            f"{path} is truncated: {len(raw)} bytes, header of {start}. Fetch it again."
-        )
-    shape = struct.unpack(f">{ndim}I", raw[4:start])
-    expected = start + math.prod(shape)
-    if len(raw) != expected:
-        state = "is truncated" if len(raw) < expected else "has trailing bytes"
-        raise InputError(
-            f"{path} {state}: {len(raw)} bytes, but its header says {shape}, so "
-            f"{expected}. Fetch it again."
-        )
-    return np.frombuffer(raw, dtype=np.uint8, offset=start).reshape(shape)
+    return _values(_content(path, ndim))
+
+
+def _values(content: np.ndarray) -> np.ndarray:
+    ndim = int(content[3])
+    shape = struct.unpack_from(f">{ndim}I", content.data, 4)
+    return content[4 + 4 * ndim :].reshape(shape)
 
 
 def find(folder: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -87,12 +79,17 @@ def _spelt_out(path: pathlib.Path) -> str:
     return path.name.lower().removesuffix(".gz").replace(".idx", "-idx")
 
 
-def read_pool(folder: pathlib.Path, *, num_classes: int) -> Pool | None:
+def read_pool(folder: pathlib.Path, *, name: str, num_classes: int) -> Pool | None:
     """The training and test set of `folder`, or None when it has none of the files.
 
+    Args:
+        folder: of the files.
+        name: of the set, which the contents must not contradict.
+        num_classes: number of classes.
+
     Raises:
-        InputError: some of the four files are missing or damaged, or the numbers of
-            images and labels disagree.
+        InputError: some of the four files are missing, damaged or of another set, or
+            the numbers of images and labels disagree.
     """
     paths = find(folder)
     if not paths:
@@ -103,10 +100,15 @@ def read_pool(folder: pathlib.Path, *, num_classes: int) -> Pool | None:
             f"{folder} must hold all four IDX files, got {len(paths)}: "
             f"{', '.join(missing)} (plain or .gz) not found."
         )
+    found = {
+        stem: _content(paths[stem], ndim)
+        for stems, ndim in ((_IMAGES, 3), (_LABELS, 1))
+        for stem in stems.values()
+    }
+    contents.check(name, {paths[stem]: content for stem, content in found.items()})
     arrays: dict[str, Any] = {}
     for part in ("train", "test"):
-        images = read(paths[_IMAGES[part]], ndim=3)
-        labels = read(paths[_LABELS[part]], ndim=1)
+        images, labels = (_values(found[of[part]]) for of in (_IMAGES, _LABELS))
         if len(images) != len(labels):
             raise InputError(
                 f"{paths[_IMAGES[part]]} and {paths[_LABELS[part]].name} must agree: "
@@ -116,10 +118,16 @@ def read_pool(folder: pathlib.Path, *, num_classes: int) -> Pool | None:
     return Pool(**arrays, num_classes=num_classes)
 
 
-def _content(path: pathlib.Path) -> bytes:
+def _content(path: pathlib.Path, ndim: int) -> np.ndarray:
+    """All bytes of a file, unpacked, as many as its header says."""
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        with path.open("rb") as file:
+            size, packed = os.fstat(file.fileno()).st_size, file.read(2) == _GZIP
+            file.seek(0)
+            if not packed:
+                return _whole(path, file, ndim, most=size)
+            with gzip.open(file) as unpacked:
+                return _whole(path, unpacked, ndim, most=size * _MOST_PACKED)
     except gzip.BadGzipFile as error:
         raise InputError(f"{path} is not a valid gzip file: {error}.") from None
     except (EOFError, zlib.error) as error:
@@ -128,3 +136,41 @@ def _content(path: pathlib.Path) -> bytes:
         ) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _whole(
+    path: pathlib.Path, file: io.BufferedIOBase, ndim: int, *, most: int
+) -> np.ndarray:
+    """Reads what the header says, and one byte more to see that this is the end.
+
+    A small gzip file may unpack to more than fits in memory. `most` is what there can
+    be, so that a damaged header reserves none.
+    """
+    magic, start = bytes((0, 0, 8, ndim)), 4 + 4 * ndim
+    header = file.read(start)
+    if header[:4] != magic:
+        raise InputError(
+            f"{path} must be an IDX file of bytes with {ndim} axes, which starts with "
+            f"{magic.hex()}, got {header[:4].hex() or 'an empty file'}."
+        )
+    if len(header) < start:
+        raise InputError(
+            f"{path} is truncated: {len(header)} bytes, header of {start}. Fetch it "
+            "again."
+        )
+    shape = struct.unpack(f">{ndim}I", header[4:])
+    expected, filled = start + math.prod(shape), start
+    said = f"its header says {shape}, so {expected} bytes"
+    if expected > most:
+        raise InputError(f"{path} is truncated: {said}, got fewer. Fetch it again.")
+    content = np.empty(expected, np.uint8)
+    content[:start] = np.frombuffer(header, np.uint8)
+    view = content.data
+    while got := file.readinto(view[filled : filled + _CHUNK]):
+        filled += got
+    if filled < expected:
+        raise InputError(f"{path} is truncated: {said}, got {filled}. Fetch it again.")
+    if file.read(1):
+        raise InputError(f"{path} has trailing bytes: {said}. Fetch it again.")
+    content.flags.writeable = False
+    return content

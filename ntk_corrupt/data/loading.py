@@ -1,7 +1,6 @@
 """From a name, or from the user's own arrays, to a `theory.Problem`."""
 
 import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import ArrayLike
 from ntk_corrupt.data import digits, downloads, local, prepared, prototypes
 from ntk_corrupt.data import normalise as normalisations
 from ntk_corrupt.data.pool import Pool
+from theory import files
 from theory.errors import InputError, unknown
 from theory.numerics.signatures import checked
 from theory.problem import Problem
@@ -165,7 +165,7 @@ def _largest(labels: np.ndarray) -> int:
 def _read(name: str, data_dir: str | os.PathLike[str] | None, *, fetch: bool) -> Pool:
     """Local files, then tfds, then the network, or one error that says all three."""
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    directory = pathlib.Path(chosen).expanduser()
+    directory = files.expanded(chosen)
     if data_dir is not None and not directory.is_dir() and not fetch:
         raise InputError(
             f"`data_dir` must be an existing folder, got {directory}: make it and put "

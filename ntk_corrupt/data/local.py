@@ -21,8 +21,8 @@ def read_pool(name: str, directory: pathlib.Path) -> Pool | None:
         The pool, or None when no such folder has one of its files.
 
     Raises:
-        InputError: files are missing or damaged, or they lie directly in a folder that
-            is named after another data set.
+        InputError: files are missing or damaged, their contents are those of another
+            set, or they lie directly in a folder that is named after one.
     """
     for folder in _folders(name, directory):
         pool = _read(name, folder)
@@ -67,4 +67,4 @@ def files(name: str) -> str:
 def _read(name: str, folder: pathlib.Path) -> Pool | None:
     if name == "cifar10":
         return cifar.read_pool(folder)
-    return idx.read_pool(folder, num_classes=10)
+    return idx.read_pool(folder, name=name, num_classes=10)

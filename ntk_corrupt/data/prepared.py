@@ -15,6 +15,7 @@ import numpy as np
 
 from ntk_corrupt.data import local
 from ntk_corrupt.data.pool import Pool
+from theory import files
 from theory.errors import InputError, unknown
 
 _BLOCK = 1000  # images read at once
@@ -118,14 +119,14 @@ def prepare_tfds(
     """
     if name not in local.NAMES:
         raise unknown("data set", name, local.NAMES)
-    target = pathlib.Path(data_dir).expanduser()
+    target = files.expanded(data_dir)
     existing = find(name, target)
     if existing is not None:
         raise InputError(
             f"`data_dir` must not have {name!r} prepared already: remove {existing} to "
             "prepare it anew."
         )
-    pool = local.read_pool(name, pathlib.Path(source_dir).expanduser())
+    pool = local.read_pool(name, files.expanded(source_dir))
     if pool is None:
         raise InputError(
             f"`source_dir` = {source_dir} must hold the files of {name!r}, itself or "

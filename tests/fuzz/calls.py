@@ -20,9 +20,9 @@ import numpy as np
 
 jax.config.update("jax_enable_x64", True)  # before any array is made
 
-import api  # noqa: E402
+import api
 
-from theory.errors import InputError, NumericalError  # noqa: E402
+from theory.errors import InputError, NumericalError
 
 _SECONDS = 60
 # Half precision holds the points themselves; float32 is left of other arguments.

@@ -13,7 +13,7 @@ from checkout import ROOT
 LEVELS = {
     "theory": (
         "errors",
-        "records renamed keys",
+        "files records renamed keys",
         "numerics",
         "problem",
         "activations corruption outputs regression",
@@ -48,6 +48,7 @@ HEAVY = {
 }
 # These alone re-export what their files define; the others hold a docstring.
 REEXPORTS = {
+    "experiments",  # what must come first
     *("theory", "theory.activations", "theory.corruption", "theory.kernels"),
     *("theory.outputs", "ntk_corrupt.adversarial", "ntk_corrupt.data"),
     *("ntk_corrupt.ensembles", "ntk_corrupt.label_noise", "ntk_corrupt.probes"),

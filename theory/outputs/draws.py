@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from theory.errors import InputError, check_count
 from theory.numerics import doors
 from theory.numerics.signatures import checked
-from theory.outputs import storage
+from theory.outputs import soundness, storage
 from theory.outputs.accuracy import win_probability_iid
 from theory.outputs.covariances import SampledCross
 from theory.outputs.law import Labels, OutputLaw, check_labels
@@ -200,4 +200,4 @@ class Draws:
         Raises:
             InputError: where the file does not hold draws.
         """
-        return storage.load(path, cls)
+        return storage.load(path, cls, soundness.draws)

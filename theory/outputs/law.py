@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from theory.errors import InputError, check_count
 from theory.numerics import doors
 from theory.numerics.signatures import checked
-from theory.outputs import accuracy_spread, storage
+from theory.outputs import accuracy_spread, soundness, storage
 from theory.outputs.accuracy import win_probabilities, win_probability
 from theory.outputs.covariances import CrossCovariance, Points
 from theory.records import record, static
@@ -235,7 +235,7 @@ class OutputLaw:
         Raises:
             InputError: where the file does not hold it.
         """
-        return storage.load(path, cls)
+        return storage.load(path, cls, soundness.law)
 
     def decisions(self) -> Int[Array, " n"]:
         """Returns the class of the largest mean output."""

@@ -2,19 +2,19 @@
 
 import dataclasses
 import os
-import pathlib
-import zipfile
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 
+from theory import files
 from theory.errors import InputError
 
 Record = TypeVar("Record")
 
 _DIAGNOSTIC = "diagnostics."
-_KIND = "kind"
+_KIND, _CHECKSUM = "kind", "checksum"
 # Fields that are not arrays. But for the diagnostics, by name, they stay behind.
 _APART = ("diagnostics", "cross", "solved")
 
@@ -23,7 +23,7 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
     """Writes a file that is complete or absent: under another name first.
 
     Args:
-        path: of the file, in a folder that exists.
+        path: of the file, in a folder that exists; `~` is the user's home.
         value: a record of arrays, None, static scalars and `diagnostics`, a dictionary
             of numbers, strings, booleans, arrays of them, or tuples of strings. `cross`
             and `solved` are left out.
@@ -31,9 +31,8 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
     Raises:
         InputError: where a value cannot be stored, or the system refuses.
     """
-    path = pathlib.Path(path)
-    names = (field.name for field in dataclasses.fields(value))
-    parts = {name: getattr(value, name) for name in names if name not in _APART}
+    path = files.expanded(path)
+    parts = {name: getattr(value, name) for name in _names(type(value))}
     parts |= {_DIAGNOSTIC + name: part for name, part in value.diagnostics.items()}
     contents: dict[str, Any] = {_KIND: np.asarray(type(value).__name__)}
     for name, part in parts.items():
@@ -46,15 +45,15 @@ def save(path: str | os.PathLike[str], value: Any) -> None:
                 f"`{name}` must be numbers, strings or booleans to be saved, "
                 f"got {type(part).__name__}."
             )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **contents)
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}.") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    # first: where damage takes away the end of the list of arrays, it stays
+    contents = {_CHECKSUM: np.asarray(files.digest(contents)), **contents}
+    with files.new_file(path) as file:
+        np.savez(file, **contents)
+
+
+def _names(cls: Any) -> list[str]:
+    """The fields that a file holds, beside the diagnostics."""
+    return [field.name for field in dataclasses.fields(cls) if field.name not in _APART]
 
 
 def _read(value: np.ndarray) -> Any:
@@ -64,44 +63,110 @@ def _read(value: np.ndarray) -> Any:
     return tuple(value.tolist()) if value.dtype.kind == "U" else value
 
 
-def load(path: str | os.PathLike[str], cls: type[Record]) -> Record:
+def _kinds(cls: Any) -> dict[str, Any]:
+    """A class and those that extend it, by name."""
+    kinds = {cls.__name__: cls}
+    for extended in cls.__subclasses__():
+        kinds |= _kinds(extended)
+    return kinds
+
+
+def load(
+    path: str | os.PathLike[str],
+    cls: type[Record],
+    check: Callable[[dict[str, Any]], str | None],
+) -> Record:
     """Reads a record. Scalars come back as Python's, arrays as JAX's.
 
     Args:
-        path: of the file.
+        path: of the file; `~` is the user's home.
         cls: class of the record: that which was saved, or one that it extends.
+        check: what is wrong with the fields, as NumPy arrays and `diagnostics`; None
+            where nothing is.
 
     Raises:
-        InputError: where there is no such file, or a field of `cls` is not in it.
+        InputError: where there is no such file, or it does not hold such a record.
     """
-    path = pathlib.Path(path)
+    path = files.expanded(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            contents = {name: file[name] for name in file.files}
+        contents = files.read_arrays(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}.") from None
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile):  # or one plain array
-        raise InputError(f"{path} is no readable npz file: save it again.") from None
-    diagnostics = {
+        raise InputError(
+            f"cannot read {path}: {error.strerror or error}. Name a file that `save` "
+            "wrote."
+        ) from None
+    except InputError as error:
+        raise InputError(f"{error}: save it again.") from None
+    checksum = contents.pop(_CHECKSUM, None)  # older versions wrote none
+    saved = _saved_class(path, cls, contents)
+    parts = {k: v for k, v in contents.items() if not k.startswith(_DIAGNOSTIC)}
+    known, wrong = _names(saved), None
+    if strange := [name for name in parts if name not in (_KIND, *known)]:
+        wrong = (
+            f"it holds {', '.join(map(repr, strange))}, which no {saved.__name__} has"
+        )
+    fields: dict[str, Any] = {name: parts[name] for name in known if name in parts}
+    fields["diagnostics"] = {
         name.removeprefix(_DIAGNOSTIC): _read(value)
         for name, value in contents.items()
         if name.startswith(_DIAGNOSTIC)
     }
-    values: dict[str, Any] = {"diagnostics": diagnostics}
-    missing = []
-    for field in dataclasses.fields(cls):  # ty: ignore[invalid-argument-type]
-        if field.name in _APART:
-            continue
-        if field.name in contents:
-            value = contents[field.name]
-            static = field.metadata.get("static")
-            values[field.name] = value.item() if static else jnp.asarray(value)
-        elif field.default is dataclasses.MISSING:
-            missing.append(field.name)
-    if missing:
+    wrong = wrong or _static_wrong(saved, fields) or check(fields)
+    if checksum is not None and str(checksum) != files.digest(contents):
+        wrong = wrong or "its arrays are not those that were saved"
+    if wrong:
         raise InputError(
-            f"{path} must hold the fields of {cls.__name__}, got "
-            f"{contents.get(_KIND, 'another npz file')} without {', '.join(missing)}: "
-            "load it as what was saved."
+            f"{path} holds no sound {saved.__name__}: {wrong}. Compute and save it "
+            "again."
         )
-    return cls(**values)
+    return cls(**_values(cls, fields))
+
+
+def _saved_class(path: Any, cls: Any, contents: dict[str, np.ndarray]) -> Any:
+    """The class that was saved: `cls` or one that extends it, with all its fields."""
+    kind = contents.get(_KIND)
+    text = kind is not None and kind.shape == () and kind.dtype.kind == "U"
+    name = str(kind) if text else "another npz file"
+    saved = _kinds(cls).get(name)
+    missing = [
+        field.name
+        for field in dataclasses.fields(saved or cls)
+        if field.name not in (*_APART, *contents)
+        and field.default is dataclasses.MISSING
+    ]
+    if missing or saved is None:
+        without = f" without {', '.join(missing)}" if missing else ""
+        raise InputError(
+            f"{path} must hold the fields of {cls.__name__}, got {name}{without}: load "
+            "it as what was saved."
+        )
+    return saved
+
+
+def _static_wrong(cls: Any, fields: dict[str, Any]) -> str | None:
+    for field in dataclasses.fields(cls):
+        value = fields.get(field.name)
+        if not field.metadata.get("static") or value is None:
+            continue
+        default = np.asarray(field.default)
+        if value.shape != () or value.dtype.kind != default.dtype.kind:
+            return (
+                f"`{field.name}` must be one {default.dtype}, got {value.dtype} of "
+                f"shape {value.shape}"
+            )
+    return None
+
+
+def _values(cls: Any, fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields that `cls` has, as its attributes are."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        name, value = field.name, fields.get(field.name)
+        if name == "diagnostics":
+            values[name] = value
+        elif name in _APART:
+            values[name] = None
+        elif value is not None:
+            static = field.metadata.get("static")
+            values[name] = value.item() if static else jnp.asarray(value)
+    return values

@@ -6,6 +6,7 @@ import numpy as np
 
 import theory
 from experiments.harness.flags import setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings, snr, trained
 from theory.errors import InputError, unknown
@@ -70,4 +71,4 @@ def _ln_snr(config: CorruptionCurve, p: float) -> float | None:
     problem = settings.problem(config, 0)
     law = theory.first_order(settings.architecture(config), noise, problem)
     labels = np.asarray(problem.labels_test)
-    return snr.of_law(law, labels, "margin", inits=None, draws=None).value
+    return known(snr.of_law(law, labels, "margin", inits=None, draws=None).value)

@@ -10,6 +10,7 @@ from jaxtyping import Array
 
 import theory
 from experiments.harness.flags import fixed, setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.networks.inside.empirical_report import (
     INPUTS,
@@ -139,7 +140,7 @@ def _of_repeat(
             spectrum = empirical.spectrum(kernel)
             arrays[f"{name}_{time}"] = spectrum.eigenvalues
             for number in _NUMBERS:
-                numbers[f"{name}_{time}_{number}"] = getattr(spectrum, number)
+                numbers[f"{name}_{time}_{number}"] = known(getattr(spectrum, number))
         numbers[f"{name}_moved"] = empirical.distance(after, before)
         numbers[f"{name}_alignment"] = empirical.alignment(after, before)
         numbers[f"{name}_before_from_infinite"] = empirical.distance(before, limit)

@@ -8,6 +8,7 @@ from scipy import special
 from sklearn import metrics
 
 from experiments.harness.flags import setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.shared import intervals, settings, tables, trained
 from ntk_corrupt import plots
@@ -75,13 +76,13 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
         verdicts.append(margin_scores.judge(found[-1]))
     row: Row = {
         "scores": {
-            name: [verdict[name]._asdict() for verdict in verdicts]
+            name: [known(verdict[name]._asdict()) for verdict in verdicts]
             for name in verdicts[0]
         }
     }
-    known = [name for name, part in found[0]._asdict().items() if part is not None]
+    parts = [name for name, part in found[0]._asdict().items() if part is not None]
     return row, {
-        name: np.stack([getattr(each, name) for each in found]) for name in known
+        name: np.stack([getattr(each, name) for each in found]) for name in parts
     }
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Array
 
 import theory
 from experiments.harness.flags import setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import models, trained
 from experiments.shared import settings as shared_settings
@@ -127,7 +128,7 @@ def _of_repeat(
             config=dataclasses.replace(training, epochs=trained.epochs(config)),
         )
         outputs = nets.outputs[0, 0]
-        said["train_loss"] = float(nets.diagnostics["train_loss"][0, 0])
+        said["train_loss"] = known(float(nets.diagnostics["train_loss"][0, 0]))
     elif model == "mlp_kernel":
         arch = shared_settings.architecture(config)
         limit = theory.exact(arch, noise, asked, draws=1, key=key, with_init_var=False)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import metrics
 
+from experiments.harness.lines import known
 from experiments.wrong_labels.clusters import settings as cluster_settings
 from experiments.wrong_labels.clusters.settings import ClusterNoise
 from ntk_corrupt.clusters import descent, jacobian, theorems
@@ -41,7 +42,7 @@ def _spectrum(gram, train, name: str) -> tuple[Found, np.ndarray]:
     basis = jacobian.cluster_basis(train.cluster, count)
     ends = jacobian.extremes(gram, basis)
     said = {"gap": found.gap(count), "above": found.above(), **ends._asdict()}
-    return {f"{name}_{key}": value for key, value in said.items()}, found.values
+    return {f"{name}_{key}": known(v) for key, v in said.items()}, found.values
 
 
 def training(config: ClusterNoise, settings: Found) -> tuple[Found, Found]:
@@ -90,7 +91,7 @@ def _one_training(config, steps, net, path, rate, train, noisy, test):
     for when, step in (("early", config.early), ("late", config.late)):
         at = losses[np.searchsorted(steps, step)]
         arrays[f"{when}_losses"] = at
-        row[f"{when}_overlap"] = overlap(at, flipped)
+        row[f"{when}_overlap"] = known(overlap(at, flipped))
         some = 0 < flipped.sum() < flipped.size
         row[f"{when}_auc"] = float(metrics.roc_auc_score(flipped, at)) if some else None
         row[f"{when}_wrong"], row[f"{when}_right"] = (
@@ -104,8 +105,8 @@ def _one_training(config, steps, net, path, rate, train, noisy, test):
         row |= said
     left, count = jacobian.left_singular(models["start"].kernel), len(train.classes)
     truth, f = np.asarray(train.y), np.asarray(path.outputs, float)
-    row["noise_energy"] = left.energy(np.asarray(noisy.y) - truth, count)
-    row["clean_energy"] = left.energy(f[0] - truth, count)
+    row["noise_energy"] = known(left.energy(np.asarray(noisy.y) - truth, count))
+    row["clean_energy"] = known(left.energy(f[0] - truth, count))
     size = np.linalg.norm(np.asarray(end.w))
     return row | _theorems(net.activation, f[-1], size, train, noisy), arrays
 
@@ -130,10 +131,13 @@ def _theorems(activation, f, size, train, noisy) -> Found:
             np.flatnonzero((cluster == number) & side) for side in (flipped, ~flipped)
         )
         pairs += list(zip(*sides, strict=False))
-    found = {f"theorem_{key}": value for key, value in of._asdict().items()}
+    found = {f"theorem_{key}": known(value) for key, value in of._asdict().items()}
     if not pairs:
         return found | {"diffuse": 0.0, "pairs": 0.0}
     (one, two), x = np.array(pairs).T, np.asarray(train.x, float)
     gamma = theorems.lipschitz(activation)
     least = theorems.pair_bound(x[one] - x[two], f[one] - f[two], gamma)
-    return found | {"diffuse": float(largest / bound), "pairs": float(least / size)}
+    return found | {
+        "diffuse": float(largest / bound),
+        "pairs": known(float(least / size)),
+    }

@@ -7,6 +7,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, PyTree
 
+from experiments.harness.lines import known
 from ntk_corrupt.spectral import (
     band_probes,
     heads,
@@ -160,8 +161,8 @@ def choices(arrays: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
         "spread_epochs": [spread(test, stop, k) for k in WINDOWS],
         "spread_d": [spread(curve, d, k) for k in WINDOWS],
         "tail": arrays["tail"][at],
-        "fit_tail": arrays["fit_tail"][at],
-        "fit_top": arrays["fit_top"][at],
+        "fit_tail": known(arrays["fit_tail"][at]),
+        "fit_top": known(arrays["fit_top"][at]),
         "untrained_at_classes": start[at],
         "untrained_best": start[1:].max(),
         "untrained_d_best": kept_dimensions.best_dimension(start),
@@ -176,7 +177,7 @@ def choices(arrays: Mapping[str, np.ndarray], classes: int) -> dict[str, Any]:
         "untrained_random": float(arrays["probe_random_start"][:, at].mean()),
         "effective_rank": float(arrays["effective_rank"][-1]),
         "effective_rank_start": float(arrays["effective_rank"][0]),
-        **_segregated(arrays["reaches"]),
+        **known(_segregated(arrays["reaches"])),
     }
 
 

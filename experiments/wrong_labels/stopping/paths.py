@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array
 
 import theory
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Row
 from experiments.wrong_labels.images import LabelledImages
 from ntk_corrupt.label_noise import detection, stopping
@@ -88,10 +89,10 @@ def split(
     for name, flagged in rules.items():
         verdict = detection.detection(losses, flagged, labels != truth)
         said = detection.corrected(labels, predicted, flagged)
-        found["auc"] = verdict.auc
+        found["auc"] = known(verdict.auc)
         found[name] = {
-            "precision": verdict.precision,
-            "recall": verdict.recall,
+            "precision": known(verdict.precision),
+            "recall": known(verdict.recall),
             "corrected": right(said),
         }
     return found

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.harness import run_directory
+from experiments.harness import environment, lines
 from experiments.harness.run_directory import Cell, RunDirectory
-from theory.errors import InputError
+from theory.errors import InputError, NumericalError
 
 FIRST = Cell({"p": 0.5, "route": "exact"})
 SECOND = Cell({"p": 0.97, "route": "exact"})
@@ -58,12 +59,12 @@ def test_saved_cell_comes_back(tmp_path):
         "names": np.array(["a", "bc"]),
     }
     cell = Cell({"p": 0.9, "widths": (3, 4), "subset": None})
-    row = {"accuracy": np.float32(0.5), "gap": math.nan, "worst": jnp.inf, "n": (1, 2)}
+    row = {"accuracy": np.float32(0.5), "gap": None, "n": (1, 2)}
     with directory.writing():
         directory.save(cell, row, arrays)
     found, back = directory.load(cell)
     settings = {"p": 0.9, "widths": [3, 4], "subset": None}
-    numbers = {"accuracy": 0.5, "gap": None, "worst": None, "n": [1, 2]}
+    numbers = {"accuracy": 0.5, "gap": None, "n": [1, 2]}
     assert found == {"key": cell.key, **settings, **numbers}
     assert directory.has(Cell({"subset": None, "widths": [3, 4], "p": 0.9}))
     assert list(back) == list(arrays)
@@ -72,11 +73,13 @@ def test_saved_cell_comes_back(tmp_path):
         np.testing.assert_array_equal(back[name], value)
 
 
-def test_rows_are_strict_json(tmp_path):
+@pytest.mark.parametrize("value", [math.nan, jnp.inf, [1.0, -math.inf], {"a": np.nan}])
+def test_a_number_that_is_not_finite_is_a_failure_and_not_stored(tmp_path, value):
     directory = RunDirectory(tmp_path)
-    save(directory, accuracy=math.nan)
-    text = (tmp_path / "metrics.jsonl").read_text()
-    assert json.loads(text, parse_constant=pytest.fail)["accuracy"] is None
+    with pytest.raises(NumericalError, match=r"^`accuracy` came out as NaN or inf"):
+        save(directory, accuracy=value)
+    assert directory.rows() == []
+    assert not os.listdir(tmp_path / "arrays")
 
 
 @pytest.mark.parametrize("array", [np.array([{}]), np.array([None]), jnp.bfloat16(1)])
@@ -131,7 +134,11 @@ def test_row_torn_at_any_byte_is_dropped_and_computed_again(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", [b"{torn", b"3", b"[]", b'"text"', b"{}", b"", b"\xff"]
+    "line",
+    [
+        *(b"{torn", b"3", b"[]", b'"text"', b"{}", b"", b"\xff", b'{"key": 3}'),
+        *(b'{"key": "a", "accuracy": NaN}', b'{"key": "a", "seconds": "1"}'),
+    ],
 )
 def test_spoilt_line_in_the_middle_is_an_error_with_file_and_line(tmp_path, line):
     directory = RunDirectory(tmp_path)
@@ -145,9 +152,7 @@ def test_spoilt_line_in_the_middle_is_an_error_with_file_and_line(tmp_path, line
 def spoil(path, kind):
     content = path.read_bytes()
     path.unlink()
-    if kind == "directory":
-        path.mkdir()
-    elif kind == "truncated":
+    if kind == "truncated":
         path.write_bytes(content[:-1])
     elif kind == "empty":
         path.write_bytes(b"")
@@ -158,18 +163,102 @@ def spoil(path, kind):
         )
 
 
-@pytest.mark.parametrize("kind", ["missing", "truncated", "empty", "flipped"])
-def test_row_without_readable_arrays_counts_as_not_computed(tmp_path, kind):
+def test_row_whose_arrays_are_gone_counts_as_not_computed(tmp_path):
     directory = RunDirectory(tmp_path)
     save(directory)
     save(directory, SECOND)
-    spoil(tmp_path / "arrays" / f"{FIRST.key}.npz", kind)
+    (tmp_path / "arrays" / f"{FIRST.key}.npz").unlink()
     assert not directory.has(FIRST)
     assert [row["key"] for row in directory.rows()] == [SECOND.key]
     with pytest.raises(KeyError):
         directory.load(FIRST)
     save(directory)
     assert directory.has(FIRST)
+
+
+def other_arrays(path, **arrays):
+    np.savez(path, **arrays)
+
+
+SPOILT = {
+    "truncated": lambda path: spoil(path, "truncated"),
+    "empty": lambda path: spoil(path, "empty"),
+    "flipped": lambda path: spoil(path, "flipped"),
+    "a zip of nothing": other_arrays,
+    "another name": lambda path: other_arrays(path, y=np.arange(3.0)),
+    "another shape": lambda path: other_arrays(path, x=np.arange(3.0)[None]),
+    "another type": lambda path: other_arrays(path, x=np.arange(3)),
+    "objects": lambda path: other_arrays(path, x=np.array([{}, 1, 2])),
+    "NaN": lambda path: other_arrays(path, x=np.array([0, 1, np.nan])),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_damaged_arrays_are_refused_and_computed_again_once_removed(tmp_path, kind):
+    directory = RunDirectory(tmp_path)
+    save(directory)
+    save(directory, SECOND)
+    path = tmp_path / "arrays" / f"{FIRST.key}.npz"
+    SPOILT[kind](path)
+    message = (
+        rf"{re.escape(str(path))} .*: remove {path.name}, and its cell is computed"
+    )
+    for read in (directory.rows, lambda: directory.has(FIRST)):
+        with pytest.raises(InputError, match=message):
+            read()
+    assert directory.has(SECOND)
+    path.unlink()
+    save(directory)
+    assert directory.has(FIRST)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"accuracy": 0.25', '"accuracy": 0.26'),
+        ('"accuracy": 0.25', '"accuracy": "0.25"'),
+        ('"accuracy": 0.25', '"accuracy": NaN'),
+        ('"accuracy": 0.25, ', ""),
+        ('"accuracy"', '"akkuracy"'),
+        ('"exact"', '"network"'),
+        (FIRST.key, SECOND.key),
+        ('"checksum": "', '"checksum": "0'),
+        ('"checksum"', '"chacksum"'),
+    ],
+)
+def test_a_row_that_was_changed_is_refused(tmp_path, old, new):
+    directory = RunDirectory(tmp_path)
+    save(directory)
+    metrics = tmp_path / "metrics.jsonl"
+    text = metrics.read_text()
+    assert old in text
+    metrics.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=r"line 1 of .* must be a row as a run wrote"):
+        directory.rows([FIRST])
+
+
+def test_rows_of_older_versions_have_no_checksum(tmp_path):
+    directory = RunDirectory(tmp_path)
+    save(directory)
+    metrics, (row,) = tmp_path / "metrics.jsonl", directory.rows()
+    metrics.write_text(json.dumps(row) + "\n")
+    assert directory.rows([FIRST]) == [row]
+
+
+def test_what_a_cell_does_not_know_is_none():
+    value = {"auc": math.nan, "z": [1.0, np.float32(np.inf)], "n": 3, "none": None}
+    found = lines.known(value | {"name": "mid"})
+    assert found == {"auc": None, "z": [1.0, None], "n": 3, "none": None, "name": "mid"}
+    assert lines.checked(found) == found
+
+
+def test_checksum_leaves_timings_out(tmp_path):
+    row = {"key": "a", "n": 1}
+    ends = {
+        lines.written({**row, "seconds": s}, {}).partition(b"checksum")[2]
+        for s in (0.5, 2)
+    }
+    assert len(ends) == 1
 
 
 def test_kill_at_every_line_of_a_save_loses_that_cell_at_most(tmp_path):
@@ -262,7 +351,7 @@ def test_failed_write_keeps_the_old_file(tmp_path):
 def test_config_that_is_not_json_is_an_error(tmp_path):
     directory = RunDirectory(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match=r"config\.json must be JSON"):
+    with pytest.raises(InputError, match=r"config\.json must be JSON: .* Restore"):
         directory.read_json("config.json")
 
 
@@ -348,14 +437,14 @@ def test_full_disk_is_one_line_and_keeps_what_there_is(tmp_path):
     )
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("theory.errors.InputError: `--workdir` must be")
-    assert last.endswith("File too large.")
+    assert last.startswith("theory.errors.InputError: the disk is full, or its quota")
+    assert last.endswith("Make room and run the same again; finished cells are stored.")
     assert [row["key"] for row in directory.rows()] == [FIRST.key]
     assert os.listdir(tmp_path / "arrays") == [f"{FIRST.key}.npz"]
 
 
 def test_environment_names_versions_device_and_commit(monkeypatch):
-    found = run_directory.environment()
+    found = environment.environment()
     assert {"commit", "dirty", "python", "jax", "jaxlib", "flax", "numpy"} <= set(found)
     assert found["numpy"] == np.__version__
     assert found["device"]
@@ -370,17 +459,17 @@ def test_commit_is_that_of_this_package(tmp_path, monkeypatch):
 
     package = tmp_path / "results.py"
     package.write_text("1")
-    monkeypatch.setattr(run_directory, "__file__", str(package))
-    assert run_directory._commit() == {"commit": None, "dirty": None}
+    monkeypatch.setattr(environment, "__file__", str(package))
+    assert environment._commit() == {"commit": None, "dirty": None}
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "a checkout around an installed package")
-    assert run_directory._commit() == {"commit": None, "dirty": None}
+    assert environment._commit() == {"commit": None, "dirty": None}
     git("add", ".")
     git("commit", "-q", "-m", "the package's own checkout")
-    found = run_directory._commit()
+    found = environment._commit()
     assert len(found["commit"]) == 40
     assert found["dirty"] is False
     package.write_text("2")
-    assert run_directory._commit() == {"commit": found["commit"], "dirty": True}
+    assert environment._commit() == {"commit": found["commit"], "dirty": True}
     monkeypatch.setenv("PATH", "")
-    assert run_directory._commit() == {"commit": None, "dirty": None}
+    assert environment._commit() == {"commit": None, "dirty": None}

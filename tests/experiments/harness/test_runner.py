@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -190,6 +191,47 @@ def test_failing_cell_keeps_the_ones_before(tmp_path):
     assert without_seconds(rows) == without_seconds(whole)
 
 
+@pytest.mark.parametrize("bad", [0.5, 0.9])
+@pytest.mark.parametrize("how", ["raises", "NaN"])
+def test_cells_that_fail_are_told_and_the_others_stored(tmp_path, capsys, bad, how):
+    def fail_at_one(config, cell):
+        row, arrays = compute(config, cell)
+        if cell.settings["p"] != bad:
+            return row, arrays
+        if how == "raises":
+            raise NumericalError("`accuracy` came out as NaN or infinity")
+        return {**row, "accuracy": np.nan}, arrays
+
+    broken = dataclasses.replace(EXPERIMENT, compute=fail_at_one)
+    message = rf"1 of 3 cells failed; .*: p={bad}: `accuracy` came out as NaN"
+    with pytest.raises(NumericalError, match=message):
+        execute(tmp_path, broken, p=(0.5, 0.9, 1.0))
+    assert f"p={bad} (failed: `accuracy` came out as NaN" in capsys.readouterr().err
+    others = [p for p in (0.5, 0.9, 1.0) if p != bad]
+    assert [row["p"] for row in RunDirectory(tmp_path).rows()] == others
+    execute(tmp_path, broken, p=tuple(others))
+    assert calls == []
+    assert f"{others[0]:g} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"3", b"null", b'"fake"', b'{"experiment": 3}', b"{}", None]
+)
+def test_a_config_that_does_not_say_whose_rows_they_are_is_refused(tmp_path, content):
+    execute(tmp_path)
+    config = tmp_path / "config.json"
+    if content is None:
+        config.unlink()
+    else:
+        config.write_bytes(content)
+    with pytest.raises(InputError, match=r"config\.json must (be JSON|say of which)"):
+        execute(tmp_path)
+    assert config.exists() == (content is not None)
+    config.write_text('{"experiment": "fake"}')
+    execute(tmp_path)
+    assert calls == []
+
+
 def parse(*arguments):
     flag_values = flags.FlagValues()
     runner.define_flags(EXPERIMENT, flag_values)
@@ -346,6 +388,73 @@ def test_control_c_says_how_to_go_on(tmp_path, start):
     assert len(err.splitlines()) == 2
 
 
+# Python with Ctrl-C as at a terminal: the jobs of a shell in the background ignore it.
+AT_A_TERMINAL = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
+)
+SWALLOWING = """
+import gc, sys, time
+import fake_experiment
+from experiments.harness import runner
+
+class Finalised:
+    def __del__(self):  # what it raises is printed and forgotten
+        fake_experiment.pathlib.Path("asleep").touch()
+        time.sleep({hangs})
+
+def compute(config, cell):
+    Finalised()
+    time.sleep({hangs})
+
+runner.main(fake_experiment.dataclasses.replace(
+    fake_experiment.EXPERIMENT, compute=compute))
+"""
+
+
+def test_control_c_ends_what_python_would_go_on_with(tmp_path):
+    process = subprocess.Popen(
+        [*AT_A_TERMINAL, "-c", SWALLOWING.format(hangs=HANGS)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            **without_cache(),
+            "PYTHONPATH": f"{ROOT}:{ROOT}/tests/support",
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (tmp_path / "asleep").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=HANGS)[1]
+    assert process.returncode == 130
+    assert time.monotonic() - start < HANGS / 2
+    assert "interrupted: finished cells are stored" in err
+
+
+def test_control_c_during_the_imports_ends_without_an_exception(tmp_path):
+    """One may be swallowed there, or crash a library that is being loaded."""
+    process = subprocess.Popen(
+        [*AT_A_TERMINAL, "-m", "experiments.noise_gallery", "--preset=smoke"],
+        cwd=tmp_path,
+        env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "numpy" not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=HANGS)[1]
+    assert process.returncode == 130
+    assert err == "interrupted before anything was run.\n"
+    assert not list(tmp_path.iterdir())
+
+
 BAD_COMMANDS = [("--widht=3",), ("--p=1.5",), ("--p", "0.5", "0.9")]
 
 
@@ -385,4 +494,4 @@ def test_rows_hold_settings_for_a_data_frame(tmp_path):
     execute(tmp_path)
     line = (tmp_path / "metrics.jsonl").read_text().splitlines()[0]
     names = ["key", "route", "p", "seed", "width", "ridge", "x64"]
-    assert list(json.loads(line)) == [*names, "accuracy", "seconds"]
+    assert list(json.loads(line)) == [*names, "accuracy", "seconds", "checksum"]

@@ -44,13 +44,13 @@ def test_every_truncation_of_an_idx_file_is_noticed(tmp_path):
         with pytest.raises(InputError, match=re.escape(str(path))):
             idx.read(path, ndim=3)
     path.write_bytes(content[:-1])
-    with raises("is truncated: 27 bytes, but its header says (3, 2, 2), so 28"):
+    with raises("is truncated: its header says (3, 2, 2), so 28 bytes, got fewer"):
         idx.read(path, ndim=3)
     path.write_bytes(content[:9])
     with raises("is truncated: 9 bytes, header of 16"):
         idx.read(path, ndim=3)
     path.write_bytes(content + b"x")
-    with raises("has trailing bytes: 29 bytes"):
+    with raises("has trailing bytes: its header says (3, 2, 2), so 28 bytes"):
         idx.read(path, ndim=3)
 
 

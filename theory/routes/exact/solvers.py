@@ -3,13 +3,13 @@
 import dataclasses
 import functools
 import os
-import pathlib
 from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
 
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from theory import files
 from theory.errors import InputError, check_count
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
@@ -115,7 +115,7 @@ class ConjugateGradient:
                 raise InputError(
                     f"`file` and `{name}` exclude each other: pass one of them."
                 )
-        if self.file is not None and os.path.exists(self.file):
+        if self.file is not None and files.expanded(self.file).exists():
             raise InputError(f"`file` must not exist, got {self.file}.")
 
     def prepared(
@@ -140,4 +140,4 @@ class ConjugateGradient:
     def clean_up(self) -> None:
         """Deletes the file."""
         if self.file is not None:
-            pathlib.Path(self.file).unlink(missing_ok=True)
+            files.expanded(self.file).unlink(missing_ok=True)

@@ -8,7 +8,6 @@ computed. On several devices, all of its rows, split among them.
 import functools
 import math
 import os
-import pathlib
 import shutil
 from collections.abc import Callable, Iterator
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
+from theory import files
 from theory.errors import InputError
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
@@ -167,7 +167,7 @@ def ntk(
         )
         tiles = []
     else:
-        path = pathlib.Path(file)
+        path = files.expanded(file)
         free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
         if free < needed:
             raise InputError(

@@ -212,12 +212,11 @@ def solved_training(law: OutputLaw) -> Solved:
     Raises:
         InputError: a law of another route, or one that was read from a file.
     """
-    if not isinstance(law, ResummedLaw):
-        raise InputError("`law` must be one that theory.resummed returned.")
-    if law.solved is None:
+    if not isinstance(law, ResummedLaw) or law.solved is None:
         raise InputError(
-            "`law` must hold the solved training, and files do not: call "
-            "theory.resummed again."
+            "`law` must be one that theory.resummed returned, as it returned it: the "
+            "solved training that this needs is in no file, nor in laws of other "
+            "routes. Call theory.resummed again."
         )
     return law.solved
 

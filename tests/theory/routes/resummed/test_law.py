@@ -99,7 +99,7 @@ def test_other_test_points_are_checked(small, bare):
     other = theory.Draws(outputs=jnp.ones((2, 1, 30, 3))).law()
     with raises("`law` must be one that theory.resummed returned"):
         theory.resummed_at(other, small.x_test)
-    with raises("`law` must hold the solved training, and files do not"):
+    with raises("is in no file, nor in laws of other routes. Call theory.resummed"):
         theory.resummed_at(dataclasses.replace(bare, solved=None), small.x_test)
 
 

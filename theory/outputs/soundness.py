@@ -1,0 +1,107 @@
+"""What is wrong with the arrays of a law, or of draws, that come from a file.
+
+Covariances come symmetric and positive semidefinite but for rounding, and for what an
+estimate from draws takes out of them: `Draws.law`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+# Of the largest entry; with it eigenvalues are taken as those of a covariance in
+# `accuracy_spread` too. A law in float32 has some 1e-5.
+_ROUNDING = 1e-3
+
+
+def law(fields: dict[str, Any]) -> str | None:
+    """Returns what is wrong with the fields of an `OutputLaw`; None for nothing."""
+    mean = fields["mean"]
+    if mean.ndim != 2:
+        return f"`mean` must have shape (n, c), got {mean.shape}"
+    n, c = mean.shape
+    wrong = _shapes(fields, mean=(n, c), cov=(n, c, c), init_var=(n,))
+    wrong = wrong or _floats(fields, "mean", "cov", "init_var")
+    wrong = wrong or _finite(fields, "mean", "cov")
+    if wrong:
+        return wrong
+    if not fields.get("inits", 1) >= 1:
+        return f"`inits` must be at least 1, got {fields['inits']}"
+    return _variance(fields) or _covariance(fields)
+
+
+def draws(fields: dict[str, Any]) -> str | None:
+    """Returns what is wrong with the fields of `Draws`; None for nothing."""
+    outputs = fields["outputs"]
+    if outputs.ndim != 4 or 0 in outputs.shape[:2]:
+        return (
+            "`outputs` must have shape (draws, initialisations, n, c), got "
+            f"{outputs.shape}"
+        )
+    k, _, n, _ = outputs.shape
+    wrong = _shapes(fields, init_var=(k, n), draw_keys=(k, 2))
+    wrong = wrong or _floats(fields, "outputs", "init_var")
+    wrong = wrong or _finite(fields, "outputs") or _variance(fields)
+    keys = fields.get("draw_keys")
+    if wrong is None and keys is not None and keys.dtype.kind not in "iu":
+        return f"`draw_keys` must be integers, got {keys.dtype}"
+    return wrong
+
+
+def _shapes(fields: dict[str, Any], **shapes: tuple[int, ...]) -> str | None:
+    for name, shape in shapes.items():
+        if name in fields and fields[name].shape != shape:
+            return f"`{name}` must have shape {shape}, got {fields[name].shape}"
+    return None
+
+
+def _floats(fields: dict[str, Any], *names: str) -> str | None:
+    for name in names:
+        if name in fields and fields[name].dtype not in (np.float32, np.float64):
+            return f"`{name}` must be float32 or float64, got {fields[name].dtype}"
+    return None
+
+
+def _finite(fields: dict[str, Any], *names: str) -> str | None:
+    for name in names:
+        if not np.isfinite(fields[name]).all():
+            return f"`{name}` must be finite, got NaN or infinity"
+    return None
+
+
+def _variance(fields: dict[str, Any]) -> str | None:
+    """Of `init_var`, which is NaN where it is not known."""
+    found = fields.get("init_var")
+    if found is None:
+        return None
+    known = found[~np.isnan(found)]
+    if np.isinf(known).any():
+        return "`init_var` must be finite or NaN, got infinity"
+    outputs = fields["mean"] if "mean" in fields else fields["outputs"]
+    scale = max(_largest(known), _largest(outputs) ** 2)
+    if known.size and known.min() < -_ROUNDING * scale and not _doubted(fields):
+        return f"`init_var` must not be negative, got {known.min():.3g}"
+    return None
+
+
+def _covariance(fields: dict[str, Any]) -> str | None:
+    cov = np.asarray(fields["cov"], np.float64)
+    rounding = _ROUNDING * _largest(cov)
+    if _largest(cov - cov.swapaxes(1, 2)) > rounding:
+        return "`cov` must be symmetric"
+    # An estimate has the share of the initialisations taken out, at most all of it.
+    own = np.nan_to_num(fields.get("init_var", np.zeros(len(cov)))).clip(min=0)
+    lowest = np.linalg.eigvalsh(cov)[:, :1] + own[:, None]
+    if lowest.size and lowest.min() < -rounding and not _doubted(fields):
+        found = f"{lowest.min():.3g}"
+        return f"`cov` must be positive semidefinite, got the eigenvalue {found}"
+    return None
+
+
+def _doubted(fields: dict[str, Any]) -> bool:
+    """Whether the route that made the law says itself that it may be wrong."""
+    doubts = fields["diagnostics"].get("doubts")
+    return isinstance(doubts, str | tuple) and bool(doubts)
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.abs(values, dtype=np.float64).max(initial=0.0))
