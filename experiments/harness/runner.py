@@ -13,15 +13,16 @@ import os
 import sys
 import time
 import typing
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
 import tqdm
 from absl import app, flags
 
-from experiments.harness import compilation
-from experiments.harness.flags import Config, Options, Parser, settable
+from experiments.harness import compilation, planning, sizes, terminal
+from experiments.harness import flags as settings
+from experiments.harness.flags import Config, Options, settable
 from experiments.harness.run_directory import Cell, Row, RunDirectory, environment
 from theory.errors import InputError, NumericalError, unknown
 
@@ -92,26 +93,48 @@ def execute(
     """
     if not 0 <= config.seed < 2**31:
         raise InputError(f"`--seed` must be in 0 ... 2^31 - 1, got {config.seed}.")
+    settings.check(config)
+    with planning.planning(dry_run):
+        return _execute(
+            experiment,
+            config,
+            RunDirectory(workdir),
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
+
+
+def _execute(
+    experiment: Experiment[C],
+    config: C,
+    directory: RunDirectory,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+) -> list[Row]:
+    """`execute`, with a run directory and numbers that are in their ranges."""
     experiment.check(config)
     x64 = jax.config.jax_enable_x64  # ty: ignore[missing-attribute]
     asked = [Cell({**cell.settings, "x64": x64}) for cell in experiment.cells(config)]
     asked = list({cell.key: cell for cell in asked}.values())
-    directory = RunDirectory(workdir)
     found = directory.read_json("config.json")
     if found is not None and found.get("experiment") != experiment.name:
         raise InputError(
-            f"`--workdir` must be new or a run of {experiment.name}, got {workdir}: "
-            f"its config.json is of {found.get('experiment')}."
+            f"`--workdir` must be new or a run of {experiment.name}, got "
+            f"{directory.path}: its config.json is of {found.get('experiment')}."
         )
+    rows = [] if overwrite else directory.rows(asked)
+    missing = _missing(asked, rows)
+    seconds = _estimate(experiment, config, missing)
+    sizes.check(config, missing, seconds)
     if dry_run:
-        rows = [] if overwrite else directory.rows(asked)
-        _print_plan(experiment, config, asked, rows)
+        _print_plan(asked, missing, seconds)
         return rows
     with directory.writing():
         if overwrite:
             directory.discard(asked)
-        settings = {"experiment": experiment.name, **dataclasses.asdict(config)}
-        directory.write_json("config.json", settings)
+        own = {"experiment": experiment.name, **dataclasses.asdict(config)}
+        directory.write_json("config.json", own)
         _compute_missing(experiment, config, asked, directory)
         rows = directory.rows(asked)
         print(experiment.table(directory, rows))
@@ -157,16 +180,23 @@ def _compute_missing(
                 print(f"{done} ({seconds:.1f} s)", file=sys.stderr, flush=True)
 
 
+def _estimate(
+    experiment: Experiment[C], config: C, cells: Sequence[Cell]
+) -> float | None:
+    """Returns the seconds that the cells will take, None if nothing tells."""
+    if experiment.estimate is None:
+        return None
+    return sum(experiment.estimate(config, cell) for cell in cells)
+
+
 def _print_plan(
-    experiment: Experiment[C], config: C, cells: Sequence[Cell], rows: Sequence[Row]
+    cells: Sequence[Cell], missing: Sequence[Cell], seconds: float | None
 ) -> None:
-    missing, labels, cost = _missing(cells, rows), _labels(cells), ""
+    labels, lacking = _labels(cells), {cell.key for cell in missing}
     for cell in cells:
-        state = "missing " if cell in missing else "computed"
+        state = "missing " if cell.key in lacking else "computed"
         print(f"{state}  {cell.key}  {labels[cell.key]}")
-    if experiment.estimate is not None:
-        seconds = sum(experiment.estimate(config, cell) for cell in missing)
-        cost = f", about {seconds:.0f} s"
+    cost = "" if seconds is None else f", about {seconds:.0f} s"
     print(f"{len(cells)} cells, {len(missing)} to compute{cost}")
 
 
@@ -194,16 +224,7 @@ def define_flags(
     for record in (experiment.config, Options):
         hints = typing.get_type_hints(record)
         for field in settable(record):
-            parser = Parser(hints[field.name])
-            default: Any = field.default
-            if parser.many:
-                default = ",".join(map(str, default))
-            text = f"{field.metadata['help']} (default {default})"
-            if parser.kind is bool:  # --name and --noname
-                flag = flags.BooleanFlag(field.name, None, text)
-                flag.parser = parser
-            else:
-                flag = flags.Flag(parser, None, field.name, None, text)
+            flag = settings.flag_of(field, hints[field.name])
             flags.DEFINE_flag(flag, flag_values)
             flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
 
@@ -222,8 +243,11 @@ def read_flags(
 
 
 @contextlib.contextmanager
-def _one_line_errors() -> Generator[None, None, None]:
-    """Ends the process with one line where the user, not the program, can help."""
+def _one_line_errors(names: Collection[str] = ()) -> Generator[None, None, None]:
+    """Ends the process with one line where the user, not the program, can help.
+
+    `names` are those of the flags.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -233,8 +257,11 @@ def _one_line_errors() -> Generator[None, None, None]:
             file=sys.stderr,
         )
         sys.exit(130)
+    except BrokenPipeError:  # the reader has what it wanted, as of `| head`
+        terminal.close_output()
+        sys.exit(141)
     except (InputError, NumericalError, flags.Error) as error:
-        message = str(error)
+        message = terminal.in_flags(str(error), names)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXH" not in str(error):
             raise
@@ -262,6 +289,13 @@ def main(experiment: Experiment[C]) -> None:
             dry_run=options.dry_run,
         )
 
+    terminal.prepare()
     define_flags(experiment)
-    with _one_line_errors():
-        app.run(run, flags_parser=flags.FLAGS)
+    names = [
+        f.name for record in (experiment.config, Options) for f in settable(record)
+    ]
+    with _one_line_errors(names):
+        try:
+            app.run(run, flags_parser=flags.FLAGS)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is known

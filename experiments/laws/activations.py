@@ -32,7 +32,9 @@ class Activations(shared_routes.Routes):
     noise: str = setting(
         "normal", f"law of a noise pixel: {', '.join(corruptions.NOISES)}"
     )
-    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        28, "side in pixels to resize the images to; or none", most=1024
+    )
     draws: int = setting(8, "corruption draws per subset")
     inits: int = setting(1, "networks per draw")
 

@@ -19,7 +19,9 @@ class LawAgainstKernel(shared_settings.Kernels):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting((0.5, 0.8, 0.9, 0.95, 0.97, 0.99), "levels")
-    subsets: int = setting(1, "training subsets, each drawn from the whole data set")
+    subsets: int = setting(
+        1, "training subsets, each drawn from the whole data set", most=10_000
+    )
     draws: int = setting(12, "exact kernels per level")
     surrogates: int = setting(100, "surrogate draws per level, the exact ones included")
     landmarks: int | None = setting(

@@ -16,7 +16,9 @@ class SnrScaling(routes.Routes):
 
     p: tuple[float, ...] = setting((0.9,), "corruption levels in [0, 1]")
     n_trains: tuple[int, ...] = setting((100, 200, 400, 700, 1150), "training images")
-    sizes: tuple[int, ...] = setting((14, 20, 28, 40), "sides of the images in pixels")
+    sizes: tuple[int, ...] = setting(
+        (14, 20, 28, 40), "sides of the images in pixels", most=1024
+    )
     trained_biases: tuple[bool, ...] = setting(
         (False, True), "whether biases are trained; kernels have the rates of that"
     )

@@ -38,7 +38,9 @@ class TrainTestCorruption(routes.Routes):
     corruption: str = fixed("")
     noise: str = fixed("")
     routes: tuple[str, ...] = setting(_ROUTES, f"any of {', '.join(_ROUTES)}")
-    size: int | None = setting(14, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        14, "side in pixels to resize the images to; or none", most=1024
+    )
     n_test: int | None = setting(500, "test images, balanced; none is all")
     epochs: int = setting(30, "epochs to train: corrupted copies of every image")
     stop_loss: float | None = setting(None, "training loss to stop at; none trains all")

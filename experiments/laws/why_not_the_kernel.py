@@ -17,7 +17,9 @@ class WhyNotTheKernel(routes.Routes):
 
     p: tuple[float, ...] = setting((0.5, 0.9), "corruption levels in [0, 1]")
     n_train: int = setting(300, "training images, balanced over classes")
-    size: int | None = setting(14, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        14, "side in pixels to resize the images to; or none", most=1024
+    )
     width: int = setting(128, "units of each hidden layer")
     rates: str = fixed("ntk")
     times: int = setting(4, "how much wider the wide networks are")

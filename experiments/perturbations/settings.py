@@ -37,8 +37,12 @@ class AdversarialLearning(Config):
         "shifted",
         f"one of {', '.join((*SYNTHETIC, *loading.NAMES))}, images less a mean",
     )
-    classes: tuple[int, ...] = setting((1, 2), "of images: which is 1, which is -1")
-    size: int | None = setting(None, "of images: side to resize them to; none keeps it")
+    classes: tuple[int, ...] = setting(
+        (1, 2), "of images: which is 1, which is -1", least=0
+    )
+    size: int | None = setting(
+        None, "of images: side to resize them to; none keeps it", most=1024
+    )
     scenario: str = setting(
         "alone", "g is trained on perturbations alone, or added to the inputs"
     )
@@ -60,7 +64,9 @@ class AdversarialLearning(Config):
     norm: str = setting("l2", "of the perturbations: l2 or linf")
     attack_steps: int = setting(1, "gradients per perturbation")
     direction: str = setting("gradient", f"of perturbations: {', '.join(DIRECTIONS)}")
-    repeats: int = setting(5, "each with data, targets and initialisations of its own")
+    repeats: int = setting(
+        5, "each with data, targets and initialisations of its own", most=10_000
+    )
     over_d: tuple[int, ...] | None = setting((10, 30, 50, 100), "a panel; none: none")
     over_m: tuple[int, ...] | None = setting((10, 20, 50, 100), "a panel")
     over_eps: tuple[float, ...] | None = setting(
@@ -73,7 +79,9 @@ class AdversarialLearning(Config):
     variants: bool = setting(
         True, "other targets and attacks, transfer between widths, another loss"
     )
-    map_points: int = setting(81, "points per side of the decision maps; 0 draws none")
+    map_points: int = setting(
+        81, "points per side of the decision maps; 0 draws none", least=0
+    )
     map_limit: float = setting(7.0, "the maps reach from minus to plus this")
 
 

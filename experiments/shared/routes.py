@@ -157,7 +157,9 @@ class Routes(shared_settings.Settings):
         (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99), "corruption levels in [0, 1]"
     )
     routes: tuple[str, ...] = setting(_USUAL, f"any of {', '.join(ROUTES)}")
-    subsets: int = setting(1, "training subsets, each drawn from the whole data set")
+    subsets: int = setting(
+        1, "training subsets, each drawn from the whole data set", most=10_000
+    )
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(3, "networks per draw, averaged")
 

@@ -21,7 +21,7 @@ class FiniteSizeScaling(trained.UntilSure, trained.Networks):
     n_trains: tuple[int, ...] = setting((250, 1000), "numbers of training images")
     n_train: int = fixed(0)
     batch_sizes: tuple[int, ...] = setting(
-        (16, 128, 0), "images per step; 0 is all of them"
+        (16, 128, 0), "images per step; 0 is all of them", least=0
     )
     batch_size: int = fixed(0)
     budget: str = setting(

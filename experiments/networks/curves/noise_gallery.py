@@ -23,7 +23,9 @@ class NoiseGallery(Config):
     """Settings of the experiment."""
 
     dataset: str = setting("digits", f"one of {', '.join(loading.NAMES)}")
-    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        28, "side in pixels to resize the images to; or none", most=1024
+    )
     corruptions: tuple[str, ...] = setting(
         tuple(KINDS),
         f"rows: any of {', '.join(KINDS)}",
@@ -32,7 +34,7 @@ class NoiseGallery(Config):
         (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0),
         "columns: corruption levels; clipped noise has the width p/(1 - p), 0 < p < 1",
     )
-    image: int = setting(0, "number of the training image")
+    image: int = setting(0, "number of the training image", least=0)
 
 
 def _configured(config: NoiseGallery, name: str) -> shared_settings.Settings:

@@ -32,7 +32,9 @@ class MarginSettings(trained.Samples, trained.Networks):
     )
     images: int = setting(3000, "test images, the most, that corruption is tried on")
     corruptions: int = setting(1, "fresh corruptions of each test image")
-    curvature: int = setting(0, "random directions for the curvature of the margin")
+    curvature: int = setting(
+        0, "random directions for the curvature of the margin", least=0
+    )
 
 
 def check(config: MarginSettings) -> None:

@@ -31,7 +31,9 @@ class RbmSettings(settings.Settings):
         "corruption levels; of clipped_additive the widths sigma",
     )
     methods: tuple[str, ...] = setting(METHODS, f"any of {', '.join(METHODS)}")
-    repeats: int = setting(5, "of everything, each with training images of its own")
+    repeats: int = setting(
+        5, "of everything, each with training images of its own", most=10_000
+    )
     trials: int = setting(5, "corruptions of the test images")
     components: int = setting(64, "hidden units of a machine")
     rbm_rate: float = setting(0.05, "learning rate of a machine")
@@ -44,12 +46,14 @@ class RbmSettings(settings.Settings):
         f"law of a noise pixel, in [0, 1]: {', '.join(corruptions.NOISES)}",
     )
     activation: str = setting("relu", "of the network, e.g. erf, relu, tanh, gelu")
-    depth: int = setting(2, "weight layers of the network; 2 is one hidden layer")
+    depth: int = setting(
+        2, "weight layers of the network; 2 is one hidden layer", most=1000
+    )
     w_var: float = setting(2.0, "weight variance times fan-in")
     width: int = setting(128, "units of each hidden layer of the network")
     loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
     batch_size: int = setting(128, "training images per step of the network")
-    epochs: int = setting(20, "epochs to train the network")
+    epochs: int = setting(20, "epochs to train the network", least=0)
     stop_loss: float | None = setting(None, "training loss to stop at; none trains all")
     noise_regime: str = fixed("frozen")  # one corrupted copy for all methods
     rates: str = fixed("ntk")

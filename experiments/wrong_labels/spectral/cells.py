@@ -45,11 +45,14 @@ class Truncations(CleanImages):
     weight_decay: tuple[float, ...] = setting(
         (0.0, 1.0), "AdamW's, against the first noise; 0 is none, and always there"
     )
-    repeats: int = setting(3, "networks of each, with images and noise of their own")
+    repeats: int = setting(
+        3, "networks of each, with images and noise of their own", most=10_000
+    )
     n_val: int = setting(300, "held-out images, with labels as noisy as the others'")
     snapshots: tuple[int, ...] = setting(
         (0, 1, 2, 3, 5, 10, 20, 30),
         "epochs at which all d are looked at, beside the last",
+        least=0,
     )
     draws: int = setting(20, "random subspaces")
     ridge: float = setting(1e-3, "of the probes, over the variance of a feature")

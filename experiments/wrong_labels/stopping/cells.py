@@ -30,7 +30,9 @@ class EarlyStopping(models.Convolutional, images.CleanImages):
     models: tuple[str, ...] = setting(("mlp", "kernel"), f"of {', '.join(MODELS)}")
     losses: tuple[str, ...] = setting(("cross_entropy",), "training losses")
     loss: str = fixed("")
-    repeats: int = setting(3, "each with images, labels and networks of its own")
+    repeats: int = setting(
+        3, "each with images, labels and networks of its own", most=10_000
+    )
     n_valid: int = setting(200, "images whose noisy labels decide when to stop")
     batch_size: int = setting(100, "training images per step")
     epochs: int = setting(150, "epochs to train")
