@@ -11,7 +11,7 @@ from absl import flags
 from theory.errors import InputError
 
 # Counts are traced as int32, and numbers past this are infinite as float32 squares.
-_MOST = {int: 2**31 - 1, float: 1e15}
+_MOST: dict[type, float] = {int: 2**31 - 1, float: 1e15}
 
 
 def setting(
@@ -149,7 +149,7 @@ class _Once(flags.Flag):
         """Reads the value; refuses a second one."""
         if self.present:
             raise flags.IllegalFlagValueError(
-                f"flag --{self.name}={argument}: must be given once, and is given twice."
+                f"flag --{self.name}={argument}: must be given once, not twice."
             )
         super().parse(argument)
 
@@ -160,7 +160,7 @@ class _OnceBoolean(_Once, flags.BooleanFlag):
 
 def flag_of(field: dataclasses.Field, hint: Any) -> flags.Flag:
     """Returns the flag of a field with this type hint; without a value it is None."""
-    parser, default = Parser(hint), field.default
+    parser, default = Parser(hint), typing.cast(Any, field.default)
     if parser.many and default is not None:
         default = ",".join(map(str, default))
     text = f"{field.metadata['help']} (default {default})"

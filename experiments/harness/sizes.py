@@ -24,8 +24,9 @@ _HELD = (
     ("inner", "width", "width"),
     ("pixels", "components"),
     ("rbm_batch", "components"),
-    ("channels",),
-    ("dense",),
+    ("window", "channels"),
+    ("last", "dense"),
+    ("ratio", "n_train", "pixels"),
     ("points", "points"),
     ("map_points", "map_points"),
     ("n", "n"),
@@ -66,13 +67,14 @@ def held_bytes(cell: Cell) -> int:
     """Returns how many bytes a cell holds at once, or fewer."""
     settings = cell.settings
     counts = {name: _count(value) for name, value in settings.items()}
-    counts["pixels"] = counts.get("size") ** 2 if counts.get("size") else _LEAST_PIXELS
+    counts["pixels"] = counts.get("size", 0) ** 2 or _LEAST_PIXELS
+    counts["window"], counts["last"] = 9, (settings.get("channels") or [0])[-1]
     counts["inner"] = max(counts.get("depth", 0) - 2, 0)
     if settings.get("n_test", 0) is None:
         counts["n_test"] = _LEAST_TESTS
     products = [math.prod(counts.get(name, 0) for name in product) for product in _HELD]
     if settings.get("route") == "exact":  # the kernel, in float64 as a rule
-        products.append((1 + settings["x64"]) * counts["n_train"] ** 2)
+        products.append((1 + settings["x64"]) * counts.get("n_train", 0) ** 2)
     return 4 * max(products)
 
 

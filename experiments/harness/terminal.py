@@ -1,6 +1,7 @@
 """What a script says on the terminal: in any encoding, in words of the command line."""
 
 import codecs
+import io
 import logging
 import os
 import re
@@ -16,7 +17,7 @@ def prepare() -> None:
     """Lets any text be printed in any encoding, and JAX keep its notes to itself."""
     codecs.register_error("ntk_plain", _plain)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # not so if something else took its place
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's is something else
             stream.reconfigure(errors="ntk_plain")
     # which accelerators there are not, and the like
     for name in ("jax._src.xla_bridge", "jax._src.compiler", "jax._src.dispatch"):

@@ -50,8 +50,8 @@ def check(config: MarginSettings) -> None:
 def cells(config: MarginSettings) -> list[Cell]:
     """One cell per level."""
     own = ("images", "corruptions", "curvature")
-    settings = {name: getattr(config, name) for name in own}
-    return [Cell({**trained.cell(config, p).settings, **settings}) for p in config.p]
+    asked = {name: getattr(config, name) for name in own}
+    return [Cell({**trained.cell(config, p).settings, **asked}) for p in config.p]
 
 
 def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
@@ -90,6 +90,15 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
 def _of(row: Row, score: str, number: str) -> np.ndarray:
     """A number of a score, over repeats."""
     return np.array([verdict[number] for verdict in row["scores"][score]], float)
+
+
+def estimate(config: MarginSettings, cell: Cell) -> float:
+    """Returns a rough number of seconds on two cores."""
+    settled = settings.settled(config, cell)
+    images = min(settled.images, settled.n_test or 10_000)
+    seen = images * (settled.corruptions + settled.curvature)
+    tests = settled.repeats * seen * 784 * (settled.width * 2e-11 + 5e-9)
+    return trained.estimate(settled, cell) + tests
 
 
 def _mean(values: np.ndarray) -> str:

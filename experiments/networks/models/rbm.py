@@ -213,8 +213,11 @@ def _network(config, asked, problem, key, tests):
 def estimate(config: RbmSettings, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
     method, images = cell.settings["method"], config.n_train
+    tests = len(cell.settings["p_test"]) * config.trials * (config.n_test or 10_000)
+    tested = 1 + tests * 784 * 5e-9
     if method == "mlp":
-        return 1 + config.epochs * images * config.width * 1e-7
+        return tested + config.epochs * images * config.width * 1e-7
     if method in MACHINES:
-        return 1 + config.rbm_epochs * images * config.components * 1e-6
-    return 1 + images * 2e-3 * (method == "raw")
+        updates = config.rbm_epochs * images * config.components
+        return tested + updates * config.cd_steps * 1e-6
+    return tested + images * 2e-3 * (method == "raw")

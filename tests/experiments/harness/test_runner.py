@@ -106,7 +106,7 @@ def test_run_leaves_rows_arrays_table_and_figures(tmp_path, capsys):
 
 def test_longer_sweep_computes_what_is_new_and_shows_all(tmp_path):
     first = execute(tmp_path, p=(0.5, 0.9))
-    rows = execute(tmp_path, p=(0.97, 0.9, 0.5, 0.97))
+    rows = execute(tmp_path, p=(0.97, 0.9, 0.5))
     assert calls == [0.97]
     assert [row["p"] for row in rows] == [0.97, 0.9, 0.5]
     assert rows[1:] == first[::-1]  # with their `seconds`
