@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from typing import Any
@@ -158,7 +159,7 @@ class _OnceBoolean(_Once, flags.BooleanFlag):
     """The same, also spelt --name and --noname."""
 
 
-def flag_of(field: dataclasses.Field, hint: Any) -> flags.Flag:
+def _flag(field: dataclasses.Field, hint: Any) -> flags.Flag:
     """Returns the flag of a field with this type hint; without a value it is None."""
     parser, default = Parser(hint), typing.cast(Any, field.default)
     if parser.many and default is not None:
@@ -169,3 +170,26 @@ def flag_of(field: dataclasses.Field, hint: Any) -> flags.Flag:
     flag = _OnceBoolean(field.name, None, text)
     flag.parser = parser
     return flag
+
+
+def define_flags(experiment: Any, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines a flag for every field of the settings and of the run options."""
+    for record in (experiment.config, Options):
+        hints = typing.get_type_hints(record)
+        for field in settable(record):
+            flag = _flag(field, hints[field.name])
+            flags.DEFINE_flag(flag, flag_values)
+            flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
+
+
+def read_flags(
+    experiment: Any, flag_values: flags.FlagValues = flags.FLAGS
+) -> tuple[Any, Options]:
+    """Returns the settings, explicit flags before the preset's, and the run options."""
+
+    def explicit(record: Any) -> dict[str, Any]:
+        names = [field.name for field in settable(record)]
+        return {n: flag_values[n].value for n in names if flag_values[n].present}
+
+    options = Options(**explicit(Options))
+    return experiment.configure(options.preset, **explicit(experiment.config)), options

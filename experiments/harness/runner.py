@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import time
-import typing
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +21,14 @@ from absl import app, flags
 
 from experiments.harness import compilation, planning, sizes, terminal
 from experiments.harness import flags as settings
-from experiments.harness.flags import Config, Options, settable
+from experiments.harness.caveats import caveats
+from experiments.harness.flags import (
+    Config,
+    Options,
+    define_flags,
+    read_flags,
+    settable,
+)
 from experiments.harness.run_directory import Cell, Row, RunDirectory, environment
 from theory.errors import InputError, NumericalError, unknown
 
@@ -137,7 +143,8 @@ def _execute(
         directory.write_json("config.json", own)
         _compute_missing(experiment, config, asked, directory)
         rows = directory.rows(asked)
-        print(experiment.table(directory, rows))
+        table = experiment.table(directory, rows)
+        print(table, *caveats(rows, asked, _labels(asked), table), sep="\n")
         _draw(experiment, rows, directory)
     return rows
 
@@ -215,31 +222,6 @@ def _draw(
                 figure.savefig(file, format=kind, metadata=metadata)
             figure.set_layout_engine("none")  # it is laid out, which takes longest
     print(f"figure: {directory.path}/figures/{experiment.name}.png and .pdf")
-
-
-def define_flags(
-    experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
-) -> None:
-    """Defines a flag for every field of the settings and of the run options."""
-    for record in (experiment.config, Options):
-        hints = typing.get_type_hints(record)
-        for field in settable(record):
-            flag = settings.flag_of(field, hints[field.name])
-            flags.DEFINE_flag(flag, flag_values)
-            flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
-
-
-def read_flags(
-    experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
-) -> tuple[C, Options]:
-    """Returns the settings, explicit flags before the preset's, and the run options."""
-
-    def explicit(record: Any) -> dict[str, Any]:
-        names = [field.name for field in settable(record)]
-        return {n: flag_values[n].value for n in names if flag_values[n].present}
-
-    options = Options(**explicit(Options))
-    return experiment.configure(options.preset, **explicit(experiment.config)), options
 
 
 @contextlib.contextmanager

@@ -100,15 +100,9 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         if body:
             head = f"{'p':>6} {'route':<12}" + "".join(f"{a:>16}" for a in names)
             lines += ["", f"accuracy, {what}", head, *body]
-    doubts = {
-        f"not valid: {row['activation']} at p = {row['p']:g}: {row['doubts']}"
-        for row in rows
-        if row.get("doubts")
-    }
     return "\n".join(
         [
             *lines,
-            *sorted(doubts),
             *_order(groups, names, levels),
             *report("activations", rows),
             "",

@@ -197,12 +197,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
                 f"best p_train {levels[best]:g}, {where}; area - area at p_train "
                 f"{levels[0]:g}: {mean[best] - mean[0]:+.4f}"
             )
-    doubts = {
-        f"not valid: {row['corruption']} at p_train = {row['p']:g}: {row['doubts']}"
-        for row in rows
-        if row.get("doubts")
-    }
-    return "\n".join([*lines, *sorted(doubts), ""])
+    return "\n".join([*lines, ""])
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
