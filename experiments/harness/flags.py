@@ -53,6 +53,12 @@ def settable(record: Any) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(record) if "help" in field.metadata]
 
 
+def may_be_none(record: Any) -> dict[str, bool]:
+    """Returns, for every flag of a record, whether its value may be none."""
+    hints = typing.get_type_hints(record)
+    return {f.name: Parser(hints[f.name]).optional for f in settable(record)}
+
+
 def check(config: Any) -> None:
     """Raises `InputError` on a number out of its range, or a tuple that repeats."""
     hints = typing.get_type_hints(type(config))

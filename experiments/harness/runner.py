@@ -12,7 +12,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+import types
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
@@ -225,10 +226,12 @@ def _draw(
 
 
 @contextlib.contextmanager
-def _one_line_errors(names: Collection[str] = ()) -> Generator[None, None, None]:
+def _one_line_errors(
+    known: Mapping[str, bool] = types.MappingProxyType({}),
+) -> Generator[None, None, None]:
     """Ends the process with one line where the user, not the program, can help.
 
-    `names` are those of the flags.
+    `known` are the names of the flags, and whether each may be none.
     """
     try:
         yield
@@ -243,7 +246,7 @@ def _one_line_errors(names: Collection[str] = ()) -> Generator[None, None, None]
         terminal.close_output()
         sys.exit(141)
     except (InputError, NumericalError, flags.Error) as error:
-        message = terminal.in_flags(str(error), names)
+        message = terminal.in_flags(str(error), known)
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXH" not in str(error):
             raise
@@ -273,10 +276,8 @@ def main(experiment: Experiment[C]) -> None:
 
     terminal.prepare()
     define_flags(experiment)
-    names = [
-        f.name for record in (experiment.config, Options) for f in settable(record)
-    ]
-    with _one_line_errors(names):
+    known = settings.may_be_none(experiment.config) | settings.may_be_none(Options)
+    with _one_line_errors(known):
         try:
             app.run(run, flags_parser=flags.FLAGS)
         finally:

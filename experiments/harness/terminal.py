@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Collection
+from collections.abc import Mapping
 
 # What tables write and an encoding may lack.
 _PLAIN = {"±": "+-"}
@@ -43,13 +43,35 @@ def close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def in_flags(message: str, names: Collection[str]) -> str:
-    """Returns the message with arguments that are flags called as flags are.
+# What messages of the library call a flag otherwise.
+_WORDS = {"data set": "dataset", "normalisation": "normalise"}
 
-    `depth` becomes `--depth`, and the advice b_var=0 becomes --b_var=0.
+
+def in_flags(message: str, flags: Mapping[str, bool]) -> str:
+    """Returns a message of the library in words of the command line.
+
+    `depth` becomes `--depth`, the advice b_var=0 becomes --b_var=0, and what no flag
+    can give is advice for Python.
+
+    Args:
+        message: about arguments.
+        flags: their names, and whether each may be none.
     """
-    some = "|".join(map(re.escape, names))
-    if not some:
-        return message
-    message = re.sub(rf"`({some})`", r"`--\1`", message)
-    return re.sub(rf"(?<![\w.(-])({some})=(?=[\w'.])", r"--\1=", message)
+
+    def name(match: re.Match) -> str:
+        before, word, none = match.groups()
+        if word not in flags or (none and not flags[word]):
+            return f"in Python {match[0]}" if before or none else match[0]
+        return f"{before}`--{word}{'=none' if none else ''}"
+
+    def named(match: re.Match) -> str:
+        word = _WORDS.get(match[1], match[1].replace(" ", "_"))
+        return f"unknown --{word} '" if word in flags else match[0]
+
+    message = message.removeprefix("ERROR:: ").replace(
+        "enable x64", "leave out --nox64"
+    )
+    message = re.sub(r"^unknown ([a-z ]+) '", named, message)
+    message = re.sub(r"((?:\b(?:pass|raise|lower|set) )?)`(\w+)(=None)?", name, message)
+    some = "|".join(map(re.escape, flags)) or r"\b\B"
+    return re.sub(rf"(?<![\w.(-])({some})=(?=[\d'])", r"--\1=", message)

@@ -169,15 +169,17 @@ def _maybe(field, parser: flags.Parser, base, rng: random.Random) -> str:
     if parser.optional and rng.random() < 0.3:
         return "none"
     one: dict[type, Callable[[], typing.Any]] = {
-        int: lambda: rng.choice((0, 1, 2, 3, 5, 8, 20, 50)),
+        int: lambda: rng.choice((0, 1, 2, 3, 5, 8, 12, 40)),
         float: lambda: rng.choice((0.0, 1e-3, 0.1, 0.5, 0.9, 1.0, 2.0, 1e-300)),
         bool: lambda: rng.choice(("true", "False")),
         str: lambda: rng.choice(_NAMES.get(field.name, ("digits",))),
     }
     if field.name == "seed":
         return str(rng.randrange(2**31))
+    if field.name == "size":
+        return rng.choice("0468")
     if parser.kind is str and field.name not in _NAMES:
-        own = default if isinstance(default, tuple) else (default,)
+        own = default if isinstance(default, tuple) else (default or "none",)
         return ",".join(map(str, rng.sample(own, rng.randint(1, len(own)))))
     if not parser.many:
         return str(one[parser.kind]())
