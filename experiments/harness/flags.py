@@ -11,7 +11,8 @@ from absl import flags
 
 from theory.errors import InputError
 
-# Counts are traced as int32, and numbers past this are infinite as float32 squares.
+# Counts are traced as int32. Other numbers past this, and those closer to 0 than one
+# over it, are infinite or 0 as float32 once they are multiplied.
 _MOST: dict[type, float] = {int: 2**31 - 1, float: 1e15}
 
 
@@ -84,6 +85,8 @@ def _check_range(field: dataclasses.Field, kind: type, value: float) -> None:
         most = _MOST[kind]
     if not math.isfinite(value):
         rule = "finite"
+    elif 0 < value < 1 / _MOST[float]:
+        rule = f"0 or at least {1 / _MOST[float]:.0e}"
     elif above is not None and not value > above:
         rule = "positive" if above == 0 else f"above {above}"
     elif above is None and not value >= least:

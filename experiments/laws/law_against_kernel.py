@@ -22,7 +22,7 @@ class LawAgainstKernel(shared_settings.Kernels):
     subsets: int = setting(
         1, "training subsets, each drawn from the whole data set", most=10_000
     )
-    draws: int = setting(12, "exact kernels per level")
+    draws: int = setting(12, "exact kernels per level", least=2)
     surrogates: int = setting(100, "surrogate draws per level, the exact ones included")
     landmarks: int | None = setting(
         None, "landmarks of the law; none lets its diagnostics choose"
@@ -32,8 +32,6 @@ class LawAgainstKernel(shared_settings.Kernels):
 
 def check(config: LawAgainstKernel) -> None:
     """Raises `InputError` on bad settings."""
-    if config.draws < 2:
-        raise InputError(f"`--draws` must be at least 2, got {config.draws}.")
     if config.surrogates < config.draws:
         raise InputError(
             f"`--surrogates` must be at least --draws = {config.draws}, "

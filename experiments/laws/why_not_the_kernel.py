@@ -5,7 +5,6 @@ import dataclasses
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell
 from experiments.shared import routes
-from theory.errors import InputError
 
 # Kernels by what is trained: the training rates of the networks that have it.
 _KERNELS = {"no biases": {"rates": "ntk"}, "trained biases": {"rates": "standard"}}
@@ -24,10 +23,14 @@ class WhyNotTheKernel(routes.Routes):
     rates: str = fixed("ntk")
     times: int = setting(4, "how much wider the wide networks are")
     descent_rate: float = setting(
-        4.0, "step of gradient descent in NTK parametrisation; over width in the other"
+        4.0,
+        "step of gradient descent in NTK parametrisation; over width in the other",
+        above=0,
     )
     descent_epochs: int = setting(1000, "most steps of gradient descent, heavy ball")
-    end_loss: float = setting(1e-5, "training loss of networks trained to the end")
+    end_loss: float = setting(
+        1e-5, "training loss of networks trained to the end", above=0
+    )
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(4, "networks per draw")
 
@@ -81,11 +84,6 @@ def _kernels(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
 
 def check(config: WhyNotTheKernel) -> None:
     """Raises `InputError` on bad settings."""
-    for name in ("times", "descent_rate", "descent_epochs", "end_loss"):
-        if not getattr(config, name) > 0:
-            raise InputError(
-                f"`--{name}` must be positive, got {getattr(config, name)}."
-            )
     for each in (*variants(config).values(), *_kernels(config).values()):
         routes.check(each)
 

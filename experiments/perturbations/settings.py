@@ -13,10 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.harness import planning
 from experiments.harness.flags import Config, setting
 from ntk_corrupt.adversarial import attacks, descent, protocol, two_classes
 from ntk_corrupt.adversarial.two_classes import SYNTHETIC, TwoClasses
 from ntk_corrupt.data import loading
+from ntk_corrupt.data.stand_in import stand_in
 from theory.errors import InputError, unknown
 from theory.keys import stream
 
@@ -82,7 +84,7 @@ class AdversarialLearning(Config):
     map_points: int = setting(
         81, "points per side of the decision maps; 0 draws none", least=0
     )
-    map_limit: float = setting(7.0, "the maps reach from minus to plus this")
+    map_limit: float = setting(7.0, "the maps reach from minus to plus this", above=0)
 
 
 PANELS = ("d", "m", "eps", "slope", "n", "steps_f", "steps_g")
@@ -203,6 +205,16 @@ def inputs(config: AdversarialLearning) -> int:
     """Returns d, which images decide."""
     if config.dataset in SYNTHETIC:
         return config.d
+    if planning.active():
+        raw = config.dataset == "gaussian_prototypes"
+        return stand_in(
+            config.dataset,
+            n_train=config.n,
+            n_test=config.n_test,
+            normalise="none" if raw else "unit",
+            size=config.size,
+            classes=config.classes,
+        ).x_train.shape[1]
     found: TwoClasses = sample(base(config), 0, config.data_dir)
     return found.x.shape[1]
 
@@ -249,7 +261,10 @@ def check(config: AdversarialLearning) -> None:
         values = _values(config, f"over_{name}")
         if list(values) != sorted(set(values)):
             raise InputError(f"`--over_{name}` must rise, got {values}.")
-    inputs(config)
+    if len(config.classes) != 2:
+        raise InputError(f"`--classes` must be two labels, got {config.classes}.")
+    largest = max((config.n, *(config.over_n or ())))
+    inputs(dataclasses.replace(config, n=largest))
 
 
 def _values(config: AdversarialLearning, name: str) -> tuple:

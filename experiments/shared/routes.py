@@ -172,11 +172,6 @@ def check(config: Routes) -> None:
     for route in config.routes:
         if route not in ROUTES:
             raise unknown("--routes", route, ROUTES)
-    for name in ("subsets", "draws", "inits"):
-        if getattr(config, name) < 1:
-            raise InputError(
-                f"`--{name}` must be at least 1, got {getattr(config, name)}."
-            )
     shared_settings.check(config, config.p)
     for route in config.routes:
         why_not = ROUTES[route].takes(shared_settings.corruption(config, config.p[0]))

@@ -32,7 +32,9 @@ class FiniteSizeScaling(trained.UntilSure, trained.Networks):
         False, "whether the learning rate grows with the batch size, from the first"
     )
     optimiser: str = setting("sgd", "adam, sgd, momentum")
-    learning_rate: float = setting(0.01, "of the optimiser, for the first batch size")
+    learning_rate: float = setting(
+        0.01, "of the optimiser, for the first batch size", above=0
+    )
 
 
 def _each(config: FiniteSizeScaling) -> list[FiniteSizeScaling]:

@@ -15,7 +15,6 @@ from experiments.shared import settings as shared_settings
 from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.data import loading
-from theory.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,8 +51,6 @@ def _configured(config: NoiseGallery, name: str) -> shared_settings.Settings:
 
 def check(config: NoiseGallery) -> None:
     """Raises `InputError` on bad settings."""
-    if config.image < 0:
-        raise InputError(f"`--image` must not be negative, got {config.image}.")
     for name in config.corruptions:
         strengths = [
             corruptions.kind(name, "--corruptions").strength(p) for p in config.p

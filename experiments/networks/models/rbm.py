@@ -16,7 +16,7 @@ from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.probes import basic
 from ntk_corrupt.rbm import classifiers
 from ntk_corrupt.rbm.machine import check_pixels, followed
-from theory.errors import InputError, unknown
+from theory.errors import unknown
 from theory.keys import stream
 
 _OF_MACHINES = ("components", "rbm_rate", "rbm_batch", "rbm_epochs")
@@ -36,7 +36,7 @@ class RbmSettings(settings.Settings):
     )
     trials: int = setting(5, "corruptions of the test images")
     components: int = setting(64, "hidden units of a machine")
-    rbm_rate: float = setting(0.05, "learning rate of a machine")
+    rbm_rate: float = setting(0.05, "learning rate of a machine", above=0)
     rbm_batch: int = setting(20, "images per update of a machine, and chains")
     rbm_epochs: int = setting(30, "epochs to train a machine")
     cd_steps: int = setting(1, "k of CD-k, for rbm_cd")
@@ -74,22 +74,10 @@ def check(config: RbmSettings) -> None:
     for method in config.methods:
         if method not in METHODS:
             raise unknown("--methods", method, METHODS)
-    for name in ("repeats", "trials", "components", "rbm_batch", "rbm_epochs"):
-        _at_least_one(name, getattr(config, name))
-    _at_least_one("cd_steps", config.cd_steps)
-    if not config.rbm_rate > 0:
-        raise InputError(f"`--rbm_rate` must be positive, got {config.rbm_rate}.")
-    if len(set(config.p)) < len(config.p):
-        raise InputError(f"`--p` must be different levels, got {config.p}.")
     settings.check(config, config.p)
     images = settings.problem(config, 0).x_train[:20]
     worst = settings.corruption(config, max(config.p))
     check_pixels(theory.corrupt(worst, jax.random.key(0), 0, images))
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"`--{name}` must be at least 1, got {value}.")
 
 
 def cells(config: RbmSettings) -> list[Cell]:

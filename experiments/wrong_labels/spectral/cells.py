@@ -55,7 +55,9 @@ class Truncations(CleanImages):
         least=0,
     )
     draws: int = setting(20, "random subspaces")
-    ridge: float = setting(1e-3, "of the probes, over the variance of a feature")
+    ridge: float = setting(
+        1e-3, "of the probes, over the variance of a feature", above=0
+    )
     loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
     batch_size: int = setting(20, "training images per step")
     epochs: int = setting(60, "epochs to train")

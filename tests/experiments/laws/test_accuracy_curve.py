@@ -219,7 +219,7 @@ def test_noise_is_read_with_its_parameters():
         (["--dataset=digit"], "unknown data set 'digit': did you mean 'digits'"),
         (["--routes=exakt"], "unknown --routes 'exakt': did you mean 'exact'"),
         (["--n_train=5000"], "n_train"),
-        (["--depth=0"], "`depth` must be at least 1"),
+        (["--depth=0"], "`--depth` must be at least 1"),
         (["--dataset=mnist", "--data_dir=/nowhere"], "`data_dir` must be an existing"),
         (["--corruption=clipped_additive"], "ClippedAdditive needs pixels in [0, 1]"),
         (["--width=0"], "width"),
@@ -235,8 +235,10 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
 
     def run():  # what `_runner.main` does, in this process
         with runner._one_line_errors():
-            # The later of two equal flags counts.
-            values(command(workdir, *flags)[2:])
+            given = [flag.partition("=")[0] for flag in flags]
+            usual = command(workdir)[2:]
+            usual = [flag for flag in usual if flag.partition("=")[0] not in given]
+            values([*usual, *flags])
             config, options = runner.read_flags(accuracy_curve.EXPERIMENT, values)
             assert options.workdir is not None
             runner.execute(accuracy_curve.EXPERIMENT, config, workdir=options.workdir)

@@ -66,7 +66,7 @@ def test_no_noise_and_nothing_but_noise(run):
 
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
-        ({"image": -1}, "`--image` must not be negative, got -1"),
+        ({"image": -1}, "`--image` must be at least 0, got -1"),
         ({"corruptions": ("additiv",)}, "--corruptions"),
         ({"p": (1.5,)}, "`p` must be a corruption level in [0, 1], got 1.5"),
     ):
