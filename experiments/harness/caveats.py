@@ -4,6 +4,7 @@ A row of a law holds `doubts`, one text, empty where there are none. Numbers tha
 not finite are null in a row.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,26 @@ def caveats(
         found = (f"{name} of {n} of {len(rows)} cells" for name, n in missing.items())
         lines.append(f"not finite: {', '.join(found)}")
     return lines
+
+
+def with_nan(rows: Sequence[Row], cells: Sequence[Cell]) -> list[Row]:
+    """Returns the rows with the NaN that a null stands for, where it is no setting."""
+    settings = {cell.key: cell.settings.keys() for cell in cells}
+    return [
+        {
+            name: value if name in settings[row["key"]] else _nan_for_none(value)
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def _nan_for_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _nan_for_none(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_nan_for_none, value))
+    return math.nan if value is None else value
 
 
 def _has_none(value: Any) -> bool:

@@ -22,7 +22,7 @@ from absl import app, flags
 
 from experiments.harness import compilation, planning, sizes, terminal
 from experiments.harness import flags as settings
-from experiments.harness.caveats import caveats
+from experiments.harness.caveats import caveats, with_nan
 from experiments.harness.flags import (
     Config,
     Options,
@@ -144,9 +144,10 @@ def _execute(
         directory.write_json("config.json", own)
         _compute_missing(experiment, config, asked, directory)
         rows = directory.rows(asked)
-        table = experiment.table(directory, rows)
+        numbers = with_nan(rows, asked)
+        table = experiment.table(directory, numbers)
         print(table, *caveats(rows, asked, _labels(asked), table), sep="\n")
-        _draw(experiment, rows, directory)
+        _draw(experiment, numbers, directory)
     return rows
 
 

@@ -18,7 +18,11 @@ _INITS = (1, 10)
 class LawAgainstKernel(shared_settings.Kernels):
     """Settings of the experiment."""
 
-    p: tuple[float, ...] = setting((0.5, 0.8, 0.9, 0.95, 0.97, 0.99), "levels")
+    p: tuple[float, ...] = setting(
+        (0.5, 0.8, 0.9, 0.95, 0.97, 0.99),
+        "levels; without noise there is nothing to draw",
+        above=0,
+    )
     subsets: int = setting(
         1, "training subsets, each drawn from the whole data set", most=10_000
     )

@@ -43,6 +43,7 @@ _NEVER = {  # what no flag of a type may be, in words
     bool: ("maybe", "2", ""),
     str: ("", "qqq", "\N{SNOWMAN}"),
 }
+_FILES = "mnist|cifar"  # data sets that are files
 # Names that a script takes, where the defaults are not all there is.
 _NAMES = {
     "dataset": ("digits", "mnist", "gaussian_prototypes", "cifar10"),
@@ -195,8 +196,8 @@ def judged(line: Line, experiments, *, run: bool) -> tuple[str, str]:
         return "bad", "accepted, and must be refused"
     if outcome == "refused" and line.taken:
         return "bad", f"refused, and must be accepted: {said}"
-    # only the smoke preset is small, and only digits are there
-    small = "--preset=smoke" in line.arguments and "--dataset=" not in str(line)
+    # only the smoke preset is small, and some data sets are not there
+    small = "--preset=smoke" in line.arguments and not re.search(_FILES, str(line))
     if run and outcome == "accepted" and small:
         outcome, said = _outcome(line, experiments, "run")
         if outcome == "refused":

@@ -63,6 +63,8 @@ def check(config: FiniteSizeScaling) -> None:
         values = getattr(config, name)
         if not values or list(values) != sorted(set(values)):
             raise InputError(f"`--{name}` must be rising numbers, got {values}.")
+    if len(config.p) < 2:
+        raise InputError(f"`--p` must be two levels or more, got {config.p}.")
     if not config.batch_sizes or min(config.batch_sizes) < 0:
         raise InputError(
             f"`--batch_sizes` must be positive, or 0 for all, got {config.batch_sizes}."

@@ -101,10 +101,11 @@ def compute(config: NoiseGallery, cell: Cell) -> tuple[Row, dict[str, np.ndarray
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     """Signal to noise ratio by corruption and level."""
     lines = ["", f"{'corruption':<20} {'p':>6} {'strength':>9} {'SNR':>10}"]
+    ratios = np.array([row["snr"] for row in rows], float)
     lines += [
         f"{row['corruption']:<20} {row['p']:>6g} {row['strength']:>9.3g} "
-        + ("  no noise" if row["snr"] is None else f"{row['snr']:>10.3g}")
-        for row in rows
+        + (f"{snr:>10.3g}" if np.isfinite(snr) else "  no noise")
+        for row, snr in zip(rows, ratios, strict=True)
     ]
     return "\n".join([*lines, ""])
 

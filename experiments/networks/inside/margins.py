@@ -23,7 +23,11 @@ _BINS = 10
 class MarginSettings(trained.Samples, trained.Networks):
     """Settings of the experiment."""
 
-    p: tuple[float, ...] = setting((0.2, 0.4, 0.6, 0.8, 0.9), "corruption levels")
+    p: tuple[float, ...] = setting(
+        (0.2, 0.4, 0.6, 0.8, 0.9),
+        "corruption levels; without noise no image has a score",
+        above=0,
+    )
     normalise: str = setting(
         "unit", "pixel scale; on centred pixels corruption shrinks the mean image only"
     )

@@ -75,7 +75,7 @@ def check(config: RbmSettings) -> None:
         if method not in METHODS:
             raise unknown("--methods", method, METHODS)
     settings.check(config, config.p)
-    images = settings.problem(config, 0).x_train[:20]
+    images = jnp.asarray(settings.problem(config, 0).x_train[:20])
     worst = settings.corruption(config, max(config.p))
     check_pixels(theory.corrupt(worst, jax.random.key(0), 0, images))
 

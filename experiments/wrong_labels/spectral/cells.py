@@ -122,8 +122,6 @@ def check(config: Truncations) -> None:
             f"`--snapshots` must be in 0 ... {config.epochs}, the --epochs, got "
             f"{config.snapshots}."
         )
-    if not config.ridge > 0:
-        raise InputError(f"`--ridge` must be positive, got {config.ridge}.")
     if config.depth < 2:
         raise InputError(f"`--depth` must be at least 2, got {config.depth}.")
     total = config.n_train + config.n_val
