@@ -124,6 +124,8 @@ def _execute(
     x64 = jax.config.jax_enable_x64  # ty: ignore[missing-attribute]
     asked = [Cell({**cell.settings, "x64": x64}) for cell in experiment.cells(config)]
     asked = list({cell.key: cell for cell in asked}.values())
+    if not asked:
+        raise InputError("settings must ask for one cell at least, got none.")
     found = directory.read_json("config.json")
     if found is not None and found.get("experiment") != experiment.name:
         raise InputError(

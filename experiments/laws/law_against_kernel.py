@@ -8,6 +8,7 @@ import theory
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.laws import flips
+from experiments.shared import routes
 from experiments.shared import settings as shared_settings
 from theory.errors import InputError
 
@@ -42,6 +43,7 @@ def check(config: LawAgainstKernel) -> None:
             f"got {config.surrogates}."
         )
     shared_settings.check(config, config.p)
+    routes.check_kernel(config)
 
 
 def cells(config: LawAgainstKernel) -> list[Cell]:

@@ -19,6 +19,7 @@ from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings as shared_settings
 from experiments.shared.rows import kept
 from ntk_corrupt.ensembles import ensemble
+from theory.activations import registry
 from theory.errors import InputError, unknown
 
 _SAMPLES = 2  # training images kept with every cell, for pictures
@@ -167,12 +168,23 @@ class Routes(shared_settings.Settings):
 _corrupt = jax.jit(theory.corrupt)
 
 
+def check_kernel(config: shared_settings.Network) -> None:
+    """Raises `InputError` on an activation that has no tangent kernel."""
+    if config.depth > 1 and not registry.get(config.activation).trainable:
+        raise InputError(
+            "`--activation` must have a slope, for without there is no tangent kernel, "
+            f"got {config.activation}."
+        )
+
+
 def check(config: Routes) -> None:
     """Raises `InputError` on bad settings."""
     for route in config.routes:
         if route not in ROUTES:
             raise unknown("--routes", route, ROUTES)
     shared_settings.check(config, config.p)
+    if set(config.routes) - {"network"}:
+        check_kernel(config)
     for route in config.routes:
         why_not = ROUTES[route].takes(shared_settings.corruption(config, config.p[0]))
         if why_not:

@@ -15,6 +15,7 @@ from experiments.shared import settings as shared_settings
 from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.data import loading
+from theory.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,11 @@ def check(config: NoiseGallery) -> None:
         levels = tuple(s for s in strengths if s is not None)
         settings = _configured(config, name)
         shared_settings.check(settings, levels or (0.5,))
+    if not cells(config):
+        raise InputError(
+            f"`--p` must be between 0 and 1 for {', '.join(config.corruptions)}, got "
+            f"{config.p}."
+        )
 
 
 def cells(config: NoiseGallery) -> list[Cell]:

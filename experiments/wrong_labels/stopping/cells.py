@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
-from experiments.shared import models
+from experiments.shared import models, routes
 from experiments.shared import settings as shared_settings
 from experiments.wrong_labels import images
 from experiments.wrong_labels.stopping import paths
@@ -62,6 +62,8 @@ def check(config: EarlyStopping) -> None:
     pool = images.pool(config, config.n_valid)
     for loss in config.losses:
         shared_settings.check(dataclasses.replace(pool, loss=loss), (0.0,))
+    if "kernel" in config.models:
+        routes.check_kernel(config)
     if "cnn" not in config.models:
         return
     models.check_biases(config)

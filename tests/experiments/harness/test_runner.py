@@ -116,6 +116,12 @@ def test_longer_sweep_computes_what_is_new_and_shows_all(tmp_path):
     assert calls == [0.5]
 
 
+def test_settings_that_ask_for_nothing_are_refused(tmp_path):
+    with pytest.raises(InputError, match="must ask for one cell at least"):
+        execute(tmp_path / "never", p=())
+    assert not (tmp_path / "never").exists()
+
+
 def test_x64_decides_the_key(tmp_path):
     (row,) = execute(tmp_path, p=(0.5,))
     assert row["x64"] == (jnp.ones(()).dtype == jnp.float64)

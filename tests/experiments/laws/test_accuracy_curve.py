@@ -216,6 +216,7 @@ def test_noise_is_read_with_its_parameters():
         (["--p=0.5,1.2"], "`p` must be a corruption level in [0, 1], got 1.2"),
         (["--p=nan"], "p"),
         (["--activation=rleu"], "unknown activation 'rleu': did you mean 'relu'"),
+        (["--activation=step"], "`--activation` must have a slope"),
         (["--dataset=digit"], "unknown data set 'digit': did you mean 'digits'"),
         (["--routes=exakt"], "unknown --routes 'exakt': did you mean 'exact'"),
         (["--n_train=5000"], "n_train"),
