@@ -250,10 +250,13 @@ def _one_line_errors(
         sys.exit(141)
     except (InputError, NumericalError, flags.Error) as error:
         message = terminal.in_flags(str(error), known)
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXH" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if "Unable to initialize backend" in str(error):
+            message = f"JAX_PLATFORMS must name a device that there is: {error}"
+        elif isinstance(error, MemoryError) or "RESOURCE_EXH" in str(error):
+            message = f"out of memory, ask for smaller sizes: {error}"
+        else:
             raise
-        message = f"out of memory, ask for smaller sizes: {error}"
     print("error:", *message.split(), file=sys.stderr)
     sys.exit(2)
 

@@ -272,6 +272,12 @@ def test_bad_flag_is_told_with_what_it_must_be(argument, message):
             "error: out of memory, ask for smaller sizes: RESOURCE_EXHAUSTED: 8 GiB",
         ),
         (
+            RuntimeError("Unable to initialize backend 'tpu': (set it to '')"),
+            2,
+            "error: JAX_PLATFORMS must name a device that there is: "
+            "Unable to initialize backend 'tpu': (set it to '')",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "interrupted: finished cells are stored, the same command without "

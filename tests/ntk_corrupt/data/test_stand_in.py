@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ntk_corrupt import data
+from ntk_corrupt.data import loading
 from ntk_corrupt.data.stand_in import stand_in
 from theory.errors import InputError
 
@@ -61,6 +62,12 @@ def test_published_sets_have_their_sizes(name, n_train, n_test, d):
     assert found.x_test.shape == (n_test, d)
     assert -1 <= found.x_train[0].min() < found.x_train[0].max() <= 1
     assert not np.asarray(found.x_train).strides[0]  # one image, not so many
+
+
+@pytest.mark.parametrize("name", loading.NAMES)
+def test_every_set_has_a_stand_in(name):
+    normalise = "none" if name == "gaussian_prototypes" else "unit"
+    assert stand_in(name, n_train=20, normalise=normalise).num_classes == 10
 
 
 def test_an_unknown_set_is_refused():
