@@ -31,7 +31,10 @@ def caveats(
         for name, value in row.items():
             if name not in settings[row["key"]] and _has_none(value):
                 missing[name] = missing.get(name, 0) + 1
-    lines = [f"not valid ({why}): {'; '.join(of)}" for why, of in doubted.items()]
+    lines = [
+        f"not valid ({why}){': ' if any(of) else ''}{'; '.join(of)}"
+        for why, of in doubted.items()
+    ]
     if missing:
         found = (f"{name} of {n} of {len(rows)} cells" for name, n in missing.items())
         lines.append(f"not finite: {', '.join(found)}")

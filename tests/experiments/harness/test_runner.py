@@ -104,6 +104,19 @@ def test_run_leaves_rows_arrays_table_and_figures(tmp_path, capsys):
     assert (figures / "fake.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_tables_and_what_is_below_them_tell_what_is_no_number(tmp_path, capsys):
+    def doubtful(config, cell):
+        row = {"accuracy": float("nan"), "doubts": "too many images"}
+        return row, {"outputs": np.zeros(2)}
+
+    execute(tmp_path, dataclasses.replace(EXPERIMENT, compute=doubtful), p=(0.5,))
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "0.5 nan",
+        "not valid (too many images)",
+        "not finite: accuracy of 1 of 1 cells",
+    ]
+
+
 def test_longer_sweep_computes_what_is_new_and_shows_all(tmp_path):
     first = execute(tmp_path, p=(0.5, 0.9))
     rows = execute(tmp_path, p=(0.97, 0.9, 0.5))

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from closeness import raises
+from fake_experiment import EXPERIMENT, Config
 
 from experiments import accuracy_curve, cnn_vs_mlp
 from experiments.harness import runner, sizes
@@ -52,10 +53,10 @@ def test_more_than_there_is_is_refused(
 
 
 def test_what_is_computed_already_needs_no_memory(tmp_path, monkeypatch):
-    config = NETWORK.configure("smoke", routes=("first_order",), p=(0.9,))
-    runner.execute(NETWORK, config, workdir=tmp_path)
+    config = Config(p=(0.9,))
+    runner.execute(EXPERIMENT, config, workdir=tmp_path)
     monkeypatch.setattr(sizes, "available_bytes", lambda: 1)
-    assert runner.execute(NETWORK, config, workdir=tmp_path, dry_run=True)
+    assert runner.execute(EXPERIMENT, config, workdir=tmp_path, dry_run=True)
     with raises("one cell needs"):
         other = dataclasses.replace(config, seed=1)
-        runner.execute(NETWORK, other, workdir=tmp_path, dry_run=True)
+        runner.execute(EXPERIMENT, other, workdir=tmp_path, dry_run=True)
