@@ -4,7 +4,9 @@ The lines are read from the sources, not imported: JAX takes seconds to load.
 """
 
 import ast
+import os
 import pathlib
+import sys
 
 # Folder of a family: its scripts, in the order in which a reader may want them.
 FAMILIES = {
@@ -27,7 +29,7 @@ FAMILIES = {
 
 def question(name: str) -> str:
     """Returns the first line of a script's docstring, which is one sentence."""
-    source = pathlib.Path(__file__).with_name(f"{name}.py").read_text()
+    source = pathlib.Path(__file__).with_name(f"{name}.py").read_text("utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
@@ -42,4 +44,7 @@ def menu() -> str:
 
 
 if __name__ == "__main__":
-    print(menu())
+    try:
+        print(menu(), flush=True)
+    except BrokenPipeError:  # the reader has what it wanted, as of `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

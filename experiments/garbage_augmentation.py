@@ -13,10 +13,10 @@ from experiments.networks.mixtures.garbage_augmentation import (
     cells,
     check,
     compute,
+    estimate,
     figure,
     table,
 )
-from experiments.shared import trained
 
 PRESETS = {
     "smoke": {
@@ -49,7 +49,7 @@ EXPERIMENT = runner.Experiment(
     compute=compute,
     table=table,
     figure=figure,
-    estimate=trained.estimate,
+    estimate=estimate,
 )
 
 

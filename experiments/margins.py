@@ -15,10 +15,10 @@ from experiments.networks.inside.margins import (
     cells,
     check,
     compute,
+    estimate,
     figure,
     table,
 )
-from experiments.shared import trained
 
 PRESETS = {
     "smoke": {
@@ -43,7 +43,7 @@ EXPERIMENT = runner.Experiment(
     compute=compute,
     table=table,
     figure=figure,
-    estimate=trained.estimate,
+    estimate=estimate,
 )
 
 

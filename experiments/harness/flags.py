@@ -1,16 +1,43 @@
-"""Settings as records whose fields are flags: how they are declared and read."""
+"""Settings as records whose fields are flags: how they are declared, read, checked."""
 
 import dataclasses
+import math
+import sys
 import types
 import typing
 from typing import Any
 
 from absl import flags
 
+from theory.errors import InputError
 
-def setting(default: Any, help: str) -> Any:
-    """Returns a field of a `Config`, with the help of its flag."""
-    return dataclasses.field(default=default, metadata={"help": help})
+# Counts are traced as int32. Other numbers past this, and those closer to 0 than one
+# over it, are infinite or 0 as float32 once they are multiplied.
+_MOST: dict[type, float] = {int: 2**31 - 1, float: 1e15}
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    distinct: bool = True,
+) -> Any:
+    """Returns a field of a `Config`, with the help of its flag and what it may be.
+
+    Args:
+        default: value of the preset `cpu`.
+        help: of the flag.
+        least: the smallest number; none is 1 for integers, which count something, and 0
+            for others.
+        above: what a number must exceed, where it is no `least`.
+        most: the largest number; none is what a device can hold.
+        distinct: whether each entry of a tuple must differ from the others.
+    """
+    about = {"help": help, "least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata={**about, "distinct": distinct})
 
 
 def fixed(default: Any) -> Any:
@@ -27,6 +54,50 @@ def settable(record: Any) -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(record) if "help" in field.metadata]
 
 
+def may_be_none(record: Any) -> dict[str, bool]:
+    """Returns, for every flag of a record, whether its value may be none."""
+    hints = typing.get_type_hints(record)
+    return {f.name: Parser(hints[f.name]).optional for f in settable(record)}
+
+
+def check(config: Any) -> None:
+    """Raises `InputError` on a number out of its range, or a tuple that repeats."""
+    hints = typing.get_type_hints(type(config))
+    for field in settable(config):
+        value, kind = getattr(config, field.name), Parser(hints[field.name]).kind
+        values = value if isinstance(value, tuple) else (value,)
+        for each in values:
+            if kind in _MOST and each is not None:
+                _check_range(field, kind, each)
+        if field.metadata["distinct"] and len(set(values)) < len(values):
+            twice = next(each for each in values if values.count(each) > 1)
+            raise InputError(
+                f"`--{field.name}` must be different ones, got {twice} more than once."
+            )
+
+
+def _check_range(field: dataclasses.Field, kind: type, value: float) -> None:
+    """Raises `InputError` unless a number is in the range of its field."""
+    least, above, most = (field.metadata[name] for name in ("least", "above", "most"))
+    if least is None:
+        least = 1 if kind is int else 0
+    if most is None:
+        most = _MOST[kind]
+    if not math.isfinite(value):
+        rule = "finite"
+    elif 0 < value < 1 / _MOST[float]:
+        rule = f"0 or at least {1 / _MOST[float]:.0e}"
+    elif above is not None and not value > above:
+        rule = "positive" if above == 0 else f"above {above}"
+    elif above is None and not value >= least:
+        rule = f"at least {least}"
+    elif not value <= most:
+        rule = f"at most {most:.10g}"
+    else:
+        return
+    raise InputError(f"`--{field.name}` must be {rule}, got {value}.")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The settings of every experiment; a script adds its own in a subclass.
@@ -35,7 +106,7 @@ class Config:
     such as `tuple[float, ...]`, or one of these `| None`.
     """
 
-    seed: int = setting(0, "decides every random number")
+    seed: int = setting(0, "decides every random number", least=0)
     data_dir: str | None = setting(None, "folder that holds data sets")
 
 
@@ -79,3 +150,55 @@ class Parser(flags.ArgumentParser):
         if any(value == "" or value != value for value in values):  # NaN too
             raise ValueError(f"must be {self.syntactic_help}, got {argument!r}.")
         return tuple(values) if self.many else values[0]
+
+
+class _Once(flags.Flag):
+    """A flag that may be given once: of two values one would be ignored."""
+
+    def parse(self, argument):
+        """Reads the value; refuses a second one."""
+        if self.present:
+            raise flags.IllegalFlagValueError(
+                f"flag --{self.name}={argument}: must be given once, not twice."
+            )
+        super().parse(argument)
+
+
+class _OnceBoolean(_Once, flags.BooleanFlag):
+    """The same, also spelt --name and --noname."""
+
+
+def _flag(field: dataclasses.Field, hint: Any) -> flags.Flag:
+    """Returns the flag of a field with this type hint; without a value it is None."""
+    parser, default = Parser(hint), typing.cast(Any, field.default)
+    if parser.many and default is not None:
+        default = ",".join(map(str, default))
+    text = f"{field.metadata['help']} (default {default})"
+    if parser.kind is not bool or parser.many:
+        return _Once(parser, None, field.name, None, text)
+    flag = _OnceBoolean(field.name, None, text)
+    flag.parser = parser
+    return flag
+
+
+def define_flags(experiment: Any, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines a flag for every field of the settings and of the run options."""
+    for record in (experiment.config, Options):
+        hints = typing.get_type_hints(record)
+        for field in settable(record):
+            flag = _flag(field, hints[field.name])
+            flags.DEFINE_flag(flag, flag_values)
+            flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
+
+
+def read_flags(
+    experiment: Any, flag_values: flags.FlagValues = flags.FLAGS
+) -> tuple[Any, Options]:
+    """Returns the settings, explicit flags before the preset's, and the run options."""
+
+    def explicit(record: Any) -> dict[str, Any]:
+        names = [field.name for field in settable(record)]
+        return {n: flag_values[n].value for n in names if flag_values[n].present}
+
+    options = Options(**explicit(Options))
+    return experiment.configure(options.preset, **explicit(experiment.config)), options

@@ -6,23 +6,36 @@ defined and read in `main` alone, so that scripts import without side effects. `
 does the work, and is what tests and notebooks call.
 """
 
-import contextlib
 import dataclasses
 import logging
 import os
 import sys
 import time
-import typing
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
 import tqdm
 from absl import app, flags
 
-from experiments.harness import compilation, interrupts
+from experiments.harness import (
+    compilation,
+    endings,
+    interrupts,
+    planning,
+    sizes,
+    terminal,
+)
+from experiments.harness import flags as settings
+from experiments.harness.caveats import caveats, with_nan
 from experiments.harness.environment import environment
-from experiments.harness.flags import Config, Options, Parser, settable
+from experiments.harness.flags import (
+    Config,
+    Options,
+    define_flags,
+    read_flags,
+    settable,
+)
 from experiments.harness.run_directory import Cell, Row, RunDirectory
 from theory.errors import InputError, NumericalError, unknown
 
@@ -93,25 +106,51 @@ def execute(
     """
     if not 0 <= config.seed < 2**31:
         raise InputError(f"`--seed` must be in 0 ... 2^31 - 1, got {config.seed}.")
+    settings.check(config)
+    with planning.planning(dry_run):
+        return _execute(
+            experiment,
+            config,
+            RunDirectory(workdir),
+            overwrite=overwrite,
+            dry_run=dry_run,
+        )
+
+
+def _execute(
+    experiment: Experiment[C],
+    config: C,
+    directory: RunDirectory,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+) -> list[Row]:
+    """`execute`, with a run directory and numbers that are in their ranges."""
     experiment.check(config)
     x64 = jax.config.jax_enable_x64  # ty: ignore[missing-attribute]
     asked = [Cell({**cell.settings, "x64": x64}) for cell in experiment.cells(config)]
     asked = list({cell.key: cell for cell in asked}.values())
-    directory = RunDirectory(workdir)
+    if not asked:
+        raise InputError("settings must ask for one cell at least, got none.")
     _check_owner(experiment, directory)
+    rows = [] if overwrite else directory.rows(asked)
+    missing = _missing(asked, rows)
+    seconds = _estimate(experiment, config, missing)
+    sizes.check(config, missing, seconds)
     if dry_run:
-        rows = [] if overwrite else directory.rows(asked)
-        _print_plan(experiment, config, asked, rows)
+        _print_plan(asked, missing, seconds)
         return rows
     with directory.writing():
         if overwrite:
             directory.discard(asked)
-        settings = {"experiment": experiment.name, **dataclasses.asdict(config)}
-        directory.write_json("config.json", settings)
+        own = {"experiment": experiment.name, **dataclasses.asdict(config)}
+        directory.write_json("config.json", own)
         _compute_missing(experiment, config, asked, directory)
         rows = directory.rows(asked)
-        print(experiment.table(directory, rows))
-        _draw(experiment, rows, directory)
+        numbers = with_nan(rows, asked)
+        table = experiment.table(directory, numbers)
+        print(table, *caveats(rows, asked, _labels(asked), table), sep="\n")
+        _draw(experiment, numbers, directory)
     return rows
 
 
@@ -183,16 +222,23 @@ def _compute_missing(
         )
 
 
+def _estimate(
+    experiment: Experiment[C], config: C, cells: Sequence[Cell]
+) -> float | None:
+    """Returns the seconds that the cells will take, None if nothing tells."""
+    if experiment.estimate is None:
+        return None
+    return sum(experiment.estimate(config, cell) for cell in cells)
+
+
 def _print_plan(
-    experiment: Experiment[C], config: C, cells: Sequence[Cell], rows: Sequence[Row]
+    cells: Sequence[Cell], missing: Sequence[Cell], seconds: float | None
 ) -> None:
-    missing, labels, cost = _missing(cells, rows), _labels(cells), ""
+    labels, lacking = _labels(cells), {cell.key for cell in missing}
     for cell in cells:
-        state = "missing " if cell in missing else "computed"
+        state = "missing " if cell.key in lacking else "computed"
         print(f"{state}  {cell.key}  {labels[cell.key]}")
-    if experiment.estimate is not None:
-        seconds = sum(experiment.estimate(config, cell) for cell in missing)
-        cost = f", about {seconds:.0f} s"
+    cost = "" if seconds is None else f", about {seconds:.0f} s"
     print(f"{len(cells)} cells, {len(missing)} to compute{cost}")
 
 
@@ -211,67 +257,6 @@ def _draw(
                 figure.savefig(file, format=kind, metadata=metadata)
             figure.set_layout_engine("none")  # it is laid out, which takes longest
     print(f"figure: {directory.path}/figures/{experiment.name}.png and .pdf")
-
-
-def define_flags(
-    experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
-) -> None:
-    """Defines a flag for every field of the settings and of the run options."""
-    for record in (experiment.config, Options):
-        hints = typing.get_type_hints(record)
-        for field in settable(record):
-            parser = Parser(hints[field.name])
-            default: Any = field.default
-            if parser.many:
-                default = ",".join(map(str, default))
-            text = f"{field.metadata['help']} (default {default})"
-            if parser.kind is bool:  # --name and --noname
-                flag = flags.BooleanFlag(field.name, None, text)
-                flag.parser = parser
-            else:
-                flag = flags.Flag(parser, None, field.name, None, text)
-            flags.DEFINE_flag(flag, flag_values)
-            flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
-
-
-def read_flags(
-    experiment: Experiment[C], flag_values: flags.FlagValues = flags.FLAGS
-) -> tuple[C, Options]:
-    """Returns the settings, explicit flags before the preset's, and the run options."""
-
-    def explicit(record: Any) -> dict[str, Any]:
-        names = [field.name for field in settable(record)]
-        return {n: flag_values[n].value for n in names if flag_values[n].present}
-
-    options = Options(**explicit(Options))
-    return experiment.configure(options.preset, **explicit(experiment.config)), options
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Generator[None, None, None]:
-    """Ends the process with one line where the user, not the program, can help."""
-    try:
-        yield
-    except (KeyboardInterrupt, Exception) as error:
-        # other libraries wrap an interrupt in errors of their own
-        if isinstance(error, KeyboardInterrupt) or interrupts.asked.is_set():
-            interrupts.say()
-            sys.exit(interrupts.STATUS)
-        message = _message(error)
-        if message is None:
-            raise
-    print("error:", *message.split(), file=sys.stderr)
-    sys.exit(2)
-
-
-def _message(error: BaseException) -> str | None:
-    """What to tell the user, None of a bug."""
-    if isinstance(error, InputError | NumericalError | flags.Error):
-        return str(error)
-    of_jax = isinstance(error, jax.errors.JaxRuntimeError)
-    if isinstance(error, MemoryError) or (of_jax and "RESOURCE_EXH" in str(error)):
-        return f"out of memory, ask for smaller sizes: {error}"
-    return None
 
 
 def main(experiment: Experiment[C]) -> None:
@@ -294,6 +279,11 @@ def main(experiment: Experiment[C]) -> None:
         )
 
     interrupts.watch()
+    terminal.prepare()
     define_flags(experiment)
-    with _one_line_errors():
-        app.run(run, flags_parser=flags.FLAGS)
+    known = settings.may_be_none(experiment.config) | settings.may_be_none(Options)
+    with endings.one_line_errors(known):
+        try:
+            app.run(run, flags_parser=flags.FLAGS)
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe is known

@@ -32,7 +32,9 @@ class Activations(shared_routes.Routes):
     noise: str = setting(
         "normal", f"law of a noise pixel: {', '.join(corruptions.NOISES)}"
     )
-    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        28, "side in pixels to resize the images to; or none", most=1024
+    )
     draws: int = setting(8, "corruption draws per subset")
     inits: int = setting(1, "networks per draw")
 
@@ -98,15 +100,9 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         if body:
             head = f"{'p':>6} {'route':<12}" + "".join(f"{a:>16}" for a in names)
             lines += ["", f"accuracy, {what}", head, *body]
-    doubts = {
-        f"not valid: {row['activation']} at p = {row['p']:g}: {row['doubts']}"
-        for row in rows
-        if row.get("doubts")
-    }
     return "\n".join(
         [
             *lines,
-            *sorted(doubts),
             *_order(groups, names, levels),
             *report("activations", rows),
             "",

@@ -38,14 +38,16 @@ class Agreement(shared_routes.Routes):
     routes: tuple[str, ...] = setting(
         ("resummed", "exact", "network"), f"any of {', '.join(shared_routes.ROUTES)}"
     )
-    depths: tuple[int, ...] = setting((2, 3, 4, 5, 6), "weight layers")
+    depths: tuple[int, ...] = setting((2, 3, 4, 5, 6), "weight layers", most=1000)
     widths: tuple[int, ...] = setting((128, 256, 512, 1024, 2048), "hidden units")
     activations: tuple[str, ...] = setting(
         ("erf", "relu", "tanh", "gelu"), "between layers"
     )
     grid: bool = setting(False, "all combinations, not one factor at a time")
     width: int = setting(512, "units of each hidden layer")
-    size: int | None = setting(14, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        14, "side in pixels to resize the images to; or none", most=1024
+    )
     inits: int = setting(2, "networks per draw; two or more to compare them")
 
 

@@ -9,6 +9,7 @@ from experiments.harness.flags import setting
 from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
 from experiments.laws import flips
+from experiments.shared import routes
 from experiments.shared import settings as shared_settings
 from theory.errors import InputError
 
@@ -19,9 +20,15 @@ _INITS = (1, 10)
 class LawAgainstKernel(shared_settings.Kernels):
     """Settings of the experiment."""
 
-    p: tuple[float, ...] = setting((0.5, 0.8, 0.9, 0.95, 0.97, 0.99), "levels")
-    subsets: int = setting(1, "training subsets, each drawn from the whole data set")
-    draws: int = setting(12, "exact kernels per level")
+    p: tuple[float, ...] = setting(
+        (0.5, 0.8, 0.9, 0.95, 0.97, 0.99),
+        "levels; without noise there is nothing to draw",
+        above=0,
+    )
+    subsets: int = setting(
+        1, "training subsets, each drawn from the whole data set", most=10_000
+    )
+    draws: int = setting(12, "exact kernels per level", least=2)
     surrogates: int = setting(100, "surrogate draws per level, the exact ones included")
     landmarks: int | None = setting(
         None, "landmarks of the law; none lets its diagnostics choose"
@@ -31,14 +38,13 @@ class LawAgainstKernel(shared_settings.Kernels):
 
 def check(config: LawAgainstKernel) -> None:
     """Raises `InputError` on bad settings."""
-    if config.draws < 2:
-        raise InputError(f"`--draws` must be at least 2, got {config.draws}.")
     if config.surrogates < config.draws:
         raise InputError(
             f"`--surrogates` must be at least --draws = {config.draws}, "
             f"got {config.surrogates}."
         )
     shared_settings.check(config, config.p)
+    routes.check_kernel(config)
 
 
 def cells(config: LawAgainstKernel) -> list[Cell]:

@@ -21,7 +21,9 @@ class LogitScatter(routes.Routes):
     """Settings of the experiment."""
 
     p: tuple[float, ...] = setting((0.97,), "corruption levels in [0, 1]")
-    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        28, "side in pixels to resize the images to; or none", most=1024
+    )
     draws: int = setting(20, "corruption draws per subset")
     # the offset of the outputs hangs on trained biases
     rates: str = setting("standard", "training rates of the kernels: standard or ntk")

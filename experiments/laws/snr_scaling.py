@@ -16,7 +16,9 @@ class SnrScaling(routes.Routes):
 
     p: tuple[float, ...] = setting((0.9,), "corruption levels in [0, 1]")
     n_trains: tuple[int, ...] = setting((100, 200, 400, 700, 1150), "training images")
-    sizes: tuple[int, ...] = setting((14, 20, 28, 40), "sides of the images in pixels")
+    sizes: tuple[int, ...] = setting(
+        (14, 20, 28, 40), "sides of the images in pixels", most=1024
+    )
     trained_biases: tuple[bool, ...] = setting(
         (False, True), "whether biases are trained; kernels have the rates of that"
     )
@@ -25,7 +27,7 @@ class SnrScaling(routes.Routes):
     biases: bool = fixed(True)
     rates: str = setting("standard", "training rates of the kernels: standard or ntk")
     n_test: int | None = setting(500, "test images, balanced; none is all")
-    draws: int = setting(8, "corruption draws")
+    draws: int = setting(8, "corruption draws", least=2)
     inits: int = setting(2, "networks per draw, averaged")
 
 
@@ -40,8 +42,6 @@ def _each(config: SnrScaling) -> list[SnrScaling]:
 
 def check(config: SnrScaling) -> None:
     """Raises `InputError` on bad settings."""
-    if config.draws < 2:
-        raise InputError(f"`--draws` must be at least 2, got {config.draws}.")
     if not config.n_test:
         raise InputError(
             f"`--n_test` must be the number of test images, got {config.n_test}: it "

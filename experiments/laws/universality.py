@@ -35,6 +35,7 @@ class Universality(shared_routes.Routes):
     depths: tuple[int, ...] = setting(
         tuple(range(2, 11)),
         "weight layers; 1 has a kernel only for fewer images than pixels",
+        most=1000,
     )
     activations: tuple[str, ...] = setting(
         ("relu", "tanh", "gelu", "swish", "leaky_relu", "sin"), "between layers"
@@ -46,7 +47,9 @@ class Universality(shared_routes.Routes):
         "kinds, each on the pixels and with the noise made for",
     )
     datasets: tuple[str, ...] = setting(("digits",), "data sets")
-    size: int | None = setting(14, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        14, "side in pixels to resize the images to; or none", most=1024
+    )
     draws: int = setting(8, "corruption draws")
 
 

@@ -5,7 +5,6 @@ import dataclasses
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell
 from experiments.shared import routes
-from theory.errors import InputError
 
 # Kernels by what is trained: the training rates of the networks that have it.
 _KERNELS = {"no biases": {"rates": "ntk"}, "trained biases": {"rates": "standard"}}
@@ -17,15 +16,21 @@ class WhyNotTheKernel(routes.Routes):
 
     p: tuple[float, ...] = setting((0.5, 0.9), "corruption levels in [0, 1]")
     n_train: int = setting(300, "training images, balanced over classes")
-    size: int | None = setting(14, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        14, "side in pixels to resize the images to; or none", most=1024
+    )
     width: int = setting(128, "units of each hidden layer")
     rates: str = fixed("ntk")
     times: int = setting(4, "how much wider the wide networks are")
     descent_rate: float = setting(
-        4.0, "step of gradient descent in NTK parametrisation; over width in the other"
+        4.0,
+        "step of gradient descent in NTK parametrisation; over width in the other",
+        above=0,
     )
     descent_epochs: int = setting(1000, "most steps of gradient descent, heavy ball")
-    end_loss: float = setting(1e-5, "training loss of networks trained to the end")
+    end_loss: float = setting(
+        1e-5, "training loss of networks trained to the end", above=0
+    )
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(4, "networks per draw")
 
@@ -79,11 +84,6 @@ def _kernels(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
 
 def check(config: WhyNotTheKernel) -> None:
     """Raises `InputError` on bad settings."""
-    for name in ("times", "descent_rate", "descent_epochs", "end_loss"):
-        if not getattr(config, name) > 0:
-            raise InputError(
-                f"`--{name}` must be positive, got {getattr(config, name)}."
-            )
     for each in (*variants(config).values(), *_kernels(config).values()):
         routes.check(each)
 

@@ -156,6 +156,7 @@ def estimate(config: AdversarialLearning, cell: Cell) -> float:
         settings["steps_f"] / 3 + len(settings["rates_g"]) * settings["steps_g"]
     )
     repeats = 1 if settings["kind"] == "map" else settings["repeats"]
+    steps += settings["attack_steps"]
     per_step = n * settings["m"] * (4 * d * 4e-11 + 1e-8)
     theory = (n + settings["n_test"]) * n * (d * 4e-10 + 4e-8)
     return 1 + repeats * (steps * per_step + len(settings["rates_f"]) * theory)

@@ -13,10 +13,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.harness import planning
 from experiments.harness.flags import Config, setting
 from ntk_corrupt.adversarial import attacks, descent, protocol, two_classes
 from ntk_corrupt.adversarial.two_classes import SYNTHETIC, TwoClasses
 from ntk_corrupt.data import loading
+from ntk_corrupt.data.stand_in import stand_in
 from theory.errors import InputError, unknown
 from theory.keys import stream
 
@@ -37,8 +39,12 @@ class AdversarialLearning(Config):
         "shifted",
         f"one of {', '.join((*SYNTHETIC, *loading.NAMES))}, images less a mean",
     )
-    classes: tuple[int, ...] = setting((1, 2), "of images: which is 1, which is -1")
-    size: int | None = setting(None, "of images: side to resize them to; none keeps it")
+    classes: tuple[int, ...] = setting(
+        (1, 2), "of images: which is 1, which is -1", least=0
+    )
+    size: int | None = setting(
+        None, "of images: side to resize them to; none keeps it", most=1024
+    )
     scenario: str = setting(
         "alone", "g is trained on perturbations alone, or added to the inputs"
     )
@@ -60,7 +66,9 @@ class AdversarialLearning(Config):
     norm: str = setting("l2", "of the perturbations: l2 or linf")
     attack_steps: int = setting(1, "gradients per perturbation")
     direction: str = setting("gradient", f"of perturbations: {', '.join(DIRECTIONS)}")
-    repeats: int = setting(5, "each with data, targets and initialisations of its own")
+    repeats: int = setting(
+        5, "each with data, targets and initialisations of its own", most=10_000
+    )
     over_d: tuple[int, ...] | None = setting((10, 30, 50, 100), "a panel; none: none")
     over_m: tuple[int, ...] | None = setting((10, 20, 50, 100), "a panel")
     over_eps: tuple[float, ...] | None = setting(
@@ -73,8 +81,10 @@ class AdversarialLearning(Config):
     variants: bool = setting(
         True, "other targets and attacks, transfer between widths, another loss"
     )
-    map_points: int = setting(81, "points per side of the decision maps; 0 draws none")
-    map_limit: float = setting(7.0, "the maps reach from minus to plus this")
+    map_points: int = setting(
+        81, "points per side of the decision maps; 0 draws none", least=0
+    )
+    map_limit: float = setting(7.0, "the maps reach from minus to plus this", above=0)
 
 
 PANELS = ("d", "m", "eps", "slope", "n", "steps_f", "steps_g")
@@ -195,6 +205,16 @@ def inputs(config: AdversarialLearning) -> int:
     """Returns d, which images decide."""
     if config.dataset in SYNTHETIC:
         return config.d
+    if planning.active():
+        raw = config.dataset == "gaussian_prototypes"
+        return stand_in(
+            config.dataset,
+            n_train=config.n,
+            n_test=config.n_test,
+            normalise="none" if raw else "unit",
+            size=config.size,
+            classes=config.classes,
+        ).x_train.shape[1]
     found: TwoClasses = sample(base(config), 0, config.data_dir)
     return found.x.shape[1]
 
@@ -241,7 +261,10 @@ def check(config: AdversarialLearning) -> None:
         values = _values(config, f"over_{name}")
         if list(values) != sorted(set(values)):
             raise InputError(f"`--over_{name}` must rise, got {values}.")
-    inputs(config)
+    if len(config.classes) != 2:
+        raise InputError(f"`--classes` must be two labels, got {config.classes}.")
+    largest = max((config.n, *(config.over_n or ())))
+    inputs(dataclasses.replace(config, n=largest))
 
 
 def _values(config: AdversarialLearning, name: str) -> tuple:

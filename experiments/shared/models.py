@@ -16,7 +16,7 @@ from theory.errors import InputError
 class Convolutional:
     """Settings of convolutional networks: a mix-in, before the settings of a script."""
 
-    channels: tuple[int, ...] = setting((16, 32), "of each convolution")
+    channels: tuple[int, ...] = setting((16, 32), "of each convolution", distinct=False)
     dense: int = setting(128, "units of the hidden layer after the convolutions")
 
 

@@ -22,7 +22,7 @@ Own = Callable[[Sequence[Row], dict[str, Any]], float | None]
 
 def read(name: str) -> dict[str, Any]:
     """Returns the published figures of an experiment."""
-    return json.loads((_FOLDER / f"{name}.json").read_text())
+    return json.loads((_FOLDER / f"{name}.json").read_text("utf-8"))
 
 
 def verdict(entry: dict[str, Any], value: float) -> str:

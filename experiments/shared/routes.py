@@ -19,6 +19,7 @@ from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings as shared_settings
 from experiments.shared.rows import kept
 from ntk_corrupt.ensembles import ensemble
+from theory.activations import registry
 from theory.errors import InputError, unknown
 
 _SAMPLES = 2  # training images kept with every cell, for pictures
@@ -157,7 +158,9 @@ class Routes(shared_settings.Settings):
         (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99), "corruption levels in [0, 1]"
     )
     routes: tuple[str, ...] = setting(_USUAL, f"any of {', '.join(ROUTES)}")
-    subsets: int = setting(1, "training subsets, each drawn from the whole data set")
+    subsets: int = setting(
+        1, "training subsets, each drawn from the whole data set", most=10_000
+    )
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(3, "networks per draw, averaged")
 
@@ -165,17 +168,23 @@ class Routes(shared_settings.Settings):
 _corrupt = jax.jit(theory.corrupt)
 
 
+def check_kernel(config: shared_settings.Network) -> None:
+    """Raises `InputError` on an activation that has no tangent kernel."""
+    if config.depth > 1 and not registry.get(config.activation).trainable:
+        raise InputError(
+            "`--activation` must have a slope, for without there is no tangent kernel, "
+            f"got {config.activation}."
+        )
+
+
 def check(config: Routes) -> None:
     """Raises `InputError` on bad settings."""
     for route in config.routes:
         if route not in ROUTES:
             raise unknown("--routes", route, ROUTES)
-    for name in ("subsets", "draws", "inits"):
-        if getattr(config, name) < 1:
-            raise InputError(
-                f"`--{name}` must be at least 1, got {getattr(config, name)}."
-            )
     shared_settings.check(config, config.p)
+    if set(config.routes) - {"network"}:
+        check_kernel(config)
     for route in config.routes:
         why_not = ROUTES[route].takes(shared_settings.corruption(config, config.p[0]))
         if why_not:

@@ -12,17 +12,20 @@ import zlib
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import theory
+from experiments.harness import planning
 from experiments.harness.flags import Config, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared.corruptions import KINDS, NOISES, kind
 from ntk_corrupt.data import loading
 from ntk_corrupt.data.normalise import NORMALISATIONS
+from ntk_corrupt.data.stand_in import stand_in
 from ntk_corrupt.networks import mlp
 from ntk_corrupt.training.config import PRECISIONS, TrainConfig
-from theory.errors import InputError, unknown
+from theory.errors import unknown
 
 # What decides data and architecture: parts of the key of a cell.
 DATA = (
@@ -59,7 +62,9 @@ class Data(Config):
     n_train: int = setting(1000, "training images, balanced over classes")
     n_test: int | None = setting(None, "test images, balanced; none is all")
     size: int | None = setting(
-        None, "side in pixels to resize the images to, bilinearly; none keeps them"
+        None,
+        "side in pixels to resize the images to, bilinearly; none keeps them",
+        most=1024,
     )
     normalise: str = setting(
         "standardise", f"pixel scale, one of {', '.join(NORMALISATIONS)}"
@@ -82,7 +87,7 @@ class Network(Config):
     """What is trained, at a width or at all widths."""
 
     activation: str = setting("erf", "between layers, e.g. erf, relu, tanh, gelu")
-    depth: int = setting(3, "weight layers; 3 is two hidden layers")
+    depth: int = setting(3, "weight layers; 3 is two hidden layers", most=1000)
     w_var: float = setting(1.0, "weight variance times fan-in")
     b_var: float = setting(0.0, "bias variance")
     width: int = setting(256, "units of each hidden layer")
@@ -103,9 +108,9 @@ class Training(Config):
     parametrisation: str = setting("standard", "of the networks: standard or ntk")
     loss: str = setting("mse", "training loss: mse, cross_entropy, softmax_mse")
     optimiser: str = setting("adam", "adam, sgd, momentum or gd (full batch)")
-    learning_rate: float = setting(1e-3, "of the optimiser")
+    learning_rate: float = setting(1e-3, "of the optimiser", above=0)
     batch_size: int = setting(250, "training images per step")
-    epochs: int = setting(400, "most epochs to train")
+    epochs: int = setting(400, "most epochs to train", least=0)
     stop_loss: float | None = setting(
         1e-3, "training loss at which a network stops; none trains all epochs"
     )
@@ -217,11 +222,22 @@ def _load(dataset, n_train, n_test, size, normalise, seed, data_dir, _x64):
     )
 
 
+_stand_in = functools.lru_cache(maxsize=8)(stand_in)
+
+
 def problem(settings: Data, subset: int) -> theory.Problem:
     """Returns training subset number `subset`, each drawn anew from the whole set.
 
-    The test images are the same in all.
+    The test images are the same in all. For a plan, something of the same shapes.
     """
+    if planning.active():
+        return _stand_in(
+            settings.dataset,
+            n_train=settings.n_train,
+            n_test=settings.n_test,
+            normalise=settings.normalise,
+            size=settings.size,
+        )
     seed = np.random.SeedSequence((settings.seed, subset)).generate_state(1)
     return _load(
         settings.dataset,
@@ -245,11 +261,12 @@ def corruption_key(settings: Config, subset: int) -> jax.Array:
 
 def check_data(settings: Corrupted, levels: tuple[float, ...]) -> None:
     """Raises `InputError` on images, or corruptions of them, that make no sense."""
-    if settings.n_train < 1:
-        raise InputError(f"`--n_train` must be at least 1, got {settings.n_train}.")
     for p in levels:
         corruption(settings, p).check()
     images = problem(settings, 0)
+    if planning.active():  # all are alike
+        corruption(settings, levels[0]).check_images(jnp.asarray(images.x_train[:1]))
+        return
     images.check()
     corruption(settings, levels[0]).check_images(images.x_train)
 

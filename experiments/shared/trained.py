@@ -35,7 +35,7 @@ ProbesOf = Callable[[theory.Problem, theory.Corruption, Any], Sequence[basic.Pro
 class UntilSure:
     """A mix-in before `Networks`: repeats are added until the mean is sure."""
 
-    most_repeats: int = setting(3, "the most of them, with --stderr")
+    most_repeats: int = setting(3, "the most of them, with --stderr", most=10_000)
     stderr: float | None = setting(
         None, "of the mean clean accuracy, reached by more repeats; none adds none"
     )
@@ -58,7 +58,9 @@ class Networks(shared_settings.Settings):
         (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 1.0),
         "corruption levels; of clipped_additive the widths sigma, above 0",
     )
-    repeats: int = setting(3, "networks per level, each with images of its own")
+    repeats: int = setting(
+        3, "networks per level, each with images of its own", most=10_000
+    )
     most_repeats: int = fixed(3)
     stderr: float | None = fixed(None)
     samples: int | None = fixed(None)
@@ -71,12 +73,12 @@ class Networks(shared_settings.Settings):
         f"law of a noise pixel: {', '.join(corruptions.NOISES)}, with parameters",
     )
     activation: str = setting("relu", "between layers, e.g. erf, relu, tanh, gelu")
-    depth: int = setting(2, "weight layers; 2 is one hidden layer")
+    depth: int = setting(2, "weight layers; 2 is one hidden layer", most=1000)
     w_var: float = setting(2.0, "weight variance times fan-in")
     width: int = setting(128, "units of each hidden layer")
     loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
     batch_size: int = setting(128, "training images per step")
-    epochs: int = setting(20, "epochs to train")
+    epochs: int = setting(20, "epochs to train", least=0)
     stop_loss: float | None = setting(None, "training loss to stop at; none trains all")
     noise_regime: str = setting("fresh", "fresh: other noise in each epoch; or frozen")
 

@@ -81,7 +81,7 @@ class Pool:
     ) -> Problem:
         """Chooses, resizes and normalises; arguments as in `loading.load`."""
         self.check()
-        classes = _checked_classes(classes, self.num_classes)
+        classes = checked_classes(classes, self.num_classes)
         shape = self.images_train.shape[1:]
         if size is not None:
             shape = resizing.target(size, shape)
@@ -177,9 +177,8 @@ def _check_values(images: np.ndarray, argument: str) -> None:
             )
 
 
-def _checked_classes(
-    classes: Sequence[int] | None, num_classes: int
-) -> tuple[int, ...]:
+def checked_classes(classes: Sequence[int] | None, num_classes: int) -> tuple[int, ...]:
+    """Returns the labels to keep; `InputError` unless they are two that there are."""
     if classes is None:
         return tuple(range(num_classes))
     chosen = tuple(classes)

@@ -239,7 +239,9 @@ def _stacked(
     def shaped(*parts):
         # not jnp.asarray, which compiles a program for every shape
         whole = np.concatenate(parts)
-        return jax.device_put(whole.reshape(len(draws), -1, *whole.shape[1:]))
+        return jax.device_put(
+            whole.reshape(len(draws), len(whole) // len(draws), *whole.shape[1:])
+        )
 
     found = jax.tree.map(shaped, *results)
     keys = [jax.random.key_data(draw_key(key, draw)) for draw in draws]

@@ -12,7 +12,7 @@ import dataclasses
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ class Endless(Exception):
 
 
 @contextlib.contextmanager
-def _limited(seconds: int) -> Iterator[None]:
+def _limited(seconds: int) -> Generator[None]:
     def stop(*_):
         raise Endless
 

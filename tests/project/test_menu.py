@@ -1,6 +1,7 @@
 """The menu of experiments: every script once, by family, as the pages have it."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -84,3 +85,18 @@ def test_the_menu_loads_nothing_heavy():
         assert block is not None, family
         found = [tuple(re.split("  +", line.strip())) for line in block[1].splitlines()]
         assert found == [(name, question(name)) for name in names]
+
+
+def test_a_reader_that_has_left_ends_the_menu_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments"],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=500,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

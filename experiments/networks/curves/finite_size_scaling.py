@@ -21,7 +21,7 @@ class FiniteSizeScaling(trained.UntilSure, trained.Networks):
     n_trains: tuple[int, ...] = setting((250, 1000), "numbers of training images")
     n_train: int = fixed(0)
     batch_sizes: tuple[int, ...] = setting(
-        (16, 128, 0), "images per step; 0 is all of them"
+        (16, 128, 0), "images per step; 0 is all of them", least=0
     )
     batch_size: int = fixed(0)
     budget: str = setting(
@@ -32,7 +32,9 @@ class FiniteSizeScaling(trained.UntilSure, trained.Networks):
         False, "whether the learning rate grows with the batch size, from the first"
     )
     optimiser: str = setting("sgd", "adam, sgd, momentum")
-    learning_rate: float = setting(0.01, "of the optimiser, for the first batch size")
+    learning_rate: float = setting(
+        0.01, "of the optimiser, for the first batch size", above=0
+    )
 
 
 def _each(config: FiniteSizeScaling) -> list[FiniteSizeScaling]:
@@ -61,6 +63,8 @@ def check(config: FiniteSizeScaling) -> None:
         values = getattr(config, name)
         if not values or list(values) != sorted(set(values)):
             raise InputError(f"`--{name}` must be rising numbers, got {values}.")
+    if len(config.p) < 2:
+        raise InputError(f"`--p` must be two levels or more, got {config.p}.")
     if not config.batch_sizes or min(config.batch_sizes) < 0:
         raise InputError(
             f"`--batch_sizes` must be positive, or 0 for all, got {config.batch_sizes}."

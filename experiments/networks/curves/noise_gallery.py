@@ -23,7 +23,9 @@ class NoiseGallery(Config):
     """Settings of the experiment."""
 
     dataset: str = setting("digits", f"one of {', '.join(loading.NAMES)}")
-    size: int | None = setting(28, "side in pixels to resize the images to; or none")
+    size: int | None = setting(
+        28, "side in pixels to resize the images to; or none", most=1024
+    )
     corruptions: tuple[str, ...] = setting(
         tuple(KINDS),
         f"rows: any of {', '.join(KINDS)}",
@@ -32,7 +34,7 @@ class NoiseGallery(Config):
         (0.0, 0.25, 0.5, 0.75, 0.9, 0.97, 1.0),
         "columns: corruption levels; clipped noise has the width p/(1 - p), 0 < p < 1",
     )
-    image: int = setting(0, "number of the training image")
+    image: int = setting(0, "number of the training image", least=0)
 
 
 def _configured(config: NoiseGallery, name: str) -> shared_settings.Settings:
@@ -50,8 +52,6 @@ def _configured(config: NoiseGallery, name: str) -> shared_settings.Settings:
 
 def check(config: NoiseGallery) -> None:
     """Raises `InputError` on bad settings."""
-    if config.image < 0:
-        raise InputError(f"`--image` must not be negative, got {config.image}.")
     for name in config.corruptions:
         strengths = [
             corruptions.kind(name, "--corruptions").strength(p) for p in config.p
@@ -59,6 +59,11 @@ def check(config: NoiseGallery) -> None:
         levels = tuple(s for s in strengths if s is not None)
         settings = _configured(config, name)
         shared_settings.check(settings, levels or (0.5,))
+    if not cells(config):
+        raise InputError(
+            f"`--p` must be between 0 and 1 for {', '.join(config.corruptions)}, got "
+            f"{config.p}."
+        )
 
 
 def cells(config: NoiseGallery) -> list[Cell]:
@@ -102,10 +107,11 @@ def compute(config: NoiseGallery, cell: Cell) -> tuple[Row, dict[str, np.ndarray
 def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     """Signal to noise ratio by corruption and level."""
     lines = ["", f"{'corruption':<20} {'p':>6} {'strength':>9} {'SNR':>10}"]
+    ratios = np.array([row["snr"] for row in rows], float)
     lines += [
         f"{row['corruption']:<20} {row['p']:>6g} {row['strength']:>9.3g} "
-        + ("  no noise" if row["snr"] is None else f"{row['snr']:>10.3g}")
-        for row in rows
+        + (f"{snr:>10.3g}" if np.isfinite(snr) else "  no noise")
+        for row, snr in zip(rows, ratios, strict=True)
     ]
     return "\n".join([*lines, ""])
 

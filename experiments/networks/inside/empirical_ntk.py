@@ -49,7 +49,7 @@ def check(config: EmpiricalNtk) -> None:
     for each in _each(config):
         trained.check(each)
     images = settings.problem(config, 0)
-    infinite(_each(config)[0], images.x_test[:1])  # is there a kernel?
+    infinite(_each(config)[0], jnp.asarray(images.x_test[:1]))  # is there a kernel?
     there = len(images.labels_test)
     if not 2 <= config.points <= there:
         raise InputError(

@@ -24,7 +24,11 @@ _BINS = 10
 class MarginSettings(trained.Samples, trained.Networks):
     """Settings of the experiment."""
 
-    p: tuple[float, ...] = setting((0.2, 0.4, 0.6, 0.8, 0.9), "corruption levels")
+    p: tuple[float, ...] = setting(
+        (0.2, 0.4, 0.6, 0.8, 0.9),
+        "corruption levels; without noise no image has a score",
+        above=0,
+    )
     normalise: str = setting(
         "unit", "pixel scale; on centred pixels corruption shrinks the mean image only"
     )
@@ -33,7 +37,9 @@ class MarginSettings(trained.Samples, trained.Networks):
     )
     images: int = setting(3000, "test images, the most, that corruption is tried on")
     corruptions: int = setting(1, "fresh corruptions of each test image")
-    curvature: int = setting(0, "random directions for the curvature of the margin")
+    curvature: int = setting(
+        0, "random directions for the curvature of the margin", least=0
+    )
 
 
 def check(config: MarginSettings) -> None:
@@ -49,8 +55,8 @@ def check(config: MarginSettings) -> None:
 def cells(config: MarginSettings) -> list[Cell]:
     """One cell per level."""
     own = ("images", "corruptions", "curvature")
-    settings = {name: getattr(config, name) for name in own}
-    return [Cell({**trained.cell(config, p).settings, **settings}) for p in config.p]
+    asked = {name: getattr(config, name) for name in own}
+    return [Cell({**trained.cell(config, p).settings, **asked}) for p in config.p]
 
 
 def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
@@ -89,6 +95,15 @@ def compute(config: MarginSettings, cell: Cell) -> tuple[Row, dict[str, np.ndarr
 def _of(row: Row, score: str, number: str) -> np.ndarray:
     """A number of a score, over repeats."""
     return np.array([verdict[number] for verdict in row["scores"][score]], float)
+
+
+def estimate(config: MarginSettings, cell: Cell) -> float:
+    """Returns a rough number of seconds on two cores."""
+    settled = settings.settled(config, cell)
+    images = min(settled.images, settled.n_test or 10_000)
+    seen = images * (settled.corruptions + settled.curvature)
+    tests = settled.repeats * seen * 784 * (settled.width * 2e-11 + 5e-9)
+    return trained.estimate(settled, cell) + tests
 
 
 def _mean(values: np.ndarray) -> str:

@@ -47,6 +47,11 @@ def cells(config: Garbage) -> list[Cell]:
     ]
 
 
+def estimate(config: Garbage, cell: Cell) -> float:
+    """Returns a rough number of seconds on two cores."""
+    return trained.estimate(config, cell) * (1 + cell.settings["ratio"])
+
+
 def compute(config: Garbage, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     """Computes one cell: accuracies of the repeats."""
     settled = settings.settled(config, cell)

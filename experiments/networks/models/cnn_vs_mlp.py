@@ -34,15 +34,17 @@ class CnnVsMlp(models.Convolutional, trained.Samples, trained.Networks):
     models: tuple[str, ...] = setting(
         NETWORKS, f"what is compared: {', '.join((*NETWORKS, *KERNELS))}"
     )
-    channels: tuple[int, ...] = setting((8, 16), "of each convolution")
+    channels: tuple[int, ...] = setting((8, 16), "of each convolution", distinct=False)
     dense: int = setting(64, "units of the hidden layer after the convolutions")
     p: tuple[float, ...] = setting(
         (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0), "corruption levels"
     )
     size: int | None = setting(
-        14, "side in pixels to resize the images to, bilinearly; none keeps them"
+        14,
+        "side in pixels to resize the images to, bilinearly; none keeps them",
+        most=1024,
     )
-    epochs: int = setting(100, "epochs to train")
+    epochs: int = setting(100, "epochs to train", least=0)
 
 
 def check(config: CnnVsMlp) -> None:

@@ -16,7 +16,7 @@ from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.probes import basic
 from ntk_corrupt.rbm import classifiers
 from ntk_corrupt.rbm.machine import check_pixels, followed
-from theory.errors import InputError, unknown
+from theory.errors import unknown
 from theory.keys import stream
 
 _OF_MACHINES = ("components", "rbm_rate", "rbm_batch", "rbm_epochs")
@@ -31,10 +31,12 @@ class RbmSettings(settings.Settings):
         "corruption levels; of clipped_additive the widths sigma",
     )
     methods: tuple[str, ...] = setting(METHODS, f"any of {', '.join(METHODS)}")
-    repeats: int = setting(5, "of everything, each with training images of its own")
+    repeats: int = setting(
+        5, "of everything, each with training images of its own", most=10_000
+    )
     trials: int = setting(5, "corruptions of the test images")
     components: int = setting(64, "hidden units of a machine")
-    rbm_rate: float = setting(0.05, "learning rate of a machine")
+    rbm_rate: float = setting(0.05, "learning rate of a machine", above=0)
     rbm_batch: int = setting(20, "images per update of a machine, and chains")
     rbm_epochs: int = setting(30, "epochs to train a machine")
     cd_steps: int = setting(1, "k of CD-k, for rbm_cd")
@@ -44,12 +46,14 @@ class RbmSettings(settings.Settings):
         f"law of a noise pixel, in [0, 1]: {', '.join(corruptions.NOISES)}",
     )
     activation: str = setting("relu", "of the network, e.g. erf, relu, tanh, gelu")
-    depth: int = setting(2, "weight layers of the network; 2 is one hidden layer")
+    depth: int = setting(
+        2, "weight layers of the network; 2 is one hidden layer", most=1000
+    )
     w_var: float = setting(2.0, "weight variance times fan-in")
     width: int = setting(128, "units of each hidden layer of the network")
     loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
     batch_size: int = setting(128, "training images per step of the network")
-    epochs: int = setting(20, "epochs to train the network")
+    epochs: int = setting(20, "epochs to train the network", least=0)
     stop_loss: float | None = setting(None, "training loss to stop at; none trains all")
     noise_regime: str = fixed("frozen")  # one corrupted copy for all methods
     rates: str = fixed("ntk")
@@ -70,22 +74,10 @@ def check(config: RbmSettings) -> None:
     for method in config.methods:
         if method not in METHODS:
             raise unknown("--methods", method, METHODS)
-    for name in ("repeats", "trials", "components", "rbm_batch", "rbm_epochs"):
-        _at_least_one(name, getattr(config, name))
-    _at_least_one("cd_steps", config.cd_steps)
-    if not config.rbm_rate > 0:
-        raise InputError(f"`--rbm_rate` must be positive, got {config.rbm_rate}.")
-    if len(set(config.p)) < len(config.p):
-        raise InputError(f"`--p` must be different levels, got {config.p}.")
     settings.check(config, config.p)
-    images = settings.problem(config, 0).x_train[:20]
+    images = jnp.asarray(settings.problem(config, 0).x_train[:20])
     worst = settings.corruption(config, max(config.p))
     check_pixels(theory.corrupt(worst, jax.random.key(0), 0, images))
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise InputError(f"`--{name}` must be at least 1, got {value}.")
 
 
 def cells(config: RbmSettings) -> list[Cell]:
@@ -209,8 +201,11 @@ def _network(config, asked, problem, key, tests):
 def estimate(config: RbmSettings, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
     method, images = cell.settings["method"], config.n_train
+    tests = len(cell.settings["p_test"]) * config.trials * (config.n_test or 10_000)
+    tested = 1 + tests * 784 * 5e-9
     if method == "mlp":
-        return 1 + config.epochs * images * config.width * 1e-7
+        return tested + config.epochs * images * config.width * 1e-7
     if method in MACHINES:
-        return 1 + config.rbm_epochs * images * config.components * 1e-6
-    return 1 + images * 2e-3 * (method == "raw")
+        updates = config.rbm_epochs * images * config.components
+        return tested + updates * config.cd_steps * 1e-6
+    return tested + images * 2e-3 * (method == "raw")

@@ -29,7 +29,9 @@ class ClusterNoise(Config):
     """Settings of the experiment."""
 
     parts: tuple[str, ...] = setting(PARTS, f"what is run: {', '.join(PARTS)}")
-    repeats: int = setting(3, "sets of points, each with labels and start of its own")
+    repeats: int = setting(
+        3, "sets of points, each with labels and start of its own", most=10_000
+    )
     n: int = setting(400, "training points, in two clusters")
     n_test: int = setting(2000, "fresh points of the same clusters")
     d: int = setting(20, "dimension of the points")

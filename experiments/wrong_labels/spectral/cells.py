@@ -45,14 +45,19 @@ class Truncations(CleanImages):
     weight_decay: tuple[float, ...] = setting(
         (0.0, 1.0), "AdamW's, against the first noise; 0 is none, and always there"
     )
-    repeats: int = setting(3, "networks of each, with images and noise of their own")
+    repeats: int = setting(
+        3, "networks of each, with images and noise of their own", most=10_000
+    )
     n_val: int = setting(300, "held-out images, with labels as noisy as the others'")
     snapshots: tuple[int, ...] = setting(
         (0, 1, 2, 3, 5, 10, 20, 30),
         "epochs at which all d are looked at, beside the last",
+        least=0,
     )
     draws: int = setting(20, "random subspaces")
-    ridge: float = setting(1e-3, "of the probes, over the variance of a feature")
+    ridge: float = setting(
+        1e-3, "of the probes, over the variance of a feature", above=0
+    )
     loss: str = setting("cross_entropy", "mse, cross_entropy, softmax_mse")
     batch_size: int = setting(20, "training images per step")
     epochs: int = setting(60, "epochs to train")
@@ -117,8 +122,6 @@ def check(config: Truncations) -> None:
             f"`--snapshots` must be in 0 ... {config.epochs}, the --epochs, got "
             f"{config.snapshots}."
         )
-    if not config.ridge > 0:
-        raise InputError(f"`--ridge` must be positive, got {config.ridge}.")
     if config.depth < 2:
         raise InputError(f"`--depth` must be at least 2, got {config.depth}.")
     total = config.n_train + config.n_val

@@ -8,7 +8,7 @@ import numpy as np
 
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
-from experiments.shared import models
+from experiments.shared import models, routes
 from experiments.shared import settings as shared_settings
 from experiments.wrong_labels import images
 from experiments.wrong_labels.stopping import paths
@@ -30,7 +30,9 @@ class EarlyStopping(models.Convolutional, images.CleanImages):
     models: tuple[str, ...] = setting(("mlp", "kernel"), f"of {', '.join(MODELS)}")
     losses: tuple[str, ...] = setting(("cross_entropy",), "training losses")
     loss: str = fixed("")
-    repeats: int = setting(3, "each with images, labels and networks of its own")
+    repeats: int = setting(
+        3, "each with images, labels and networks of its own", most=10_000
+    )
     n_valid: int = setting(200, "images whose noisy labels decide when to stop")
     batch_size: int = setting(100, "training images per step")
     epochs: int = setting(150, "epochs to train")
@@ -60,6 +62,8 @@ def check(config: EarlyStopping) -> None:
     pool = images.pool(config, config.n_valid)
     for loss in config.losses:
         shared_settings.check(dataclasses.replace(pool, loss=loss), (0.0,))
+    if "kernel" in config.models:
+        routes.check_kernel(config)
     if "cnn" not in config.models:
         return
     models.check_biases(config)

@@ -21,7 +21,7 @@ from absl import flags
 from checkout import ROOT
 from fake_experiment import EXPERIMENT, Config, calls, compute, script, table
 
-from experiments.harness import runner
+from experiments.harness import endings, runner
 from experiments.harness.run_directory import RunDirectory
 from theory.errors import InputError, NumericalError
 
@@ -105,9 +105,22 @@ def test_run_leaves_rows_arrays_table_and_figures(tmp_path, capsys):
     assert (figures / "fake.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_tables_and_what_is_below_them_tell_what_is_no_number(tmp_path, capsys):
+    def doubtful(config, cell):
+        row = {"accuracy": float("nan"), "doubts": "too many images"}
+        return row, {"outputs": np.zeros(2)}
+
+    execute(tmp_path, dataclasses.replace(EXPERIMENT, compute=doubtful), p=(0.5,))
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "0.5 nan",
+        "not valid (too many images)",
+        "not finite: accuracy of 1 of 1 cells",
+    ]
+
+
 def test_longer_sweep_computes_what_is_new_and_shows_all(tmp_path):
     first = execute(tmp_path, p=(0.5, 0.9))
-    rows = execute(tmp_path, p=(0.97, 0.9, 0.5, 0.97))
+    rows = execute(tmp_path, p=(0.97, 0.9, 0.5))
     assert calls == [0.97]
     assert [row["p"] for row in rows] == [0.97, 0.9, 0.5]
     assert rows[1:] == first[::-1]  # with their `seconds`
@@ -115,6 +128,12 @@ def test_longer_sweep_computes_what_is_new_and_shows_all(tmp_path):
     assert calls == []
     execute(tmp_path, p=(0.5,), width=9)
     assert calls == [0.5]
+
+
+def test_settings_that_ask_for_nothing_are_refused(tmp_path):
+    with pytest.raises(InputError, match="must ask for one cell at least"):
+        execute(tmp_path / "never", p=())
+    assert not (tmp_path / "never").exists()
 
 
 def test_x64_decides_the_key(tmp_path):
@@ -308,6 +327,12 @@ def test_bad_flag_is_told_with_what_it_must_be(argument, message):
             "error: out of memory, ask for smaller sizes: RESOURCE_EXHAUSTED: 8 GiB",
         ),
         (
+            RuntimeError("Unable to initialize backend 'tpu': (set it to '')"),
+            2,
+            "error: JAX_PLATFORMS must name a device that there is: "
+            "Unable to initialize backend 'tpu': (set it to '')",
+        ),
+        (
             KeyboardInterrupt(),
             130,
             "interrupted: finished cells are stored, the same command without "
@@ -316,7 +341,7 @@ def test_bad_flag_is_told_with_what_it_must_be(argument, message):
     ],
 )
 def test_errors_of_the_user_are_one_line_and_a_status(capsys, error, status, line):
-    with pytest.raises(SystemExit) as exit_, runner._one_line_errors():
+    with pytest.raises(SystemExit) as exit_, endings.one_line_errors():
         raise error
     assert exit_.value.code == status
     assert capsys.readouterr().err == line + "\n"
@@ -324,12 +349,12 @@ def test_errors_of_the_user_are_one_line_and_a_status(capsys, error, status, lin
 
 @pytest.mark.parametrize("error", [KeyError, jax.errors.JaxRuntimeError, OSError])
 def test_bugs_keep_their_traceback(error):
-    with pytest.raises(error), runner._one_line_errors():
+    with pytest.raises(error), endings.one_line_errors():
         raise error("INTERNAL")
 
 
 def test_memory_of_the_device_running_out_is_an_error_that_is_caught():
-    with pytest.raises(SystemExit), runner._one_line_errors():
+    with pytest.raises(SystemExit), endings.one_line_errors():
         jnp.zeros((2**22, 2**22)).block_until_ready()
 
 

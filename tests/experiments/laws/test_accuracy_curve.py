@@ -16,7 +16,7 @@ from closeness import raises
 
 import theory
 from experiments import accuracy_curve
-from experiments.harness import runner
+from experiments.harness import endings, runner
 from experiments.harness.run_directory import RunDirectory
 from experiments.shared import corruptions, settings
 from experiments.shared import routes as shared_routes
@@ -216,10 +216,11 @@ def test_noise_is_read_with_its_parameters():
         (["--p=0.5,1.2"], "`p` must be a corruption level in [0, 1], got 1.2"),
         (["--p=nan"], "p"),
         (["--activation=rleu"], "unknown activation 'rleu': did you mean 'relu'"),
+        (["--activation=step"], "`--activation` must have a slope"),
         (["--dataset=digit"], "unknown data set 'digit': did you mean 'digits'"),
         (["--routes=exakt"], "unknown --routes 'exakt': did you mean 'exact'"),
         (["--n_train=5000"], "n_train"),
-        (["--depth=0"], "`depth` must be at least 1"),
+        (["--depth=0"], "`--depth` must be at least 1"),
         (["--dataset=mnist", "--data_dir=/nowhere"], "`data_dir` must be an existing"),
         (["--corruption=clipped_additive"], "ClippedAdditive needs pixels in [0, 1]"),
         (["--width=0"], "width"),
@@ -234,9 +235,11 @@ def test_bad_input_ends_in_one_line_and_leaves_nothing(
     runner.define_flags(accuracy_curve.EXPERIMENT, values)
 
     def run():  # what `_runner.main` does, in this process
-        with runner._one_line_errors():
-            # The later of two equal flags counts.
-            values(command(workdir, *flags)[2:])
+        with endings.one_line_errors():
+            given = [flag.partition("=")[0] for flag in flags]
+            usual = command(workdir)[2:]
+            usual = [flag for flag in usual if flag.partition("=")[0] not in given]
+            values([*usual, *flags])
             config, options = runner.read_flags(accuracy_curve.EXPERIMENT, values)
             assert options.workdir is not None
             runner.execute(accuracy_curve.EXPERIMENT, config, workdir=options.workdir)

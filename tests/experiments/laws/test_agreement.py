@@ -115,8 +115,8 @@ def test_the_table_has_a_line_for_every_network_and_its_kernel(run):
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
         ({"inits": 1}, "`--inits` must be at least 2, to compare networks"),
-        ({"depths": (0,)}, "`depth` must be at least 1"),
-        ({"widths": (0,)}, "`width` must be a positive integer, got 0"),
+        ({"depths": (0,)}, "`--depths` must be at least 1"),
+        ({"widths": (0,)}, "`--widths` must be at least 1, got 0"),
         ({"activations": ("elf",)}, "unknown activation"),
     ):
         with raises(text):

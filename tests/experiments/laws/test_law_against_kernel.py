@@ -57,6 +57,8 @@ def test_a_run_says_what_the_routes_say(run):
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
         ({"draws": 1}, "`--draws` must be at least 2, got 1"),
+        ({"p": (0.0, 0.5)}, "`--p` must be positive, got 0.0"),
+        ({"activation": "step"}, "`--activation` must have a slope"),
         ({"surrogates": 2}, "`--surrogates` must be at least --draws = 3, got 2"),
     ):
         config = EXPERIMENT.configure("smoke", **settings)

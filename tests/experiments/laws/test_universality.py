@@ -70,7 +70,7 @@ def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
         ({"corruptions": ("additiv",)}, "--corruptions"),
         ({"noises": "gauss"}, "unknown --noise 'gauss'"),
-        ({"depths": (0,)}, "`depth` must be at least 1"),
+        ({"depths": (0,)}, "`--depths` must be at least 1"),
     ):
         with raises(text):
             runner.execute(

@@ -113,7 +113,7 @@ def test_trained_biases_take_the_offset_over():
 
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
-        ({"times": 0}, "`--times` must be positive, got 0"),
+        ({"times": 0}, "`--times` must be at least 1, got 0"),
         ({"descent_rate": -1.0}, "`--descent_rate` must be positive, got -1.0"),
     ):
         with raises(text):

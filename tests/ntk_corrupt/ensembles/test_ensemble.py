@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from small_ensembles import (
+    ARCH,
     CONFIG,
     KEY,
     ROUNDING,
@@ -19,6 +20,7 @@ from small_ensembles import (
 )
 
 import theory
+from ntk_corrupt.probes import basic
 from ntk_corrupt.training.config import TrainConfig
 from theory import keys as theory_keys
 
@@ -83,6 +85,13 @@ def test_stop_loss(monkeypatch):
         if block == 6:
             together = stopped.outputs
     assert_same(together, stopped.outputs)
+
+
+def test_a_network_without_hidden_layers_has_no_units_to_probe():
+    alive = basic.AliveUnits(x=problem().x_test)
+    arch = dataclasses.replace(ARCH, depth=1)
+    found = measure(arch=arch, probes=(alive,), config=TrainConfig(epochs=1))
+    assert found.diagnostics["alive"].shape == (3, 2, 0)
 
 
 def test_progress_and_interruption():

@@ -52,6 +52,7 @@ def test_steps_and_rates_of_larger_batches():
         ({"budget": "time"}, "unknown --budget 'time'"),
         ({"n_trains": (120, 60)}, "`--n_trains` must be rising"),
         ({"p": (0.9, 0.2)}, "`--p` must be rising"),
+        ({"p": (0.9,)}, "`--p` must be two levels or more"),
         ({"batch_sizes": (-1,)}, "`--batch_sizes` must be positive, or 0 for all"),
     ],
 )

@@ -66,8 +66,12 @@ def test_no_noise_and_nothing_but_noise(run):
 
 def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
-        ({"image": -1}, "`--image` must not be negative, got -1"),
+        ({"image": -1}, "`--image` must be at least 0, got -1"),
         ({"corruptions": ("additiv",)}, "--corruptions"),
+        (
+            {"corruptions": ("clipped_additive",), "p": (0.0, 1.0)},
+            "`--p` must be between 0 and 1 for clipped_additive, got (0.0, 1.0)",
+        ),
         ({"p": (1.5,)}, "`p` must be a corruption level in [0, 1], got 1.5"),
     ):
         config = noise_gallery.EXPERIMENT.configure("smoke", **settings)

@@ -202,7 +202,7 @@ def test_bad_flags_are_refused(tmp_path):
         ({"repeats": 0}, "`--repeats` must be at least 1, got 0"),
         ({"cd_steps": 0}, "`--cd_steps` must be at least 1, got 0"),
         ({"rbm_rate": 0.0}, "`--rbm_rate` must be positive, got 0.0"),
-        ({"p": (0.5, 0.5)}, "`--p` must be different levels"),
+        ({"p": (0.5, 0.5)}, "`--p` must be different ones, got 0.5 more"),
         ({"p": (0.5, 1.5)}, "`p` must be a corruption level in [0, 1], got 1.5"),
         ({"noise": "normal"}, "`x` must be pixels in [0, 1]"),
         ({"normalise": "signed"}, "`x` must be pixels in [0, 1]"),
