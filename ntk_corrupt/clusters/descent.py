@@ -172,7 +172,7 @@ def at_start(
     )
 
 
-@checked
+@checked(infinite=("times",))
 @jax.jit
 def flow(
     model: Linearised, y: Float[Array, " n"], times: Float[Array, " step"]

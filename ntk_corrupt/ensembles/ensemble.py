@@ -195,6 +195,7 @@ def measure(
     )
 
     problem = problem.astype(jnp.float32)
+    layout.check_memory(model, problem, members=draws * inits, copies=copies)
     size = member_block or len(jax.devices()) * layout.block_size(
         model,
         config,

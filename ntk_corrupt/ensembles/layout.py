@@ -12,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from ntk_corrupt.training.config import TrainConfig
+from theory.numerics import memory
 from theory.problem import Problem
 
 # On CPU a vmapped matrix product runs at the speed of single ones, and the weights of
@@ -85,6 +86,22 @@ def block_size(
     images = 2 * 4 * held
     room = int(_MEMORY_SHARE * free) - images
     return max(1, room // (member + images * len(jax.devices()) // inits))
+
+
+def check_memory(
+    model: nn.Module, problem: Problem, *, members: int, copies: int
+) -> None:
+    """Raises `InputError` if one member, or the outputs of all, do not fit. Host."""
+    (n, d), outputs = problem.x_train.shape, problem.num_classes * len(problem.x_test)
+    # weights, their gradients, and the two moments of Adam
+    one = 4 * _bytes(_weights(model, 1, d))  # ty: ignore[invalid-argument-type]
+    memory.check_memory(one, "training one network", "use a smaller `width` or `depth`")
+    memory.check_memory(
+        4 * copies * n * d, "the corrupted images of a draw", "use fewer `copies`"
+    )
+    memory.check_memory(
+        4 * members * outputs, "the outputs of all networks", "use fewer draws, inits"
+    )
 
 
 def plan(members: int, size: int) -> Iterator[tuple[np.ndarray, int]]:

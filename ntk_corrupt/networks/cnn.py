@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from ntk_corrupt.networks.layers import PARAMETRISATIONS, Layer
 from theory.activations import registry
-from theory.errors import InputError, unknown
+from theory.errors import InputError, check_count, unknown
 from theory.numerics.signatures import checked
 
 
@@ -95,8 +95,7 @@ def cnn(
     if parametrisation not in PARAMETRISATIONS:
         raise unknown("parametrisation", parametrisation, PARAMETRISATIONS)
     for name, value in (("side", side), ("num_classes", num_classes), ("dense", dense)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"`{name}` must be a positive integer, got {value!r}.")
+        check_count(name, value)
     if not channels or min(channels) < 1 or side < 2 ** len(channels):
         raise InputError(
             "`channels` must be positive, one for each of at most log2(side) "

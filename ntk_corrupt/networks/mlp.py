@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 from ntk_corrupt.networks.layers import PARAMETRISATIONS, Layer
 from theory.activations import registry
-from theory.errors import InputError, unknown
+from theory.errors import InputError, check_count, unknown
 from theory.kernels.architecture import Architecture
 from theory.numerics.signatures import checked
 
@@ -79,8 +79,7 @@ def mlp(
     if arch.depth == 1:
         width = 1  # unused: equal networks are equal modules
     for name, value in (("width", width), ("num_classes", num_classes)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"`{name}` must be a positive integer, got {value!r}.")
+        check_count(name, value)
     if not biases and float(arch.b_var) > 0:
         raise InputError(
             f"`biases` must be True for `b_var` {float(arch.b_var):g}: without biases "

@@ -157,7 +157,7 @@ def _wrong_curve(x, rng):
 
 
 def _spelt_count(value, rng):
-    for dtype in (np.int64, np.int32, np.uint8):
+    for dtype in (np.int64, np.int32, np.uint16):
         yield _value(np.dtype(dtype).name, dtype(value))
     yield _value("an array of no axes", np.asarray(value))
     yield _value("JAX", jnp.asarray(value))

@@ -170,7 +170,12 @@ def custom(
         raise InputError(f"`terms` must be at least 1, got {terms}.")
     _check_elementwise(fn)
     label = name or getattr(fn, "__name__", "custom")
-    return Activation(label, fn, hermite.Quadrature(fn, terms, curvature_jump))
+    return _series(fn, label, terms, curvature_jump)
+
+
+def _series(fn, name, terms=256, curvature_jump=0.0) -> Activation:
+    """`custom` without a look at `fn`: nothing is computed while this is imported."""
+    return Activation(name, fn, hermite.Quadrature(fn, terms, curvature_jump))
 
 
 _REGISTRY = {
@@ -187,12 +192,12 @@ _REGISTRY = {
         Activation("exp", jnp.exp, closed_forms.EXP),
         Activation("gaussian", _gaussian, closed_forms.GAUSSIAN),
         *(dataclasses.replace(monomial(n), name=f"monomial{n}") for n in (2, 3, 4)),
-        custom(jnp.tanh, name="tanh"),
-        custom(jax.nn.sigmoid, name="sigmoid"),
-        custom(jax.nn.silu, name="silu"),
-        custom(jax.nn.silu, name="swish"),
-        custom(jax.nn.softplus, name="softplus"),
-        custom(jax.nn.elu, name="elu", terms=384, curvature_jump=-1.0),
+        _series(jnp.tanh, "tanh"),
+        _series(jax.nn.sigmoid, "sigmoid"),
+        _series(jax.nn.silu, "silu"),
+        _series(jax.nn.silu, "swish"),
+        _series(jax.nn.softplus, "softplus"),
+        _series(jax.nn.elu, "elu", 384, -1.0),
     )
 }
 

@@ -137,8 +137,16 @@ def array(
     return value
 
 
+def native(value: Array | np.ndarray) -> Array | np.ndarray:
+    """Returns an array in the byte order of this machine, which JAX asks for."""
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
+        return value.astype(value.dtype.newbyteorder("="))
+    return value
+
+
 def floating(name: str, value: Array | np.ndarray, whole: bool = True) -> Array:
     """Returns real numbers in float32 or float64, see `array`."""
+    value = native(value)
     dtype = np.dtype(value.dtype)
     if dtype.kind in "biu":
         if not whole:

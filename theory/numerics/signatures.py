@@ -30,7 +30,19 @@ R = TypeVar("R")
 Door = Callable[[str, Any, dict[str, int]], Any]
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+@typing.overload
+def checked(function: Callable[P, R]) -> Callable[P, R]: ...
+
+
+@typing.overload
+def checked(
+    *, infinite: collections.abc.Sequence[str]
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def checked(
+    function: Any = None, *, infinite: collections.abc.Sequence[str] = ()
+) -> Any:
     """Returns the function behind a door that its annotations describe.
 
     Whole numbers where floats are asked for become floats, lists arrays, NumPy's
@@ -38,19 +50,25 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     numbers, are refused. Axes are named as jaxtyping does. An argument whose annotation
     says nothing that can be checked passes as it is.
 
+    Args:
+        function: takes annotated arguments.
+        infinite: arguments whose arrays may hold infinity.
+
     Raises:
         InputError: from what is decorated, one line about the first argument that does
             not fit. An argument that is missing or unknown stays Python's `TypeError`.
     """
+    if function is None:
+        return functools.partial(checked, infinite=infinite)
     signature = inspect.signature(function)
     at = {
         name: door
         for name, parameter in signature.parameters.items()
-        if (door := _door(name, parameter.annotation)) is not None
+        if (door := _door(name, parameter.annotation, name in infinite)) is not None
     }
 
     @functools.wraps(function)
-    def through(*args: P.args, **kwargs: P.kwargs) -> R:
+    def through(*args: Any, **kwargs: Any) -> Any:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
@@ -61,15 +79,18 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 bound.arguments[name] = door(name, bound.arguments[name], lengths)
         return function(*bound.args, **bound.kwargs)
 
+    for name in ("clear_cache", "_cache_size", "lower"):  # of what `jax.jit` returned
+        if hasattr(function, name):
+            setattr(through, name, getattr(function, name))
     return through
 
 
-def _door(name: str, annotation: Any) -> Door | None:
+def _door(name: str, annotation: Any, infinite: bool) -> Door | None:
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     arms = typing.get_args(annotation) if union else (annotation,)
     optional = type(None) in arms
     arms = tuple(arm for arm in arms if arm is not type(None))
-    door = _key if name == "key" and arms == (jax.Array,) else _of_arms(arms)
+    door = _key if name == "key" and arms == (jax.Array,) else _of_arms(arms, infinite)
     if door is None or not optional:
         return door
     return lambda name, value, lengths: (
@@ -77,7 +98,7 @@ def _door(name: str, annotation: Any) -> Door | None:
     )
 
 
-def _of_arms(arms: tuple[Any, ...]) -> Door | None:
+def _of_arms(arms: tuple[Any, ...], infinite: bool) -> Door | None:
     """The door of a union: objects, numbers, then arrays; None if an arm is free."""
     arrays = tuple(arm for arm in arms if _is_array(arm))
     scalars = tuple(arm for arm in arms if arm in (bool, int, float, str))
@@ -100,7 +121,7 @@ def _of_arms(arms: tuple[Any, ...]) -> Door | None:
         if not kept and (found := _scalar(name, value, scalars)) is not None:
             return found
         if arrays and not isinstance(value, str | bytes | dict | set | None):
-            return _array(name, value, arrays, lengths)
+            return _array(name, value, arrays, lengths, infinite)
         raise InputError(f"`{name}` must be {names}, got {_said(value)}.")
 
     return door
@@ -186,7 +207,9 @@ def _shape(arm: Any) -> str:
     return f"({', '.join(names)}{',' * (len(names) == 1)})"
 
 
-def _array(name: str, value: Any, arms: tuple[Any, ...], lengths: dict) -> Any:
+def _array(
+    name: str, value: Any, arms: tuple[Any, ...], lengths: dict, infinite: bool
+) -> Any:
     """The value as the arrays of `arms` have it, which differ in their type alone."""
     arm = arms[0]
     host = all(getattr(each, "array_type", each) is np.ndarray for each in arms)
@@ -200,13 +223,16 @@ def _array(name: str, value: Any, arms: tuple[Any, ...], lengths: dict) -> Any:
             raise InputError(
                 f"`{name}` must be an array {shape}, got rows of several lengths."
             ) from None
+    value = doors.native(value)
     if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"`{name}` must hold real numbers, got {value.dtype}.")
     if isinstance(dtypes, tuple | list):
         value = _of_dtype(name, value, dtypes)
     _check_shape(name, value, arm, lengths)
-    finite = not jnp.issubdtype(value.dtype, jnp.floating) or doors.is_finite(value)
-    if not finite:
+    seen = value
+    if infinite and not isinstance(value, jax.core.Tracer):
+        seen = np.where(np.isinf(value), 0, value)
+    if jnp.issubdtype(value.dtype, jnp.floating) and not doors.is_finite(seen):
         raise doors.not_finite(name, value)
     if host or (either and isinstance(value, np.ndarray)):
         return np.asarray(value)

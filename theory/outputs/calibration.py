@@ -8,7 +8,6 @@ from jaxtyping import Array
 
 from theory.errors import InputError, check_count
 from theory.numerics.signatures import checked
-from theory.outputs.statistics import standard_error
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +69,13 @@ def _check_shares(name: str, values: np.ndarray) -> None:
         raise InputError(
             f"`{name}` must lie in 0 ... 1, got {values.min()} ... {values.max()}."
         )
+
+
+def _standard_errors(per_draw: np.ndarray) -> np.ndarray:
+    """Of every bin, NaN of those without points."""
+    if len(per_draw) < 2:
+        return np.full(per_draw.shape[1], np.nan)
+    return per_draw.std(axis=0, ddof=1) / len(per_draw) ** 0.5
 
 
 @checked
@@ -138,5 +144,5 @@ def reliability(
         observed=frequency,
         low=low,
         high=high,
-        stderr=np.array([standard_error(values) for values in per_draw.T]),
+        stderr=_standard_errors(per_draw),
     )

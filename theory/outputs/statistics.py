@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from theory.numerics.signatures import checked
 
@@ -46,9 +47,9 @@ def ratio(over: float, under: float) -> float:
         return float(np.float64(over) / np.float64(under))
 
 
-@checked
-def standard_error(values: np.ndarray) -> float:
-    """Returns the standard error of the mean of `values`, NaN for fewer than two."""
+def standard_error(values: ArrayLike) -> float:
+    """Returns the standard error of the mean, NaN for fewer than two values."""
+    values = np.asarray(values, float)
     if values.size < 2:
         return float("nan")
     return float(values.std(ddof=1) / values.size**0.5)

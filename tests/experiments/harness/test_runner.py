@@ -107,7 +107,7 @@ def test_run_leaves_rows_arrays_table_and_figures(tmp_path, capsys):
 
 def test_tables_and_what_is_below_them_tell_what_is_no_number(tmp_path, capsys):
     def doubtful(config, cell):
-        row = {"accuracy": float("nan"), "doubts": "too many images"}
+        row = {"accuracy": None, "doubts": "too many images"}
         return row, {"outputs": np.zeros(2)}
 
     execute(tmp_path, dataclasses.replace(EXPERIMENT, compute=doubtful), p=(0.5,))

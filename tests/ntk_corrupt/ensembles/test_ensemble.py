@@ -138,7 +138,7 @@ def test_any_flax_module():
         ({"inits": True}, "`inits` must be an integer, got True"),
         ({"first_draw": -1}, "`first_draw` must be an integer of at least 0"),
         ({"member_block": 0}, "`member_block` must be an integer of at least 1"),
-        ({"width": 0}, "`width` must be a positive integer, got 0"),
+        ({"width": 0}, "`width` must be an integer of at least 1, got 0"),
         ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
         ({"noise": theory.Replacement(p=1.5)}, r"`p` must be .* in \[0, 1\]"),
         ({"noise": theory.ClippedAdditive(sigma=0.5)}, "ClippedAdditive needs pixels"),

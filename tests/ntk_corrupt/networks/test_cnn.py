@@ -61,7 +61,7 @@ def test_all_weights_are_those_of_layers():
     [
         ({"side": 3}, "one for each of at most log2(side) convolutions"),
         ({"channels": ()}, "`channels` must be positive"),
-        ({"dense": 0}, "`dense` must be a positive integer, got 0"),
+        ({"dense": 0}, "`dense` must be an integer of at least 1, got 0"),
         ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
     ],
 )

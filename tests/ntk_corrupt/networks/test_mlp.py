@@ -166,9 +166,9 @@ def test_equal_settings_give_equal_modules():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"width": 0}, "`width` must be a positive integer, got 0"),
-        ({"width": None}, "`width` must be a positive integer, got None"),
-        ({"num_classes": True}, "`num_classes` must be a positive integer"),
+        ({"width": 0}, "`width` must be an integer of at least 1, got 0"),
+        ({"width": None}, "`width` must be an integer of at least 1, got None"),
+        ({"num_classes": True}, "`num_classes` must be an integer"),
         (
             {"parametrisation": "nkt"},
             "unknown parametrisation 'nkt': did you mean 'ntk'",

@@ -270,7 +270,7 @@ def test_bad_input_is_refused(problem):
     x = np.asarray(stripes())
     for images, text in (
         (x - 0.5, "`x` must be pixels in [0, 1], got [-0.5, 0.5]"),
-        (np.where(x == x[0], np.nan, x), "`x` must be pixels in [0, 1]"),
+        (np.where(x == x[0], np.nan, x), "`x` must be finite, got NaN"),
     ):
         with raises(text):
             fit(jnp.asarray(images))

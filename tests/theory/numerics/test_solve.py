@@ -121,7 +121,8 @@ def test_near_singular():
 
 
 def test_margin_and_floor_are_in_the_message():
-    with pytest.raises(NumericalError, match=r"margin 1\.5e-16, rounding 2\.7e-15\)"):
+    text = r"margin 1\.5e-16, error of entries 2\.7e-15\)"
+    with pytest.raises(NumericalError, match=text):
         check(1.5e-16)
     check(2.8e-15)  # just above the floor of 12 eps
 

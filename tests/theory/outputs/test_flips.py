@@ -282,7 +282,9 @@ def test_decisions_that_do_not_fit():
     known = Draws(outputs=jnp.ones((2, 1, N, C)), init_var=jnp.ones((2, N)))
     with raises("`inits` must be an integer of at least 1, got 0"):
         observed_flips(known, np.zeros(N, int), 0)
-    for level in (-0.1, 1.1, np.nan):
+    with raises("`level` must be a number, got nan"):
+        stable(law, np.nan)
+    for level in (-0.1, 1.1):
         with raises(f"`level` must lie in 0 ... 1, got {level}"):
             stable(law, level)
 
@@ -299,7 +301,7 @@ def test_decisions_that_do_not_fit():
         ("`observed` must have shape (2,) or (draws, 2)", [0.1, 0.2], [[0.1] * 3], {}),
         ("`observed` must have shape (2,) or (draws, 2)", [0.1, 0.2], [[[0, 1]]], {}),
         ("`predicted` must lie in 0 ... 1, got 0.1 ... 1.2", [0.1, 1.2], [0, 1], {}),
-        ("`predicted` must lie in 0 ... 1, got nan ... nan", [0.1, np.nan], [0, 1], {}),
+        ("`predicted` must be finite, got NaN or infinity", [0.1, np.nan], [0, 1], {}),
         ("`observed` must lie in 0 ... 1, got 0.0 ... 7.0", [0.1, 0.2], [0, 7], {}),
         ("`predicted` must not be empty, got shape (0,)", [], [], {}),
         ("`observed` must not be empty, got shape (0, 1)", [0.1], np.ones((0, 1)), {}),

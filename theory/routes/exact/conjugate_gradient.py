@@ -5,12 +5,14 @@ The preconditioner is noise I + F F^T with few features F, inverted by Woodbury'
 identity: for corrupted inputs, the part of the kernel that is linear in the inputs.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jaxtyping import Array, Float
 
 from theory.errors import NumericalError
@@ -32,11 +34,13 @@ class Solution(NamedTuple):
             recursion has it; rounding of the products is not in it. None where nothing
             tells.
         iterations: how many products it took.
+        least: estimate of the smallest eigenvalue that the right-hand sides see.
     """
 
     weights: Float[Array, "n m"]
     residual: Float[Array, " m"] | None
     iterations: int
+    least: float
 
 
 @record(kw_only=True)
@@ -113,7 +117,25 @@ def _step(precondition, state, applied, norm):
     turn = jnp.where(left, new / jnp.where(left, power, 1), 0)
     state = weights, residual, preconditioned + turn[None] * direction, new
     relative = jnp.linalg.norm(residual, axis=0) / norm
-    return state, relative, jnp.where(left, curvature, jnp.inf).min()
+    return state, relative, jnp.where(left, curvature, jnp.inf).min(), (length, turn)
+
+
+def _least_ritz_value(lengths: np.ndarray, turns: np.ndarray) -> float:
+    """The smallest eigenvalue of the Lanczos matrix of one column's steps.
+
+    Golub & Van Loan, section 11.3: the steps of conjugate gradients are its entries.
+    """
+    count = len(lengths) if lengths.all() else int(np.argmin(lengths != 0))
+    lengths, turns = lengths[:count].astype(float), turns[:count].astype(float)
+    if not count:
+        return math.inf
+    diagonal = 1 / lengths
+    diagonal[1:] += turns[:-1] / lengths[:-1]
+    beside = np.sqrt(turns[:-1]) / lengths[:-1]
+    values = scipy.linalg.eigh_tridiagonal(
+        diagonal, beside, eigvals_only=True, select="i", select_range=(0, 0)
+    )
+    return float(values[0])
 
 
 def solve(
@@ -149,7 +171,7 @@ def solve(
     norm = jnp.where(norm > 0, norm, 1)
     state = _start(precondition, rhs)
     residual = jnp.linalg.norm(rhs, axis=0) / norm
-    iterations, worst = 0, float(residual.max())
+    iterations, worst, steps = 0, float(residual.max()), []
     while worst > tolerance:
         if iterations == max_iterations:
             raise NumericalError(
@@ -157,7 +179,9 @@ def solve(
                 f"{tolerance:.2g} in {max_iterations} products: raise `tolerance` or "
                 "`max_iterations`, or pass `ridge`."
             )
-        state, residual, curvature = _step(precondition, state, apply(state[2]), norm)
+        applied = apply(state[2])
+        state, residual, curvature, taken = _step(precondition, state, applied, norm)
+        steps.append(taken)
         iterations, worst = iterations + 1, float(residual.max())
         if not (curvature > 0 and np.isfinite(worst)):
             raise NumericalError(
@@ -166,4 +190,7 @@ def solve(
             )
         if progress is not None:
             progress(iterations, worst)
-    return Solution(state[0], residual, iterations)
+    taken = np.asarray(steps).reshape(iterations, 2, rhs.shape[1])
+    ritz = min(_least_ritz_value(*of.T) for of in np.moveaxis(taken, -1, 0))
+    # of the preconditioned kernel, whose preconditioner is no less than its noise
+    return Solution(state[0], residual, iterations, ritz * float(precondition.noise))

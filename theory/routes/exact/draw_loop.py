@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree, UInt
 
 from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt_problem
+from theory.errors import check_count
 from theory.kernels.architecture import Architecture
 from theory.keys import draw_key
 from theory.numerics import memory
@@ -47,6 +48,13 @@ class CorruptionDraws:
             copies=self.copies,
             test_corruption=self.test_corruption,
             ridge=ridge,
+        )
+        check_count("first_draw", self.first_draw, least=0)
+        problem = self.problem
+        memory.check_memory(
+            self.draws * problem.x_test.shape[0] * problem.num_classes * 8,
+            f"the outputs of {self.draws} draws",
+            "ask for fewer at a time, by `first_draw`",
         )
 
     def check_memory(self, *, matrices: int) -> None:

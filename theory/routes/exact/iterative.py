@@ -6,6 +6,7 @@ products of n^2 each, or factored in its place. How far that is from the solutio
 the diagnostics, measured in float64, and can be refined.
 """
 
+import math
 import warnings
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from theory.corruption.base import Corruption
-from theory.errors import InputError, check_count
+from theory.errors import InputError, NumericalError, check_count
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
 from theory.kernels.truncation import check_truncation, worst_truncation
@@ -32,6 +33,9 @@ from theory.routes.exact.solvers import (
     Solve,
     Solver,
 )
+
+# Largest error of an output, in units of the targets, that is let pass.
+_OUTPUT_ERROR = 0.1
 
 
 def _widened(tree):
@@ -50,8 +54,32 @@ def _left(arch, x, y, weights, ridge, rows, mesh):
 def _audit(arch, x, y, weights, ridge, rows, mesh):
     """The largest residual of a class over its targets, at some training rows."""
     left = _left(arch, x, y, weights, ridge, rows, mesh)
-    norm = jnp.linalg.norm(_widened(y[rows]), axis=0)
+    # that of all rows: a class may be missing among some
+    norm = jnp.linalg.norm(_widened(y), axis=0) * math.sqrt(len(rows) / len(y))
+    norm = jnp.where(norm > 0, norm, 1)
     return (jnp.linalg.norm(left, axis=0) / norm).max()
+
+
+def _output_error(arch, seen, residual: float, least: float) -> Array:
+    """How far outputs may be off for the residual, in units of the targets.
+
+    |k* K^{-1} r| is at most (k* K^{-1} k*)^{1/2} (r K^{-1} r)^{1/2}, the former below
+    the prior of the test point, the latter below |r| over the root of the smallest
+    eigenvalue, which is an estimate.
+
+    Raises:
+        NumericalError: where it is too large to be let pass.
+    """
+    prior = float(matrices.nngp_ntk_diag(seen.x_test, arch).ntk.max())
+    size = float(jnp.linalg.norm(seen.y, axis=0).max())
+    error = residual * size * math.sqrt(prior / least)
+    if not error < _OUTPUT_ERROR:
+        raise NumericalError(
+            f"outputs may be off by {error:.2g}: the residual is {residual:.1g} of the "
+            f"targets, the smallest eigenvalue of the kernel {least:.1g}; use float64, "
+            "`refine=1`, a smaller `tolerance`, or pass `ridge`."
+        )
+    return jnp.asarray(error)
 
 
 def _init_var(arch, x, x_test, solve, mesh):
@@ -92,8 +120,10 @@ def _one_draw(arch, seen, ridge, solver, *, refine, asked, audit_rows, report):
     if asked is not None:
         init_var = _init_var(arch, x, seen.x_test[asked], solve, mesh)
     rows = np.linspace(0, len(x) - 1, min(audit_rows, len(x))).astype(int)
+    audited = _audit(arch, x, y, weights, ridge, rows, mesh)
     diagnostics = {
-        "audited_residual": _audit(arch, x, y, weights, ridge, rows, mesh),
+        "audited_residual": audited,
+        "output_error": _output_error(arch, seen, float(audited), solution.least),
         "iterations": jnp.asarray(iterations),
         "truncation_error": jnp.asarray(truncation),
     }
@@ -198,7 +228,8 @@ def exact_iterative(
         `init_var_at`, None without. Diagnostics per draw: `residual` of the iteration,
         the largest of the classes (not with `Cholesky`); `audited_residual`, the same
         at `audit_rows` rows with the kernel recomputed in float64 (if x64 is on);
-        `iterations`, without those of `init_var`; `truncation_error`.
+        `iterations`, without those of `init_var`; `truncation_error`;
+        `output_error`, how far outputs may be off for the residual.
 
     Raises:
         InputError: bad arguments, or half a kernel larger than memory or disk.

@@ -114,7 +114,7 @@ def _path(
 
 
 @renamed("noise", "corruption")
-@checked
+@checked(infinite=("times",))
 def trajectory(
     arch: Architecture,
     corruption: Corruption,

@@ -77,8 +77,10 @@ class Cholesky:
             lambda done, of: report("factor", done, of),
         )
 
+        least = factored.margin * factored.smallest
+
         def solve(rhs):
-            return Solution(factored.solve(rhs), None, 0)
+            return Solution(factored.solve(rhs), None, 0, least)
 
         return solve
 

@@ -62,6 +62,7 @@ class TiledCholesky:
 
     Attributes:
         margin: smallest pivot over the diagonal entry it started from.
+        smallest: diagonal entry.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class TiledCholesky:
         for i, j in self._tiles:
             self._change(_inside, (i, j), i, j, self._n, ridge)
         diagonals = [jnp.diagonal(self._tiles[k, k]) for k in range(count)]
+        self.smallest = float(jnp.concatenate(diagonals)[: self._n].min())
         for k, diagonal in enumerate(diagonals):
             self._tiles[k, k], margin = _factor(self._tiles[k, k], diagonal)
             found.append(float(margin))

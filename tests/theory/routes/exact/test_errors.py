@@ -110,10 +110,10 @@ def test_more_than_the_memory_is_refused_before_it_is_taken(monkeypatch):
         ({"draws": 0}, "`draws` must be an integer of at least 1, got 0"),
         ({"draws": -2}, "`draws` must be an integer of at least 1, got -2"),
         ({"ridge": -0.1}, "`ridge` must be finite and not negative, got -0.1"),
-        ({"ridge": float("nan")}, "`ridge` must be finite and not negative, got nan"),
+        ({"ridge": float("nan")}, "`ridge` must be a number, got nan"),
         ({"ridge": float("inf")}, "`ridge` must be finite and not negative, got inf"),
         ({"time": -1.0}, "`time` must not be negative, got -1.0"),
-        ({"time": float("nan")}, "`time` must not be negative, got nan"),
+        ({"time": float("nan")}, "`time` must be a number, got nan"),
         ({"ridge": 0.1, "time": 1.0}, "`ridge` and `time` exclude each other"),
         ({"copies": 0}, "`copies` must be an integer of at least 1, got 0"),
         (
