@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.networks.two_layer import TwoLayer
-from theory.errors import unknown
+from theory.errors import InputError, unknown
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.records import record, static
 
@@ -44,6 +45,9 @@ def project(
     r: Float[Array, "n d"], eps: Float[Array, ""] | float, norm: str
 ) -> Float[Array, "n d"]:
     """Returns the nearest perturbations of at most `eps` in the norm."""
+    known = doors.real("eps", eps)
+    if known is not None and not known >= 0:
+        raise InputError(f"`eps` must not be negative, got {known}.")
     if norm == "linf":
         return jnp.clip(r, -eps, eps)
     length = jnp.linalg.norm(r, axis=1, keepdims=True)

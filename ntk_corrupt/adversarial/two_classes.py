@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ntk_corrupt.data import loading
-from theory.errors import InputError
+from theory.errors import InputError, check_count
+from theory.numerics import memory
 from theory.numerics.signatures import checked
 
 SYNTHETIC = ("shifted", "gauss")
@@ -40,6 +41,7 @@ def shifted_gauss(
     n: int, d: int, *, n_test: int, seed: int, shift: float = _SHIFT
 ) -> TwoClasses:
     """Returns x ~ N(y shift 1, I), half of each class; the test inputs likewise."""
+    _check_sizes(n, d, n_test, seed)
     rng, parts = np.random.default_rng(seed), []
     for size in (n, n_test):
         x, y = _drawn(rng, size, d)
@@ -54,6 +56,7 @@ def gauss(n: int, d: int, *, n_test: int, seed: int) -> TwoClasses:
     All that can be learned is the training set by heart: on test inputs any accuracy
     is 1/2, while two networks may agree.
     """
+    _check_sizes(n, d, n_test, seed)
     rng = np.random.default_rng(seed)
     parts = [part for size in (n, n_test) for part in _drawn(rng, size, d)]
     return TwoClasses(*map(jnp.asarray, parts))
@@ -103,6 +106,13 @@ def images(
         problem.x_test - mean,
         sign(problem.labels_test),
     )
+
+
+def _check_sizes(n: int, d: int, n_test: int, seed: int) -> None:
+    for name, value in (("n", n), ("d", d), ("n_test", n_test)):
+        check_count(name, value)
+    check_count("seed", seed, least=0)
+    memory.check_memory(8 * (n + n_test) * d, "the inputs", "use fewer, or a smaller d")
 
 
 def _drawn(rng: np.random.Generator, n: int, d: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ Setting: Li, Soltanolkotabi & Oymak 2020, arXiv:1903.11680, section 2.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -20,7 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.networks.two_layer import TwoLayer
 from theory.errors import InputError
-from theory.numerics import solve
+from theory.numerics import doors, solve
 from theory.numerics.signatures import checked
 from theory.records import record
 
@@ -76,6 +77,8 @@ def step_size(
 
     J is the Jacobian of the outputs at `x` by the trained weights. O(n^2 m + n^3).
     """
+    if doors.concrete(ridge) and not 0 <= float(ridge) < math.inf:
+        raise InputError(f"`ridge` must be finite and not negative, got {ridge}.")
     return 1 / (jnp.linalg.eigvalsh(network.jacobian_gram(x, x))[-1] + ridge)
 
 

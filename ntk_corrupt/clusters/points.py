@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ntk_corrupt.label_noise.labels import corrupt_labels
-from theory.errors import InputError, unknown
+from theory.errors import InputError, check_count, unknown
 from theory.keys import stream
 from theory.numerics.signatures import checked
 from theory.records import record
@@ -154,8 +154,7 @@ def xor_centres(d: int) -> Float[np.ndarray, "4 d"]:
 
     Their classes are `XOR_CLASSES`.
     """
-    if d < 2:
-        raise InputError(f"`d` must be at least 2 for four centres, got {d}.")
+    check_count("d", d, least=2)
     return np.array([[0.0, 1.0], [0, -1], [1, 0], [-1, 0]]) @ np.eye(2, d)
 
 

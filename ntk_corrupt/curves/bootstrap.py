@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics import doors, memory
 from theory.numerics.signatures import checked
 
 T = TypeVar("T")
@@ -106,7 +107,10 @@ def bootstrap(
     Raises:
         InputError: see `resampled_means`.
     """
-    samples = np.asarray(samples, float)
+    samples = doors.host("samples", samples)
+    memory.check_memory(
+        8 * resamples * max(samples.size, 1), "the resamples", "use fewer `resamples`"
+    )
     means = resampled_means(samples, rng=rng, resamples=resamples, level=level)
     found = evaluated(lambda mean: float(statistic(mean)), means)
     return percentiles(float(statistic(samples.mean(axis=0))), found, level)

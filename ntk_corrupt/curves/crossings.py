@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 
 
@@ -21,7 +22,7 @@ def sorted_curve(
     Raises:
         InputError: unless both are finite (n,) with n >= `least` different x.
     """
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y = doors.host(names[0], x), doors.host(names[1], y)
     if x.ndim != 1 or x.shape != y.shape:
         raise InputError(
             f"`{names[1]}` must have one entry per `{names[0]}`, got shapes {y.shape} "
@@ -95,7 +96,7 @@ def half_height(strength: ArrayLike, accuracy: ArrayLike, *, chance: float) -> f
 @checked
 def crossover(strength: np.ndarray, median: np.ndarray, level: float = 1.0) -> float:
     """Returns the strength where a falling median score first is `level`, or NaN."""
-    strength, median = np.asarray(strength, float), np.asarray(median, float)
+    strength, median = doors.host("strength", strength), doors.host("median", median)
     below = np.flatnonzero(median <= level)
     if not below.size or below[0] == 0:
         return float(strength[0]) if below.size and median[0] == level else np.nan
@@ -121,7 +122,10 @@ def threshold_crossing(
     Raises:
         InputError: if p does not increase or does not fit the curves.
     """
-    p, accuracy = np.asarray(p, float), np.asarray(accuracy, float)
+    p, accuracy = doors.host("p", p), doors.host("accuracy", accuracy)
+    check_fraction("threshold", threshold)
+    if np.isinf(accuracy).any():
+        raise InputError("`accuracy` must not be infinite.")
     check_levels(p, accuracy)
     return first_crossing(p, accuracy, threshold)
 

@@ -35,6 +35,7 @@ from ntk_corrupt.curves.bootstrap import (
 )
 from ntk_corrupt.curves.crossings import check_levels
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 
 Range = tuple[float, float]
@@ -70,7 +71,10 @@ class Collapse:
         self, p: ArrayLike, accuracy: ArrayLike, sizes: ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns x = (p - p_c) N^(1/nu) and y, both (S, P), to be drawn."""
-        p, accuracy, sizes = (np.asarray(a, float) for a in (p, accuracy, sizes))
+        p, accuracy, sizes = (
+            doors.host(name, a)
+            for name, a in (("p", p), ("accuracy", accuracy), ("sizes", sizes))
+        )
         x = (p - self.p_c) * sizes[:, None] ** (1 / self.nu)
         if self.kappa is None:
             return x, accuracy
@@ -113,7 +117,10 @@ def collapse(
     Raises:
         InputError: if shapes or ranges do not fit or a number is not finite.
     """
-    p, accuracy, sizes = (np.asarray(a, float) for a in (p, accuracy, sizes))
+    p, accuracy, sizes = (
+        doors.host(name, a)
+        for name, a in (("p", p), ("accuracy", accuracy), ("sizes", sizes))
+    )
     ranges = {"p_c": p_c, "nu": nu} | ({} if kappa is None else {"kappa": kappa})
     _check(p, accuracy, sizes, ranges, window, grid)
     three = kappa is not None
@@ -223,7 +230,7 @@ def bootstrap_collapse(
     Raises:
         InputError: as `collapse`, or if there are too few repeats.
     """
-    samples = np.asarray(samples, float)
+    samples = doors.host("samples", samples)
     means = resampled_means(samples, rng=rng, resamples=resamples, level=level)
     centre = collapse(p, samples.mean(axis=0), sizes, **options)
     found = evaluated(lambda mean: collapse(p, mean, sizes, **options), means)

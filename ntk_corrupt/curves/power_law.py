@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.outputs.statistics import fit_line
 
@@ -42,7 +43,7 @@ def power_law(sizes: ArrayLike, distance: ArrayLike) -> PowerLaw:
     Raises:
         InputError: if shapes differ or a number is not positive.
     """
-    sizes, distance = np.asarray(sizes, float), np.asarray(distance, float)
+    sizes, distance = doors.host("sizes", sizes), doors.host("distance", distance)
     if sizes.ndim != 1 or sizes.shape != distance.shape:
         raise InputError(
             f"`distance` must have one entry per size, got shapes {distance.shape} and "

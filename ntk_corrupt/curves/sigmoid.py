@@ -14,6 +14,7 @@ from scipy.special import expit
 
 from ntk_corrupt.curves.crossings import check_fraction, first_crossing, sorted_curve
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 
 
@@ -80,7 +81,7 @@ def fit_sigmoid(
         strength, accuracy, names=("strength", "accuracy"), least=4
     )
     check_fraction("chance", chance)
-    share = np.ones_like(x) if weights is None else np.asarray(weights, float)
+    share = np.ones_like(x) if weights is None else doors.host("weights", weights)
     if share.shape != x.shape or not (share >= 0).all() or (share > 0).sum() < 4:
         raise InputError(
             "`weights` must be one per strength, none negative and at least four "

@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 from jaxtyping import ArrayLike
 
+from theory.errors import InputError
 from theory.numerics.signatures import checked
 
 
@@ -21,6 +22,10 @@ def find_duplicates(x: ArrayLike) -> np.ndarray:
         images differ.
     """
     rows = np.asarray(x)
+    if rows.ndim < 2 or not rows.size or rows.dtype.kind not in "biufc":
+        raise InputError(
+            f"`x` must be images (n, ...) of numbers, got {rows.dtype} of {rows.shape}."
+        )
     # Adding zero turns -0.0 into 0.0, whose bytes differ.
     rows = np.ascontiguousarray(rows.reshape(len(rows), -1) + rows.dtype.type(0))
     first: dict[bytes, int] = {}

@@ -5,6 +5,7 @@ image. Nearest-class-mean is the Bayes rule here. Its errors come from single pa
 classes, each with probability about Phi(-sqrt(d/2) / noise_std).
 """
 
+import math
 import zlib
 from typing import Any
 
@@ -14,6 +15,7 @@ from ntk_corrupt.data import normalise as normalisations
 from ntk_corrupt.data.pool import Pool
 from ntk_corrupt.data.subsets import check_integer
 from theory.errors import InputError
+from theory.numerics import memory
 from theory.numerics.signatures import checked
 from theory.problem import Problem
 
@@ -81,8 +83,15 @@ def draw_pool(
     check_integer("n_train", n_train, minimum=num_classes)
     check_integer("n_test", n_test, minimum=1)
     check_integer("d", d, minimum=1)
-    if not noise_std >= 0:
-        raise InputError(f"`noise_std` must not be negative, got {noise_std}.")
+    if not 0 <= noise_std < math.inf:
+        raise InputError(
+            f"`noise_std` must be finite and not negative, got {noise_std}."
+        )
+    memory.check_memory(
+        16 * (n_train + n_test + num_classes) * d,
+        "the points",
+        "use fewer, smaller `d`",
+    )
     prototypes = _generator(seed, "prototypes").normal(size=(num_classes, d))
     arrays: dict[str, Any] = {}
     for part, n in (("train", n_train), ("test", n_test)):

@@ -27,6 +27,8 @@ def target(size: object, image_shape: tuple[int, ...]) -> tuple[int, ...]:
         raise InputError(f"`size` must be an integer or (height, width), got {size!r}.")
     for side in pair:
         check_integer("size", side, minimum=1)
+        if side > 2**13:
+            raise InputError(f"`size` must be at most {2**13} pixels, got {side}.")
     if len(image_shape) not in (2, 3):
         raise InputError(
             "`size` needs images of shape (n, height, width) or (n, height, width, "

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 
 from ntk_corrupt import neural_tangents
-from theory.errors import unknown
+from theory.errors import InputError, check_count, unknown
 from theory.numerics import blocks
 from theory.numerics.signatures import checked
 
@@ -27,10 +27,14 @@ def ntk(
     `ntk_corrupt.networks.cnn`. Pooled, O(n1 n2 d^2); otherwise O(n1 n2 d).
 
     Raises:
-        InputError: another activation.
+        InputError: another activation, or settings that make no network.
     """
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
+    check_count("convolutions", convolutions)
+    for name, value in (("w_var", w_var), ("b_var", b_var)):
+        if not 0 <= value < math.inf:
+            raise InputError(f"`{name}` must be finite and not negative, got {value}.")
     stax = neural_tangents.load().stax
     phi = {"relu": stax.Relu, "erf": stax.Erf}[activation]
     std = {"W_std": math.sqrt(w_var), "b_std": math.sqrt(b_var)}

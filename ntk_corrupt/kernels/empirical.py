@@ -18,6 +18,7 @@ import functools
 import math
 from typing import Any, NamedTuple
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +27,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ntk_corrupt.networks.layers import Layer, Name, tapped
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.edges import matmul
 from theory.numerics.signatures import checked
 
@@ -162,8 +164,14 @@ def ntk(
     Raises:
         InputError: for a network that is not made of such layers, or other `outputs`.
     """
-    n, shapes = x.shape[0], tuple(_check(model, params, x).items())
-    whole = jax.eval_shape(model.apply, params, x)
+    n = x.shape[0]
+    try:
+        shapes = tuple(_check(model, params, x).items())
+        whole = jax.eval_shape(model.apply, params, x)
+    except flax.errors.ScopeParamShapeError:
+        raise InputError(
+            f"`x` must have as many pixels as the network takes, got {x.shape[1]}."
+        ) from None
     c, dtype = whole.shape[-1], whole.dtype
     if isinstance(outputs, str):
         if outputs not in OUTPUTS:
@@ -178,6 +186,10 @@ def ntk(
         raise InputError(
             f"`outputs` must hold a class for each of {n} points, got {outputs.shape}."
         )
+    if doors.concrete(outputs) and not doors.holds(
+        lambda out: (out >= 0) & (out < c), outputs
+    ):
+        raise InputError(f"`outputs` must be classes in 0 ... {c - 1}.")
     of_class = jax.nn.one_hot(outputs, c, dtype=dtype)[None]
     return _ntk(model, params, x, of_class, shapes=shapes, trace=True)
 
@@ -204,7 +216,9 @@ class Spectrum(NamedTuple):
 @checked
 def spectrum(kernel: Any) -> Spectrum:
     """Returns the spectrum of a kernel (n, n) or (n, c, n, c), in float64. O(n^3)."""
-    matrix = np.asarray(kernel, np.float64)
+    matrix = doors.host("kernel", kernel)
+    if not matrix.size or not np.isfinite(matrix).all():
+        raise InputError("`kernel` must hold finite numbers.")
     size = math.isqrt(matrix.size)
     matrix = matrix.reshape(size, size)
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
@@ -221,12 +235,25 @@ def spectrum(kernel: Any) -> Spectrum:
 @checked
 def distance(one: Any, other: Any) -> float:
     """Returns |one - other| / |other| of two kernels, in the Frobenius norm."""
-    one, other = (np.asarray(part, np.float64) for part in (one, other))
+    one, other = _two_kernels(one, other)
     return float(np.linalg.norm(one - other) / np.linalg.norm(other))
+
+
+def _two_kernels(*kernels: Any) -> list[np.ndarray]:
+    one, other = (doors.host("kernels", part) for part in kernels)
+    whole = one.ndim in (2, 4) and one.shape[: one.ndim // 2] * 2 == one.shape
+    if not (whole and one.size and one.shape == other.shape):
+        raise InputError(
+            "kernels must be two of one shape (n, n) or (n, c, n, c), got "
+            f"{one.shape} and {other.shape}."
+        )
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise InputError("kernels must be finite, got NaN or infinity.")
+    return [one, other]
 
 
 @checked
 def alignment(one: Any, other: Any) -> float:
     """Returns the cosine of two kernels: 1 where they differ in scale alone."""
-    one, other = (np.asarray(part, np.float64).ravel() for part in (one, other))
+    one, other = (part.ravel() for part in _two_kernels(one, other))
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from ntk_corrupt.training.config import LOSSES
-from theory.errors import InputError
+from theory.errors import InputError, check_count, unknown
 from theory.numerics.signatures import checked
 
 # Least variance of a component, of losses scaled to [0, 1].
@@ -44,6 +44,9 @@ def loss_of_guessing(loss: str, num_classes: int) -> float:
 
     A label beyond it is less likely to the network than one drawn at random.
     """
+    if loss not in LOSSES:
+        raise unknown("loss", loss, LOSSES)
+    check_count("num_classes", num_classes, 2)
     logits = loss in ("cross_entropy", "softmax_mse")
     outputs = jnp.full((1, num_classes), 0.0 if logits else 1 / num_classes)
     return float(jax.jit(LOSSES[loss])(outputs, jnp.zeros(1, jnp.int32))[0])

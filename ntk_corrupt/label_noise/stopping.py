@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 
 
@@ -102,7 +103,7 @@ def _last_before(exceeded: np.ndarray) -> int:
 
 
 def _path(name: str, values: ArrayLike) -> np.ndarray:
-    path = np.asarray(values, float)
+    path = doors.host(name, values)
     if path.ndim != 1 or not path.size or not np.isfinite(path).all():
         raise InputError(
             f"`{name}` must be a finite number for every epoch, got shape "

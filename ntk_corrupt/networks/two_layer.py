@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.activations.registry import Activation
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.keys import stream
+from theory.numerics import memory
 from theory.numerics.signatures import checked
 from theory.records import record
 
@@ -79,6 +80,12 @@ class TwoLayer:
         return slope * self.a[None]
 
 
+def _check_sizes(d: int, m: int) -> None:
+    check_count("d", d)
+    check_count("m", m)
+    memory.check_memory(8 * d * m, "the weights", "use a smaller width `m`")
+
+
 @checked
 def signed(
     activation: Activation | LeakyRelu, d: int, m: int, *, key: Array, dtype=jnp.float32
@@ -90,6 +97,7 @@ def signed(
     Raises:
         InputError: unless `m` is even.
     """
+    _check_sizes(d, m)
     if m % 2:
         raise InputError(f"`m` must be even, got {m}.")
     sign = jnp.where(jnp.arange(m) < m // 2, 1.0, -1.0).astype(dtype)
@@ -105,6 +113,7 @@ def gaussian(
 
     As in Kumano, Kera & Yamasaki 2024, arXiv:2410.23677, section 4.
     """
+    _check_sizes(d, m)
     keys = jax.random.split(stream(key, "init"), 3)
     return TwoLayer(
         w=jax.random.normal(keys[0], (m, d), dtype) / d**0.5,

@@ -19,7 +19,9 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt
+from theory.errors import InputError
 from theory.keys import stream
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.records import record, static
 from theory.renamed import renamed
@@ -30,6 +32,9 @@ def margin(
     outputs: Float[Array, "n c"], labels: Int[Array, " n"]
 ) -> Float[Array, " n"]:
     """Returns f_y - max_(k != y) f_k of every point; negative where y is not chosen."""
+    c = outputs.shape[-1]
+    if doors.concrete(labels) and not doors.holds(lambda y: (y >= 0) & (y < c), labels):
+        raise InputError(f"`labels` must lie in 0 ... {c - 1}.")
     own = jax.nn.one_hot(labels, outputs.shape[-1], dtype=bool)
     rivals = jnp.where(own, -jnp.inf, outputs).max(axis=-1)
     return jnp.where(own, outputs, 0).sum(axis=-1) - rivals

@@ -47,6 +47,9 @@ class Rbm:
 
 
 def _field(rbm: Rbm, v: Array) -> Array:
+    d = rbm.weights.shape[1]
+    if v.shape[1] != d or not v.size:
+        raise InputError(f"`v` must be images of {d} pixels, got shape {v.shape}.")
     return v.astype(rbm.weights.dtype) @ rbm.weights.T + rbm.hidden_bias[None]
 
 
@@ -65,7 +68,8 @@ def visible(rbm: Rbm, h: Float[Array, "n h"]) -> Float[Array, "n d"]:
 @checked
 def free_energy(rbm: Rbm, v: Shaped[Array, "n d"]) -> Float[Array, " n"]:
     """Returns F(v) = -log sum_h exp(b.v + c.h + h.W v)."""
-    return -v @ rbm.visible_bias - jax.nn.softplus(_field(rbm, v)).sum(axis=1)
+    softplus = jax.nn.softplus(_field(rbm, v)).sum(axis=1)
+    return -v @ rbm.visible_bias - softplus
 
 
 @checked

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from ntk_corrupt.spectral.truncation import SpectralTruncation
+from theory.errors import InputError
 from theory.numerics.signatures import checked
 
 
@@ -20,6 +21,11 @@ def accuracy(
         labels: classes.
         among: which points count, (n,) booleans; None is all.
     """
+    if np.shape(decisions)[-1:] != np.shape(labels):
+        raise InputError(
+            f"`labels` must have one entry per decision, {np.shape(decisions)[-1:]}, "
+            f"got {np.shape(labels)}."
+        )
     right = np.asarray(decisions) == np.asarray(labels)
     if among is not None:
         right = right[..., np.asarray(among)]

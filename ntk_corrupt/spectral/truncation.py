@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.spectral.heads import Head
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.records import record
 
@@ -106,6 +107,7 @@ class SpectralTruncation(Truncation):
     singular_values: Float[Array, " r"]
 
     @classmethod
+    @checked
     def fit(cls, features: Float[Array, "n D"]) -> "SpectralTruncation":
         """Returns the principal components of (training) features.
 
@@ -196,5 +198,6 @@ def of_head(head: Head) -> Truncation:
 
     About no mean: W V_d V_d^T, V the right singular vectors of W.
     """
-    _, _, rows = jnp.linalg.svd(head.w, full_matrices=False)
-    return Truncation(mean=jnp.zeros_like(head.w[0]), components=rows.T)
+    w = doors.array("head.w", head.w, "(c, D)")
+    _, _, rows = jnp.linalg.svd(w, full_matrices=False)
+    return Truncation(mean=jnp.zeros_like(w[0]), components=rows.T)

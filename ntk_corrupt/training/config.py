@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from theory.errors import InputError, check_count, unknown
+from theory.numerics import doors
 from theory.records import record, static
 
 
@@ -85,12 +86,15 @@ class TrainConfig:
             ("optimiser", OPTIMISERS),
             ("noise_regime", NOISE_REGIMES),
         ):
-            if getattr(self, name) not in valid:
+            chosen = getattr(self, name)
+            if not isinstance(chosen, str) or chosen not in valid:
                 raise unknown(name.replace("_", " "), getattr(self, name), valid)
         if self.precision is not None and self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         for name, least in (("batch_size", 1), ("epochs", 0)):
             check_count(name, getattr(self, name), least)
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            doors.real(name, getattr(self, name))
         if not 0 < float(self.learning_rate) < math.inf:
             raise InputError(
                 f"`learning_rate` must be positive, got {self.learning_rate}."

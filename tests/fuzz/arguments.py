@@ -39,7 +39,7 @@ class Argument:
     def nonsense(self, rng: np.random.Generator) -> list[Variant]:
         """What makes no sense in its place."""
         found = list(_WRONG[self.kind](self.value, rng))
-        if not self.optional:
+        if not self.optional and not self.kind.startswith("own"):
             found.append(("None", lambda: None))
         return found
 
@@ -134,11 +134,34 @@ def _wrong_labels(y, rng):
     yield _value("a number", 3)
 
 
+def _wrong_free_labels(y, rng):
+    """Classes of which nothing says how many there are."""
+    meant = ("out of range", "negative", "one axis more", "one-hot", "empty")
+    yield from (each for each in _wrong_labels(y, rng) if each[0] not in meant)
+
+
+def _wrong_indices(y, rng):
+    meant = ("one less", "empty")
+    yield from (each for each in _wrong_labels(y, rng) if each[0] not in meant)
+
+
 def _spelt_curve(x, rng):
     host = np.asarray(x)
     yield _value("a list", host.tolist())
     yield _value("JAX", jnp.asarray(host))
     yield _value("float32", host.astype(np.float32))
+
+
+def _wrong_stack(x, rng):
+    """Curves along the last axis, of which there may be several."""
+    meant = ("one axis more",)
+    yield from (each for each in _wrong_curve(x, rng) if each[0] not in meant)
+
+
+def _wrong_positive_curve(x, rng):
+    """NaN stands for what is not known there."""
+    yield from (each for each in _wrong_curve(x, rng) if each[0] != "NaN")
+    yield _value("zero", np.asarray(x) * 0)
 
 
 def _wrong_curve(x, rng):
@@ -316,6 +339,10 @@ def _wrong_problem(problem, rng):
 
 def _wrong_law(law, rng):
     yield from _wrong_object(law, rng)
+    yield from _damaged_law(law, rng)
+
+
+def _damaged_law(law, rng):
     for name in ("mean", "cov"):
         bad = _damaged(getattr(law, name), rng, np.nan)
         yield f"{name}: NaN", _replaced(law, **{name: jnp.asarray(bad)})
@@ -323,6 +350,10 @@ def _wrong_law(law, rng):
 
 def _wrong_draws(draws, rng):
     yield from _wrong_object(draws, rng)
+    yield from _damaged_draws(draws, rng)
+
+
+def _damaged_draws(draws, rng):
     bad = jnp.asarray(_damaged(draws.outputs, rng, np.nan))
     yield "outputs: NaN", _replaced(draws, outputs=bad)
 
@@ -332,7 +363,11 @@ _SPELT: dict[str, Callable[..., Iterator[Variant]]] = {
     "paired": _spelt_points,
     "pixels": _spelt_points,
     "labels": _spelt_labels,
+    "free_labels": _spelt_labels,
+    "indices": _spelt_labels,
     "curve": _spelt_curve,
+    "stack": _spelt_curve,
+    "positive_curve": _spelt_curve,
     "whole": _spelt_count,
     "count": _spelt_count,
     "size": _spelt_count,
@@ -349,6 +384,8 @@ _WRONG: dict[str, Callable[..., Iterator[Variant]]] = {
     "pixels": _wrong_pixels,
     "labels": _wrong_labels,
     "curve": _wrong_curve,
+    "stack": _wrong_stack,
+    "positive_curve": _wrong_positive_curve,
     "whole": _wrong_whole,
     "count": _wrong_count,
     "size": _wrong_size,
@@ -365,4 +402,10 @@ _WRONG: dict[str, Callable[..., Iterator[Variant]]] = {
     "problem": _wrong_problem,
     "law": _wrong_law,
     "draws": _wrong_draws,
+    # the object of a method is one
+    "own_law": _damaged_law,
+    "free_labels": _wrong_free_labels,
+    "indices": _wrong_indices,
+    "gram": _wrong_paired,
+    "own_draws": _damaged_draws,
 }

@@ -15,12 +15,10 @@ import warnings
 from collections.abc import Generator
 from typing import Any
 
+import api
 import jax
 import numpy as np
-
-jax.config.update("jax_enable_x64", True)  # before any array is made
-
-import api
+from base_calls import Call
 
 from theory.errors import InputError, NumericalError
 
@@ -83,7 +81,7 @@ class Outcome:
     said: str
 
 
-def outcome(call: api.Call, changes: dict, expected: Any | None) -> Outcome:
+def outcome(call: Call, changes: dict, expected: Any | None) -> Outcome:
     """Runs a call with changed arguments; `expected` is None for nonsense."""
     try:
         with _limited(_SECONDS), warnings.catch_warnings():
@@ -140,6 +138,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="functions whose name holds this")
     args = parser.parse_args()
+    jax.config.update("jax_enable_x64", True)
     seen, faults = run(args.count, args.seed, args.only)
     for fault in sorted(faults):
         print(fault)

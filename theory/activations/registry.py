@@ -122,6 +122,10 @@ def monomial(degree: int) -> Activation:
     )
 
 
+# The polynomials of so many terms at their nodes take a gigabyte.
+_MOST_TERMS = 2**13
+
+
 def _check_elementwise(fn: Callable[[Array], Array]) -> None:
     """Raises `InputError` unless `fn` takes numbers one by one, with a derivative."""
     u = jnp.asarray([0.5, -1.25, 2.0])
@@ -166,8 +170,8 @@ def custom(
     Raises:
         InputError: where `fn` is no function of one number that JAX can differentiate.
     """
-    if terms < 1:
-        raise InputError(f"`terms` must be at least 1, got {terms}.")
+    if not 1 <= terms <= _MOST_TERMS:
+        raise InputError(f"`terms` must be in 1 ... {_MOST_TERMS}, got {terms}.")
     _check_elementwise(fn)
     label = name or getattr(fn, "__name__", "custom")
     return _series(fn, label, terms, curvature_jump)

@@ -53,8 +53,10 @@ def _images(corruption: Corruption, draw: Array | int, x: Any) -> Array:
     if doors.concrete(corruption):
         corruption.check()
     if doors.concrete(draw):
+        if np.shape(draw):
+            raise InputError(f"`draw` must be one number, got {np.shape(draw)}.")
         check_count("draw", np.asarray(draw).item(), 0)
-    x = doors.array("x", x, "(n, d)", whole=False, finite=False, filled=False)
+    x = doors.array("x", x, "(n, d)", whole=False, finite=False)
     if doors.concrete(x, corruption):
         corruption.check_images(x)
     return x

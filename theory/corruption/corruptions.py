@@ -23,8 +23,9 @@ from theory.records import record
 
 
 def _check_p(p: Scalar) -> None:
-    if doors.concrete(p) and not 0 <= float(p) <= 1:  # NaN fails too
-        raise InputError(f"`p` must be a corruption level in [0, 1], got {float(p)}.")
+    known = doors.real("p", p)
+    if known is not None and not 0 <= known <= 1:  # NaN fails too
+        raise InputError(f"`p` must be a corruption level in [0, 1], got {known}.")
 
 
 @jax.custom_jvp
@@ -71,6 +72,8 @@ class Replacement(Corruption):
     def check(self):
         """See `Corruption.check`."""
         _check_p(self.p)
+        if not isinstance(self.noise, Noise):
+            raise InputError(f"`noise` must be a Noise, got {self.noise!r:.60}.")
         if doors.concrete(self.noise):
             self.noise.check()
 
@@ -113,6 +116,8 @@ class Additive(Corruption):
     def check(self):
         """See `Corruption.check`."""
         _check_p(self.p)
+        if not isinstance(self.noise, Noise):
+            raise InputError(f"`noise` must be a Noise, got {self.noise!r:.60}.")
         if doors.concrete(self.noise):
             self.noise.check()
 
@@ -151,10 +156,9 @@ class ClippedAdditive(Corruption):
 
     def check(self):
         """See `Corruption.check`."""
-        if doors.concrete(self.sigma) and not 0 <= float(self.sigma) < math.inf:
-            raise InputError(
-                f"`sigma` must be finite and not negative, got {float(self.sigma)}."
-            )
+        sigma = doors.real("sigma", self.sigma)
+        if sigma is not None and not 0 <= sigma < math.inf:
+            raise InputError(f"`sigma` must be finite and not negative, got {sigma}.")
 
     def check_images(self, x):
         """See `Corruption.check_images`."""

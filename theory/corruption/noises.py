@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from theory.errors import InputError
+from theory.numerics import doors
 from theory.records import record, static
 
 Scalar = Float[Array, ""] | float | int
@@ -37,9 +38,9 @@ class Noise(abc.ABC):
         """Raises `InputError` on parameters that make no law. Host only."""
         for field in dataclasses.fields(typing.cast(typing.Any, self)):
             value = getattr(self, field.name)
-            if not callable(value) and not all(
-                math.isfinite(float(v)) for v in jax.tree.leaves(value)
-            ):
+            parts = () if callable(value) else jax.tree.leaves(value)
+            known = [doors.real(field.name, part) or 0 for part in parts]
+            if not all(map(math.isfinite, known)):
                 raise InputError(
                     f"`{field.name}` of {type(self).__name__} must be finite, "
                     f"got {value}."

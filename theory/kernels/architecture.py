@@ -84,9 +84,10 @@ class Architecture:
                 f"`depth` must be at least 1 (a linear model), got {self.depth}."
             )
         registry.get(self.activation)
-        if doors.concrete(self.w_var) and not 0 < float(self.w_var) < math.inf:
+        w_var, b_var = (doors.real(n, getattr(self, n)) for n in ("w_var", "b_var"))
+        if w_var is not None and not 0 < w_var < math.inf:
             raise InputError(f"`w_var` must be positive and finite, got {self.w_var}.")
-        if doors.concrete(self.b_var) and not 0 <= float(self.b_var) < math.inf:
+        if b_var is not None and not 0 <= b_var < math.inf:
             raise InputError(
                 f"`b_var` must be finite and not negative, got {self.b_var}."
             )
@@ -99,9 +100,10 @@ class Architecture:
                     f"`{name}` must have one entry per weight layer, {self.depth}, "
                     f"got {len(rates)}."
                 )
-            if not doors.concrete(rates):
+            known = [doors.real(name, rate) for rate in rates]
+            if None in known:
                 continue
-            if not all(0 <= float(rate) < math.inf for rate in rates):
+            if not all(0 <= rate < math.inf for rate in known if rate is not None):
                 raise InputError(
                     f"`{name}` must be finite and not negative, got {tuple(rates)}."
                 )

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, ArrayLike, Float, Int, Shaped
 
-from theory.errors import InputError
+from theory.errors import InputError, unknown
 from theory.kernels import tiling
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import (
@@ -80,6 +80,8 @@ def _dense(x1, x2, arch, kinds, mesh, *, own=False):
 def _product(x1, rows, x2, arch, v, kind, mesh):
     x1, x2 = _checked(arch, x1, x2, ntk=kind == "ntk")
     v = doors.array("v", v, f"({len(x2)}, m)", filled=False)
+    dtype = jnp.promote_types(x1.dtype, v.dtype)
+    x1, x2, v = (part.astype(dtype) for part in (x1, x2, v))
     if len(v) != len(x2):
         raise InputError(
             f"`v` must be an array ({len(x2)}, m), one row per point, got {v.shape}."
@@ -210,6 +212,8 @@ def gram_product(
     Raises:
         InputError: as `ntk_product`.
     """
+    if kind not in _BOTH:
+        raise unknown("kind", kind, _BOTH)
     x = doors.array("points", x, "(n, d)")
     chosen = jnp.arange(len(x)) if rows is None else jnp.asarray(rows)
     return _product(x[chosen], chosen, x, arch, v, kind, mesh)

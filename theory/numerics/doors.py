@@ -4,6 +4,7 @@ Values are looked at where they are known: under `jit`, `grad` and `vmap` a trac
 stand for them, and shapes and dtypes alone are checked.
 """
 
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,6 +42,38 @@ def holds(condition: Callable[[Array], Array], x: ArrayLike) -> bool:
     """Whether a condition holds of known values, in the middle of a trace too."""
     with jax.ensure_compile_time_eval():
         return bool(condition(jnp.asarray(x)).all())
+
+
+def real(name: str, value: Any) -> float | None:
+    """Returns a real number that is known, None of a tracer.
+
+    Raises:
+        InputError: for what is neither.
+    """
+    if not concrete(value):
+        return None
+    plain = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    shaped = isinstance(value, np.ndarray | jax.Array) and value.shape == ()
+    if not (plain or (shaped and jnp.issubdtype(value.dtype, jnp.number))):
+        raise InputError(f"`{name}` must be a number, got {value!r:.60}.")
+    return float(value)
+
+
+def host(name: str, value: Any) -> np.ndarray:
+    """Returns real numbers in NumPy's float64, NaN and infinity among them.
+
+    Raises:
+        InputError: for anything else: text is not parsed, nothing imaginary dropped.
+    """
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        raise InputError(
+            f"`{name}` must be an array, got rows of several lengths."
+        ) from None
+    if found.dtype.kind not in "biuf" and not jnp.issubdtype(found.dtype, jnp.floating):
+        raise InputError(f"`{name}` must hold real numbers, got {found.dtype}.")
+    return found.astype(float)
 
 
 def is_finite(x: Array | np.ndarray) -> bool:

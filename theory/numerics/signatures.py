@@ -11,7 +11,7 @@ import inspect
 import numbers
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import jax
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # (name, value, lengths of the axes so far) -> the value to go on with
-Door = Callable[[str, Any, dict[str, int]], Any]
+Door = Callable[[str, Any, dict[str, Any]], Any]
 
 
 @typing.overload
@@ -36,13 +36,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]: ...
 
 @typing.overload
 def checked(
-    *, infinite: collections.abc.Sequence[str]
+    *, infinite: Sequence[str]
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
-def checked(
-    function: Any = None, *, infinite: collections.abc.Sequence[str] = ()
-) -> Any:
+def checked(function: Any = None, *, infinite: Sequence[str] = ()) -> Any:
     """Returns the function behind a door that its annotations describe.
 
     Whole numbers where floats are asked for become floats, lists arrays, NumPy's
@@ -73,7 +71,7 @@ def checked(
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             return function(*args, **kwargs)  # Python's own words
-        lengths: dict[str, int] = {}
+        lengths: dict[str, Any] = {}
         for name, door in at.items():
             if name in bound.arguments:
                 bound.arguments[name] = door(name, bound.arguments[name], lengths)
@@ -114,7 +112,7 @@ def _of_arms(arms: tuple[Any, ...], infinite: bool) -> Door | None:
         )
     )
 
-    def door(name: str, value: Any, lengths: dict[str, int]) -> Any:
+    def door(name: str, value: Any, lengths: dict[str, Any]) -> Any:
         if any(_is_a(value, cls) for cls in classes):
             return value
         kept = arrays and isinstance(value, jax.Array | np.ndarray)
@@ -160,7 +158,8 @@ def _is_a(value: Any, cls: Any) -> bool:
         return callable(value)
     if cls in (collections.abc.Sequence, collections.abc.Iterable):
         return isinstance(value, cls) and not isinstance(value, str | bytes)
-    return isinstance(value, cls)
+    # of a protocol, a class has all that its objects have
+    return isinstance(value, cls) and not isinstance(value, type)
 
 
 def _scalar(name: str, value: Any, arms: tuple[Any, ...]) -> Any:
@@ -183,7 +182,7 @@ def _scalar(name: str, value: Any, arms: tuple[Any, ...]) -> Any:
     return None
 
 
-def _key(name: str, value: Any, lengths: dict[str, int]) -> Any:
+def _key(name: str, value: Any, lengths: dict[str, Any]) -> Any:
     dtype = getattr(value, "dtype", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
     if typed and value.shape == ():
@@ -208,7 +207,11 @@ def _shape(arm: Any) -> str:
 
 
 def _array(
-    name: str, value: Any, arms: tuple[Any, ...], lengths: dict, infinite: bool
+    name: str,
+    value: Any,
+    arms: tuple[Any, ...],
+    lengths: dict[str, Any],
+    infinite: bool,
 ) -> Any:
     """The value as the arrays of `arms` have it, which differ in their type alone."""
     arm = arms[0]
@@ -224,10 +227,14 @@ def _array(
                 f"`{name}` must be an array {shape}, got rows of several lengths."
             ) from None
     value = doors.native(value)
+    if value.dtype.kind == "f" and value.dtype.itemsize > 8:  # long double
+        value = value.astype(np.float64)
     if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
         raise InputError(f"`{name}` must hold real numbers, got {value.dtype}.")
     if isinstance(dtypes, tuple | list):
         value = _of_dtype(name, value, dtypes)
+        if not value.size and "float32" in dtypes:
+            raise InputError(f"`{name}` must not be empty, got shape {value.shape}.")
     _check_shape(name, value, arm, lengths)
     seen = value
     if infinite and not isinstance(value, jax.core.Tracer):
@@ -239,7 +246,7 @@ def _array(
     return jnp.asarray(value)
 
 
-def _of_dtype(name: str, value: Any, dtypes: collections.abc.Sequence[str]) -> Any:
+def _of_dtype(name: str, value: Any, dtypes: Sequence[str]) -> Any:
     """Reals, whole numbers or truths, as the annotation asks."""
     kind = np.dtype(value.dtype).kind
     if "float32" in dtypes:
@@ -254,10 +261,32 @@ def _of_dtype(name: str, value: Any, dtypes: collections.abc.Sequence[str]) -> A
     return value
 
 
-def _check_shape(name: str, value: Any, arm: Any, lengths: dict[str, int]) -> None:
+def _check_leading(
+    name: str, value: Any, words: Sequence[str], lengths: dict[str, Any]
+) -> None:
+    """The same where the first axes are any number: equal in all arguments."""
+    own = len(words) - 1
+    if value.ndim < own:
+        raise InputError(
+            f"`{name}` must be an array of {own} axes at least, got {value.shape}."
+        )
+    split = value.ndim - own
+    first, last = value.shape[:split], value.shape[split:]
+    for word, length in zip(words, (first, *last), strict=True):
+        expected = lengths.setdefault(word, length) if word != "..." else length
+        if length != expected:
+            raise InputError(
+                f"`{name}` must have {word.strip('*')} = {expected}, got {length}."
+            )
+
+
+def _check_shape(name: str, value: Any, arm: Any, lengths: dict[str, Any]) -> None:
     """Raises `InputError` where axes are too many, empty, or of another length."""
     words = getattr(arm, "dim_str", "...").split()
-    if any(word == "..." or word.startswith("*") for word in words):
+    if words == ["..."]:
+        return
+    if words and words[0].startswith(("*", "...")):
+        _check_leading(name, value, words, lengths)
         return
     if value.ndim != len(words):
         raise InputError(

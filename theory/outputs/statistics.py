@@ -6,6 +6,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from theory.errors import InputError
+from theory.numerics import doors
 from theory.numerics.signatures import checked
 
 
@@ -29,7 +31,9 @@ class Line:
 @checked
 def fit_line(x: np.ndarray, y: np.ndarray, error: float = 0.0) -> Line:
     """Fits a line to all entries; `error` is the known mean square error of y."""
-    x, y = np.asarray(x, float), np.asarray(y, float)
+    x, y = doors.host("x", x), doors.host("y", y)
+    if x.shape != y.shape or not x.size:
+        raise InputError(f"`y` must be of the shape of `x`, {x.shape}, got {y.shape}.")
     dx, dy = x - x.mean(), y - y.mean()
     slope = ratio(float((dx * dy).sum()), float((dx**2).sum()))
     left, total = float(((dy - slope * dx) ** 2).mean()), float((dy**2).mean())
@@ -49,7 +53,7 @@ def ratio(over: float, under: float) -> float:
 
 def standard_error(values: ArrayLike) -> float:
     """Returns the standard error of the mean, NaN for fewer than two values."""
-    values = np.asarray(values, float)
+    values = doors.host("values", values)
     if values.size < 2:
         return float("nan")
     return float(values.std(ddof=1) / values.size**0.5)

@@ -8,6 +8,9 @@ Equations: docs/theory/training.md (D6) and docs/theory/regression.md (E11).
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +30,19 @@ _PAIRS = 5
 _TURNS = 4
 # A pole meets every pole as it is, and conjugated.
 _WAYS = (lambda part: part, jnp.conj)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _promoting(function: F) -> F:
+    """Lets complex rows meet real features, which strict promotion would refuse."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return cast(F, run)
 
 
 @record(kw_only=True)
@@ -94,6 +110,7 @@ def _meet(one: Equivalent, two: Equivalent) -> tuple[Array, Array]:
     return matmul(join, jnp.linalg.inv(jnp.eye(2, dtype=pi.dtype) - pi @ join)), y_pairs
 
 
+@_promoting
 def train(rows: Rows, unit: Float[Array, " n"], time: float) -> Flow:
     """Solves the regression trained by gradient flow for `time`.
 
@@ -125,6 +142,7 @@ def train(rows: Rows, unit: Float[Array, " n"], time: float) -> Flow:
     )
 
 
+@_promoting
 def respond(
     flow: Flow, g: Float[Array, "t n"], w: Float[Array, "t m"]
 ) -> FlowResponses:
@@ -185,11 +203,13 @@ def _covariance(flow: Flow, one: FlowResponses, two: FlowResponses, s: str) -> A
     return total
 
 
+@_promoting
 def covariance(flow: Flow, of: FlowResponses) -> Float[Array, "t c c"]:
     """Returns the covariance of the predictions of each test point."""
     return _covariance(flow, of, of, "t")
 
 
+@_promoting
 def cross_covariance(
     flow: Flow, first: FlowResponses, second: FlowResponses
 ) -> Float[Array, "t1 t2 c c"]:
@@ -197,6 +217,7 @@ def cross_covariance(
     return _covariance(flow, first, second, "s")
 
 
+@_promoting
 def independent(flow: Flow) -> Float[Array, "c c"]:
     """Returns what noise of unit variance, independent in all entries of a row, adds.
 

@@ -280,7 +280,7 @@ def test_bad_input_is_refused(problem):
         ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
         ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive, got 0.0"),
-        ({"learning_rate": math.nan}, "`learning_rate` must be positive, got nan"),
+        ({"learning_rate": math.nan}, "`learning_rate` must be a number, got nan"),
     ):
         with raises(text):
             fit(jnp.asarray(x), **settings)

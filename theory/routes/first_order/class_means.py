@@ -16,7 +16,6 @@ def class_sums(problem: Problem) -> Float[Array, "c d"]:
 
 
 @checked
-@jax.jit
 def class_mean_scores(problem: Problem) -> Float[Array, "n c"]:
     """Returns <x*, mu_i - mean mu>/d of every test point and class.
 
@@ -24,6 +23,12 @@ def class_mean_scores(problem: Problem) -> Float[Array, "n c"]:
     squared lengths of the class means, which a Euclidean nearest mean would weigh too,
     do not enter. A class without training images scores as mu_i = 0.
     """
+    problem.check()
+    return _scores(problem)
+
+
+@jax.jit
+def _scores(problem: Problem) -> Float[Array, "n c"]:
     counts = jnp.maximum(problem.class_counts, 1).astype(problem.x_train.dtype)[:, None]
     means = class_sums(problem) / counts
     centred = means - means.mean(axis=0, keepdims=True)

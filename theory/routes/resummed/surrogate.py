@@ -14,11 +14,11 @@ from jaxtyping import Array, Float
 
 from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.keys import draw_key
 from theory.linearised.linearise import Scales
 from theory.linearised.training_kernel import TrainingKernel
-from theory.numerics import blocks, memory
+from theory.numerics import blocks, doors, memory
 from theory.numerics.edges import matmul
 from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
@@ -26,6 +26,7 @@ from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.regression.equivalent import Rows
 from theory.renamed import renamed
+from theory.routes.checks import check_inputs
 from theory.routes.resummed.law import solved_training
 from theory.routes.resummed.predictions import rows_at
 from theory.routes.resummed.solved import Solved
@@ -73,6 +74,32 @@ def _test_rows(solved: Solved, x_test):
     return blocks.map_rows(lambda x: rows_at(solved, x, solved.centre), x_test, _BLOCK)
 
 
+def _check_of_law(solved: Solved, corruption: Corruption, problem: Problem) -> None:
+    """Raises `InputError` unless these are what the law was solved for, where known."""
+    train = solved.measured.train
+    if problem.x_train.shape != train.mean.shape:
+        raise InputError(
+            f"`problem` must be that of the law, training images {train.mean.shape}, "
+            f"got {problem.x_train.shape}."
+        )
+    if problem.num_classes != solved.centre.solution.y_rows.shape[1]:
+        raise InputError(
+            f"`problem` must be that of the law, of "
+            f"{solved.centre.solution.y_rows.shape[1]} classes, got "
+            f"{problem.num_classes}."
+        )
+    if not doors.known(corruption, problem, train.mean):
+        return
+    seen = corruption.moments(problem.x_train)
+    # two programs of the same moments: some roundings
+    close = 100 * jnp.finfo(train.mean.dtype).eps * jnp.abs(train.var).max() ** 0.5
+    if not bool((jnp.abs(seen.mean - train.mean) <= close).all()):
+        raise InputError(
+            "`corruption` and `problem` must be those of the law, got other moments of "
+            "the training images: call theory.resummed for these."
+        )
+
+
 @renamed("noise", "corruption")
 @checked
 def surrogate(
@@ -105,6 +132,10 @@ def surrogate(
             images or of training images without noise.
     """
     solved = solved_training(law)
+    check_inputs(solved.arch, corruption, problem, draws=draws)
+    check_count("first_draw", first_draw, least=0)
+    law.check_finite()
+    _check_of_law(solved, corruption, problem)
     own = getattr(law.cross, "own", None)
     if float(solved.copies) != 1 or own is not None:
         raise InputError("surrogate needs a law of one copy and clean test images.")
