@@ -92,7 +92,8 @@ def perturb(
     """Returns perturbations of the inputs that move the network towards the targets."""
 
     def gradient(at):
-        return jax.vjp(net, at)[1](targets)[0]
+        outputs, back = jax.vjp(net, at)
+        return back(targets.astype(outputs.dtype))[0]
 
     first = gradient(x)
     stuck = (first == 0).all(axis=1).sum()

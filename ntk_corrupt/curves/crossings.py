@@ -132,7 +132,7 @@ def threshold_crossing(
 
 def check_levels(p: np.ndarray, accuracy: np.ndarray) -> None:
     """Raises `InputError` unless p rises and fits the curves."""
-    if p.ndim != 1 or p.size < 2 or not (np.diff(p) > 0).all():
+    if p.ndim != 1 or p.size < 2 or not (np.diff(p) > 0).all() or np.isinf(p).any():
         raise InputError(
             f"`p` must hold two increasing levels or more, got {p.tolist()}."
         )

@@ -1,5 +1,7 @@
 """A convolutional network made of the same layers as the multilayer perceptrons."""
 
+import math
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -96,6 +98,9 @@ def cnn(
         raise unknown("parametrisation", parametrisation, PARAMETRISATIONS)
     for name, value in (("side", side), ("num_classes", num_classes), ("dense", dense)):
         check_count(name, value)
+    for name, value in (("w_var", w_var), ("b_var", b_var)):
+        if not 0 <= value < math.inf:
+            raise InputError(f"`{name}` must be finite and not negative, got {value}.")
     if not channels or min(channels) < 1 or side < 2 ** len(channels):
         raise InputError(
             "`channels` must be positive, one for each of at most log2(side) "

@@ -104,7 +104,7 @@ def calls() -> list[Call]:
             stopping.distance_budget,
             {
                 "distance": Argument("curve", path),
-                "budget": Argument("above_zero", 0.3),
+                "budget": Argument("length", 0.3),
             },
         ),
         Call(

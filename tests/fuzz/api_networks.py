@@ -216,8 +216,8 @@ def calls() -> list[Call]:
                 "labels_test": Argument("labels", np.arange(M) % C),
                 "normalise": Argument("name", "standardise"),
                 "num_classes": Argument("count", C),
-                "n_train": Argument("size", N),
-                "n_test": Argument("size", 3),
+                "n_train": Argument("size", N, True),
+                "n_test": Argument("size", 3, True),
                 "seed": Argument("whole", 0),
             },
         ),
@@ -238,14 +238,14 @@ def calls() -> list[Call]:
             "data.load",
             functools.partial(data.load, "digits"),
             {
-                "n_train": Argument("size", 20),
-                "n_test": Argument("size", 10),
+                "n_train": Argument("size", 20, True),
+                "n_test": Argument("size", 10, True),
                 "normalise": Argument("name", "standardise"),
                 "seed": Argument("whole", 0),
-                "size": Argument("size", 4),
+                "size": Argument("size", 4, True),
             },
         ),
         Call(
-            "data.find_duplicates", data.find_duplicates, {"x": Argument("points", x)}
+            "data.find_duplicates", data.find_duplicates, {"x": Argument("images", x)}
         ),
     ]

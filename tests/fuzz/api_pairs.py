@@ -58,7 +58,7 @@ def calls() -> list[Call]:
             attacks.project,
             {
                 "r": Argument("points", x),
-                "eps": Argument("positive", 0.5),
+                "eps": Argument("length", 0.5),
                 "norm": Argument("name", "l2"),
             },
         ),

@@ -103,6 +103,12 @@ def _wrong_paired(x, rng):
     yield _value("a row less", np.asarray(x)[:-1])
 
 
+def _wrong_images(x, rng):
+    """Of any number of axes, compared as they are."""
+    meant = ("one axis more", "NaN", "infinity", "complex")
+    yield from (each for each in _wrong_array(x, rng) if each[0] not in meant)
+
+
 def _wrong_pixels(x, rng):
     yield from _wrong_points(x, rng)
     yield _value("a pixel less", np.asarray(x)[:, :-1])
@@ -153,8 +159,8 @@ def _spelt_curve(x, rng):
 
 
 def _wrong_stack(x, rng):
-    """Curves along the last axis, of which there may be several."""
-    meant = ("one axis more",)
+    """Curves along the last axis, of which there may be several; NaN ends one."""
+    meant = ("one axis more", "NaN")
     yield from (each for each in _wrong_curve(x, rng) if each[0] not in meant)
 
 
@@ -229,6 +235,11 @@ def _wrong_positive(value, rng):
     yield from _wrong_number(value, rng)
     yield _value("negative", -float(rng.uniform(0.1, 10)))
     yield _value("infinity", float("inf"))
+
+
+def _wrong_length(value, rng):
+    """Of which infinity means that there is no bound."""
+    yield from (each for each in _wrong_positive(value, rng) if each[0] != "infinity")
 
 
 def _wrong_above_zero(value, rng):
@@ -362,6 +373,7 @@ _SPELT: dict[str, Callable[..., Iterator[Variant]]] = {
     "points": _spelt_points,
     "paired": _spelt_points,
     "pixels": _spelt_points,
+    "images": _spelt_points,
     "labels": _spelt_labels,
     "free_labels": _spelt_labels,
     "indices": _spelt_labels,
@@ -374,6 +386,7 @@ _SPELT: dict[str, Callable[..., Iterator[Variant]]] = {
     "number": _spelt_number,
     "positive": _spelt_number,
     "above_zero": _spelt_number,
+    "length": _spelt_number,
     "share": _spelt_number,
     "key": _spelt_key,
     "problem": _spelt_problem,
@@ -382,6 +395,7 @@ _WRONG: dict[str, Callable[..., Iterator[Variant]]] = {
     "points": _wrong_points,
     "paired": _wrong_paired,
     "pixels": _wrong_pixels,
+    "images": _wrong_images,
     "labels": _wrong_labels,
     "curve": _wrong_curve,
     "stack": _wrong_stack,
@@ -392,6 +406,7 @@ _WRONG: dict[str, Callable[..., Iterator[Variant]]] = {
     "number": _wrong_number,
     "positive": _wrong_positive,
     "above_zero": _wrong_above_zero,
+    "length": _wrong_length,
     "share": _wrong_share,
     "flag": _wrong_flag,
     "name": _wrong_name,

@@ -32,6 +32,8 @@ class Line:
 def fit_line(x: np.ndarray, y: np.ndarray, error: float = 0.0) -> Line:
     """Fits a line to all entries; `error` is the known mean square error of y."""
     x, y = doors.host("x", x), doors.host("y", y)
+    if not 0 <= error < math.inf:
+        raise InputError(f"`error` must be finite and not negative, got {error}.")
     if x.shape != y.shape or not x.size:
         raise InputError(f"`y` must be of the shape of `x`, {x.shape}, got {y.shape}.")
     dx, dy = x - x.mean(), y - y.mean()
