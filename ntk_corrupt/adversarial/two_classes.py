@@ -111,7 +111,8 @@ def images(
 def _check_sizes(n: int, d: int, n_test: int, seed: int) -> None:
     for name, value in (("n", n), ("d", d), ("n_test", n_test)):
         check_count(name, value)
-    check_count("seed", seed, least=0)
+    if seed < 0:
+        raise InputError(f"`seed` must not be negative, got {seed}.")
     memory.check_memory(8 * (n + n_test) * d, "the inputs", "use fewer, or a smaller d")
 
 

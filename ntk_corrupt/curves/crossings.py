@@ -94,7 +94,7 @@ def half_height(strength: ArrayLike, accuracy: ArrayLike, *, chance: float) -> f
 
 
 @checked
-def crossover(strength: np.ndarray, median: np.ndarray, level: float = 1.0) -> float:
+def crossover(strength: ArrayLike, median: ArrayLike, level: float = 1.0) -> float:
     """Returns the strength where a falling median score first is `level`, or NaN."""
     strength, median = doors.host("strength", strength), doors.host("median", median)
     below = np.flatnonzero(median <= level)

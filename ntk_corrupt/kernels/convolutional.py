@@ -31,7 +31,7 @@ def ntk(
     """
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
-    check_count("convolutions", convolutions)
+    check_count("convolutions", convolutions, least=0)
     for name, value in (("w_var", w_var), ("b_var", b_var)):
         if not 0 <= value < math.inf:
             raise InputError(f"`{name}` must be finite and not negative, got {value}.")

@@ -21,8 +21,8 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float, Shaped
 
-from theory.errors import InputError, NumericalError
-from theory.numerics import doors
+from theory.errors import InputError, NumericalError, check_count
+from theory.numerics import doors, memory
 from theory.numerics.signatures import checked
 from theory.records import record
 
@@ -255,11 +255,15 @@ def fit(
     x = doors.array("x", x, "(n, d)")
     counts = {"components": components, "k": k, "batch_size": batch_size}
     for name, value in {**counts, "epochs": epochs}.items():
-        if value < 1:
-            raise InputError(f"`{name}` must be at least 1, got {value}.")
+        check_count(name, value)
     if not 0 < learning_rate < math.inf:
         raise InputError(f"`learning_rate` must be positive, got {learning_rate}.")
     n, d = x.shape
+    memory.check_memory(
+        x.dtype.itemsize * 4 * components * (d + batch_size),
+        f"a machine of {components} components",
+        "use fewer `components`, or a smaller `batch_size`",
+    )
     batch_size = min(batch_size, n)
     init_key, key = jax.random.split(key)
     weights = 0.01 * jax.random.normal(init_key, (components, d), jnp.float32)

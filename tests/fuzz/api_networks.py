@@ -108,7 +108,7 @@ def calls() -> list[Call]:
             "kernels.convolutional",
             lambda **of: convolutional.ntk(**of),
             {
-                "convolutions": Argument("count", 1),
+                "convolutions": Argument("whole", 1),
                 "pooled": Argument("flag", True),
                 "activation": Argument("name", "relu"),
                 "w_var": Argument("positive", 1.5),

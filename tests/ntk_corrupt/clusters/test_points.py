@@ -183,5 +183,5 @@ def test_bad_centres():
     ):
         with raises(text):
             draw(model, key=KEY, centres=centres)
-    with raises("`d` must be at least 2 for four centres, got 1"):
+    with raises("`d` must be an integer of at least 2, got 1"):
         points.xor_centres(1)

@@ -82,7 +82,7 @@ def test_gaussian_prototypes_follow_their_seed_and_check_their_arguments():
     for argument, value in bad.items():
         with raises(f"`{argument}` must be at least"):
             prototypes.gaussian_prototypes(**{argument: value})
-    with raises("`noise_std` must not be negative, got -1.0"):
+    with raises("`noise_std` must be finite and not negative, got -1.0"):
         prototypes.gaussian_prototypes(noise_std=-1.0)
     with raises("takes pixels in [0, 1]"):
         loading.load("gaussian_prototypes", normalise="unit")

@@ -275,10 +275,10 @@ def test_bad_input_is_refused(problem):
         with raises(text):
             fit(jnp.asarray(images))
     for settings, text in (
-        ({"components": 0}, "`components` must be at least 1, got 0"),
-        ({"k": 0}, "`k` must be at least 1, got 0"),
-        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
-        ({"epochs": 0}, "`epochs` must be at least 1, got 0"),
+        ({"components": 0}, "`components` must be an integer of at least 1, got 0"),
+        ({"k": 0}, "`k` must be an integer of at least 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1, got 0"),
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1, got 0"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive, got 0.0"),
         ({"learning_rate": math.nan}, "`learning_rate` must be a number, got nan"),
     ):

@@ -258,7 +258,7 @@ def test_features_and_head_of_a_network(parametrisation, b_var):
 
 
 def test_bad_input():
-    with raises("`features` must have shape (n, D)"):
+    with raises("`features` must not be empty, got shape (0, 3)"):
         SpectralTruncation.fit(jax.device_put(np.zeros((0, 3))))
     with raises("`features` must be finite"):
         SpectralTruncation.fit(jax.device_put(np.array([[1.0, np.nan], [0.0, 1.0]])))
