@@ -73,7 +73,7 @@ CLEAN = theory.Replacement(p=0.0)
 @pytest.mark.parametrize("solver", [theory.ConjugateGradient(), theory.Cholesky()])
 def test_near_twins_are_right_or_refused_without_a_whole_kernel(solver):
     answers = 0
-    for gap in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-9):
+    for gap in (1e-1, 1e-3, 1e-9):
         exact = theory.exact(RELU, CLEAN, twins(gap, np.float64), draws=1, key=KEY)
         for dtype in (np.float32, np.float64):
             try:
@@ -87,7 +87,7 @@ def test_near_twins_are_right_or_refused_without_a_whole_kernel(solver):
             # the bound of the residual, and rounding of the entries over the gap
             told = float(found.diagnostics["output_error"][0])
             assert error <= told + 100 * np.finfo(dtype).eps / gap
-    assert 6 <= answers < 12
+    assert 3 <= answers < 6
 
 
 def test_what_a_law_says_of_itself():
