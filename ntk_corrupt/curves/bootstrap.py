@@ -108,6 +108,8 @@ def bootstrap(
         InputError: see `resampled_means`.
     """
     samples = doors.host("samples", samples)
+    if not samples.size:
+        raise InputError(f"`samples` must not be empty, got shape {samples.shape}.")
     memory.check_memory(
         8 * resamples * max(samples.size, 1), "the resamples", "use fewer `resamples`"
     )

@@ -22,7 +22,7 @@ def calls() -> list[Call]:
     curve, share = Argument("curve", strength), Argument("share", 0.125)
     path = np.array([0.5, 0.25, 0.125, 0.25])
     losses = np.array([0.5, 0.125, 2.0, 0.25, 3.0, 0.375, 0.5, 2.5])
-    samples = np.random.default_rng(1).normal(size=(3, 20))
+    samples = np.random.default_rng(1).integers(-16, 17, (3, 20)) / 8
     several = np.stack([accuracy ** (1 + 0.1 * k) for k in range(4)])
     return [
         Call(

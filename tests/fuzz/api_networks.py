@@ -199,7 +199,7 @@ def calls() -> list[Call]:
             "label_noise.corrupt_labels",
             label_noise.corrupt_labels,
             {
-                "labels": Argument("labels", y),
+                "labels": Argument("indices", y),
                 "share": Argument("share", 0.25),
                 "num_classes": Argument("count", C),
                 "mode": Argument("name", "uniform"),

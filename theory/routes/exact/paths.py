@@ -163,6 +163,7 @@ def trajectory(
             on the way to a tiny `train_mse`, or a quadrature dual whose series is too
             short.
     """
+    problem.check()
     if (times is None) == (train_mse is None):
         raise InputError("pass one of `times` and `train_mse`.")
     if inits is not None and (times is not None or not inits >= 1):
@@ -234,6 +235,7 @@ def ridge_path(
         NumericalError: a kernel that is indefinite or near singular with the smallest
             ridge, or a quadrature dual whose series is too short.
     """
+    problem.check()
     dtype = problem.x_train.dtype
     given = draw_loop.CorruptionDraws(
         corruption=corruption,
