@@ -64,7 +64,7 @@ def calls() -> list[Call]:
             "curves.bootstrap",
             _bootstrapped,
             {
-                "samples": Argument("points", samples),
+                "samples": Argument("stack", samples),
                 "resamples": Argument("size", 20),
                 "level": Argument("share", 0.5),
             },
