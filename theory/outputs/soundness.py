@@ -38,13 +38,22 @@ def draws(fields: dict[str, Any]) -> str | None:
             f"{outputs.shape}"
         )
     k, _, n, _ = outputs.shape
-    wrong = _shapes(fields, init_var=(k, n), draw_keys=(k, 2))
+    at = fields.get("init_var_at")
+    known = n if at is None else at.size
+    wrong = _points(at, n) if at is not None else None
+    wrong = wrong or _shapes(fields, init_var=(k, known), draw_keys=(k, 2))
     wrong = wrong or _floats(fields, "outputs", "init_var")
     wrong = wrong or _finite(fields, "outputs") or _variance(fields)
     keys = fields.get("draw_keys")
     if wrong is None and keys is not None and keys.dtype.kind not in "iu":
         return f"`draw_keys` must be integers, got {keys.dtype}"
     return wrong
+
+
+def _points(at: np.ndarray, n: int) -> str | None:
+    if at.ndim != 1 or at.dtype.kind not in "iu" or not ((at >= 0) & (at < n)).all():
+        return f"`init_var_at` must be test points 0 ... {n - 1}"
+    return None
 
 
 def _shapes(fields: dict[str, Any], **shapes: tuple[int, ...]) -> str | None:
@@ -69,13 +78,11 @@ def _finite(fields: dict[str, Any], *names: str) -> str | None:
 
 
 def _variance(fields: dict[str, Any]) -> str | None:
-    """Of `init_var`, which is NaN where it is not known."""
-    found = fields.get("init_var")
-    if found is None:
+    known = fields.get("init_var")
+    if known is None:
         return None
-    known = found[~np.isnan(found)]
-    if np.isinf(known).any():
-        return "`init_var` must be finite or NaN, got infinity"
+    if not np.isfinite(known).all():
+        return "`init_var` must be finite, got NaN or infinity"
     outputs = fields["mean"] if "mean" in fields else fields["outputs"]
     scale = max(_largest(known), _largest(outputs) ** 2)
     if known.size and known.min() < -_ROUNDING * scale and not _doubted(fields):
@@ -89,7 +96,7 @@ def _covariance(fields: dict[str, Any]) -> str | None:
     if _largest(cov - cov.swapaxes(1, 2)) > rounding:
         return "`cov` must be symmetric"
     # An estimate has the share of the initialisations taken out, at most all of it.
-    own = np.nan_to_num(fields.get("init_var", np.zeros(len(cov)))).clip(min=0)
+    own = fields.get("init_var", np.zeros(len(cov))).clip(min=0)
     lowest = np.linalg.eigvalsh(cov)[:, :1] + own[:, None]
     if lowest.size and lowest.min() < -rounding and not _doubted(fields):
         found = f"{lowest.min():.3g}"

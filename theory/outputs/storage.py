@@ -106,6 +106,9 @@ def load(
             f"it holds {', '.join(map(repr, strange))}, which no {saved.__name__} has"
         )
     fields: dict[str, Any] = {name: parts[name] for name in known if name in parts}
+    variance = fields.get("init_var")
+    if variance is not None and variance.dtype.kind == "f" and np.isnan(variance).all():
+        del fields["init_var"]  # as it was written before it could be absent
     fields["diagnostics"] = {
         name.removeprefix(_DIAGNOSTIC): _read(value)
         for name, value in contents.items()

@@ -40,7 +40,7 @@ def law(cls=OutputLaw, **kwargs):
     return cls(
         mean=jnp.asarray(rng.normal(size=(2, 3))),
         cov=jnp.asarray(root @ root.swapaxes(1, 2), jnp.float32),
-        init_var=jnp.asarray([np.nan, 1.0]),
+        init_var=jnp.asarray([0.5, 1.0]),
         diagnostics=DIAGNOSTICS,
         **kwargs,
     )
@@ -179,7 +179,7 @@ UNSOUND = {
         "init_var": -np.ones(2),
         "diagnostics.doubts": None,
     },
-    "`init_var` must be finite or NaN": {"init_var": np.array([np.inf, 1])},
+    "`init_var` must be finite": {"init_var": np.array([np.inf, 1])},
     "`inits` must be at least 1, got 0": {"inits": np.array(0.0)},
     "`inits` must be one float64, got int64": {"inits": np.array([3])},
     "it holds 'means', which no OutputLaw has": {"means": np.ones((2, 3))},
@@ -235,6 +235,27 @@ def test_what_the_routes_return_comes_back(tmp_path):
     negative = dataclasses.replace(law(), init_var=jnp.asarray([-1.0, 1.0]))
     negative.save(tmp_path / "law.npz")
     assert np.asarray(OutputLaw.load(tmp_path / "law.npz").init_var)[0] == -1
+
+
+def test_draws_that_know_the_variance_at_some_points_come_back(tmp_path):
+    draws = Draws(
+        outputs=jnp.ones((2, 1, 5, 3)),
+        init_var=jnp.ones((2, 2)),
+        init_var_at=jnp.array([0, 3]),
+        averaged=True,
+    )
+    draws.save(tmp_path / "draws.npz")
+    same(Draws.load(tmp_path / "draws.npz"), draws)
+    for bad in (np.array([0, 5]), np.array([0.0, 3.0]), np.array([0, 3, 4])):
+        write(tmp_path / "draws.npz", draws, init_var_at=bad)
+        with raises("`init_var"):
+            Draws.load(tmp_path / "draws.npz")
+
+
+def test_variances_that_were_nan_where_nothing_is_known_are_none(tmp_path):
+    unknown = dataclasses.replace(law(), init_var=jnp.full(2, jnp.nan))
+    unknown.save(tmp_path / "law.npz")
+    assert OutputLaw.load(tmp_path / "law.npz").init_var is None
 
 
 def test_a_law_in_the_byte_order_of_another_machine_is_the_same(tmp_path):
