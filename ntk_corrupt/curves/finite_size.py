@@ -71,15 +71,22 @@ class Collapse:
         self, p: ArrayLike, accuracy: ArrayLike, sizes: ArrayLike
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns x = (p - p_c) N^(1/nu) and y, both (S, P), to be drawn."""
-        p, accuracy, sizes = (
-            doors.host(name, a)
-            for name, a in (("p", p), ("accuracy", accuracy), ("sizes", sizes))
-        )
+        p, accuracy, sizes = _measured(p, accuracy, sizes)
         x = (p - self.p_c) * sizes[:, None] ** (1 / self.nu)
         if self.kappa is None:
             return x, accuracy
         at_p_c = np.array([np.interp(self.p_c, p, curve) for curve in accuracy])
         return x, sizes[:, None] ** self.kappa * (accuracy - at_p_c[:, None])
+
+
+def _measured(
+    p: ArrayLike, accuracy: ArrayLike, sizes: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return (
+        doors.host("p", p),
+        doors.host("accuracy", accuracy),
+        doors.host("sizes", sizes),
+    )
 
 
 @checked
@@ -117,10 +124,7 @@ def collapse(
     Raises:
         InputError: if shapes or ranges do not fit or a number is not finite.
     """
-    p, accuracy, sizes = (
-        doors.host(name, a)
-        for name, a in (("p", p), ("accuracy", accuracy), ("sizes", sizes))
-    )
+    p, accuracy, sizes = _measured(p, accuracy, sizes)
     ranges = {"p_c": p_c, "nu": nu} | ({} if kappa is None else {"kappa": kappa})
     _check(p, accuracy, sizes, ranges, window, grid)
     three = kappa is not None

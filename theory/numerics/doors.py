@@ -65,15 +65,35 @@ def host(name: str, value: Any) -> np.ndarray:
     Raises:
         InputError: for anything else: text is not parsed, nothing imaginary dropped.
     """
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        raise InputError(
-            f"`{name}` must be an array, got rows of several lengths."
-        ) from None
-    if found.dtype.kind not in "biuf" and not jnp.issubdtype(found.dtype, jnp.floating):
-        raise InputError(f"`{name}` must hold real numbers, got {found.dtype}.")
-    return found.astype(float)
+    return np.asarray(real_array(name, value), float)
+
+
+def real_array(name: str, value: Any, shape: str = "") -> Array | np.ndarray:
+    """Returns real numbers as an array, of any dtype that JAX takes.
+
+    Args:
+        name: of the argument, for the message.
+        value: an array or nested lists.
+        shape: names of the axes, for the message.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if not isinstance(value, jax.Array):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            wanted = f"an array {shape}".rstrip()
+            raise InputError(
+                f"`{name}` must be {wanted}, got rows of several lengths."
+            ) from None
+    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(f"`{name}` must hold real numbers, got {value.dtype}.")
+    if isinstance(value, np.ndarray):
+        wide = value.dtype.kind == "f" and value.dtype.itemsize > 8  # long double
+        dtype = np.dtype(np.float64) if wide else value.dtype.newbyteorder("=")
+        value = value.astype(dtype, copy=False)
+    return value
 
 
 def is_finite(x: Array | np.ndarray) -> bool:
@@ -151,14 +171,7 @@ def array(
     Raises:
         InputError: for anything else.
     """
-    if not isinstance(value, jax.Array):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise InputError(
-                f"`{name}` must be an array {shape}, got rows of several lengths."
-            ) from None
-    value = floating(name, value, whole)
+    value = floating(name, real_array(name, value, shape), whole)
     axes = shape.strip("()").replace(" ", "").rstrip(",").split(",")
     if value.ndim != len(axes) or (filled and 0 in value.shape):
         least = f" with {', '.join(axes)} >= 1" if filled else ""
@@ -170,16 +183,8 @@ def array(
     return value
 
 
-def native(value: Array | np.ndarray) -> Array | np.ndarray:
-    """Returns an array in the byte order of this machine, which JAX asks for."""
-    if isinstance(value, np.ndarray) and not value.dtype.isnative:
-        return value.astype(value.dtype.newbyteorder("="))
-    return value
-
-
 def floating(name: str, value: Array | np.ndarray, whole: bool = True) -> Array:
     """Returns real numbers in float32 or float64, see `array`."""
-    value = native(value)
     dtype = np.dtype(value.dtype)
     if dtype.kind in "biu":
         if not whole:
@@ -189,10 +194,6 @@ def floating(name: str, value: Array | np.ndarray, whole: bool = True) -> Array:
         if isinstance(value, np.ndarray):  # before JAX cuts it to 32 bits
             value = value.astype(np.float64)
         return jnp.asarray(value).astype(jnp.result_type(float))
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise InputError(f"`{name}` must hold real numbers, got {dtype}.")
     if dtype.itemsize < 4:  # half precision, of several kinds
         return jnp.asarray(value).astype(jnp.float32)
-    if dtype.itemsize > 8:
-        value = value.astype(np.float64)
     return jnp.asarray(value)

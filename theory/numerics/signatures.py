@@ -195,10 +195,9 @@ def _key(name: str, value: Any, lengths: dict[str, Any]) -> Any:
 
 
 def _is_array(arm: Any) -> bool:
-    kind = isinstance(arm, type) and (
+    return isinstance(arm, type) and (
         issubclass(arm, AbstractArray) or arm in (jax.Array, np.ndarray)
     )
-    return kind
 
 
 def _shape(arm: Any) -> str:
@@ -218,19 +217,7 @@ def _array(
     host = all(getattr(each, "array_type", each) is np.ndarray for each in arms)
     either = any(getattr(each, "array_type", each) is np.ndarray for each in arms)
     dtypes = getattr(arm, "dtypes", None)
-    shape = _shape(arm)
-    if not isinstance(value, jax.Array | np.ndarray):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise InputError(
-                f"`{name}` must be an array {shape}, got rows of several lengths."
-            ) from None
-    value = doors.native(value)
-    if value.dtype.kind == "f" and value.dtype.itemsize > 8:  # long double
-        value = value.astype(np.float64)
-    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
-        raise InputError(f"`{name}` must hold real numbers, got {value.dtype}.")
+    value = doors.real_array(name, value, _shape(arm))
     if isinstance(dtypes, tuple | list):
         value = _of_dtype(name, value, dtypes)
         if not value.size and "float32" in dtypes:

@@ -73,6 +73,32 @@ def _check_time(time: float | None, ridge: float) -> None:
         raise InputError("`ridge` and `time` exclude each other: pass one of them.")
 
 
+def _believed(arch, x, outputs, diagnostics, *, flow, ridge, copies):
+    """The outputs of a solve that can be trusted.
+
+    Traced ones are NaN otherwise, as nobody can be told.
+
+    Raises:
+        NumericalError: where it cannot be trusted.
+    """
+    margin, error = jax.lax.stop_gradient(
+        (diagnostics["margin"], diagnostics["truncation_error"])
+    )
+    if not doors.known(margin):
+        good = solve.trusted(margin, len(x), x.dtype, flow=flow, entry_error=error)
+        return jnp.where(good, outputs, jnp.nan)
+    truncation.check_truncation(arch, float(error))
+    solve.check(
+        float(margin),
+        x,
+        flow=flow,
+        ridge=ridge,
+        copies=copies,
+        entry_error=float(error),
+    )
+    return outputs
+
+
 @renamed("noise", "corruption")
 @checked
 def exact(
@@ -152,22 +178,14 @@ def exact(
             flow=time is not None,
             with_init_var=with_init_var,
         )
-        margin, error = jax.lax.stop_gradient(
-            (diagnostics["margin"], diagnostics["truncation_error"])
-        )
-        for_a_time = time is not None and time < math.inf
-        if not doors.known(margin):  # a program is traced, and nobody can be told
-            n = len(seen.x_train)
-            good = solve.trusted(margin, n, dtype, flow=for_a_time, entry_error=error)
-            return jnp.where(good, outputs, jnp.nan)[None], init_var, diagnostics
-        truncation.check_truncation(arch, float(error))
-        solve.check(
-            float(margin),
+        outputs = _believed(
+            arch,
             seen.x_train,
-            flow=for_a_time,
+            outputs,
+            diagnostics,
+            flow=time is not None and time < math.inf,
             ridge=ridge,
             copies=copies,
-            entry_error=float(error),
         )
         return outputs[None], init_var, diagnostics
 

@@ -45,6 +45,13 @@ def _stopping_times(values, power, target):
     return jnp.where(logs > 0, jnp.exp(high), 0.0), reached | (logs <= 0)
 
 
+def _times(values, power, grid, rule):
+    """The grid of the rule, and which of its times are reached."""
+    if rule == "train_mse":
+        return _stopping_times(values, power, grid)
+    return grid, jnp.ones(grid.shape, bool)
+
+
 def _learned(values, grid, rule):
     """Weights of the modes and what they leave, docs/theory/training.md (D2), (D4)."""
     if rule == "ridge":
@@ -81,9 +88,7 @@ def one_draw(
     start = vectors.T @ train.nngp @ vectors
     mean_power = (targets**2).sum(axis=1) / y.size
     start_power = jnp.diagonal(start) / y.shape[0]
-    reached = jnp.ones(grid.shape, bool)
-    if rule == "train_mse":
-        grid, reached = _stopping_times(values, mean_power + start_power / inits, grid)
+    grid, reached = _times(values, mean_power + start_power / inits, grid, rule)
     weights, left = _learned(values, grid, rule)
 
     def predict(x_test):
