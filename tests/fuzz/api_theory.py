@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from arguments import Argument
 from base_calls import C, Call, M, N, points, problem
@@ -129,7 +128,7 @@ def calls() -> list[Call]:
             },
         ),
     ]
-    return found + _of_outputs(law, draws, tests, key) + _of_objects(x, arch, key)
+    return found + _of_outputs(law, draws, tests, key)
 
 
 def _of_outputs(law, draws, tests, key) -> list[Call]:
@@ -248,70 +247,5 @@ def _of_outputs(law, draws, tests, key) -> list[Call]:
                 "y": Argument("curve", np.array([0.0, 1.5, 1.75, 3.0, 5.0])),
                 "error": Argument("positive", 0.25),
             },
-        ),
-    ]
-
-
-def _of_objects(x, arch, key) -> list[Call]:
-    return [
-        Call(
-            "theory.leaky_relu",
-            lambda slope, x, arch: theory.ntk_gram(
-                x, dataclasses.replace(arch, activation=theory.leaky_relu(slope))
-            ),
-            {"slope": Argument("number", 0.25)},
-            {"x": x, "arch": arch},
-        ),
-        Call(
-            "theory.monomial",
-            lambda degree, x, arch: theory.ntk_gram(
-                x, dataclasses.replace(arch, activation=theory.monomial(degree))
-            ),
-            {"degree": Argument("size", 2)},
-            {"x": x, "arch": arch},
-        ),
-        Call(
-            "theory.custom",
-            lambda terms, curvature_jump, x, arch: theory.nngp(
-                x,
-                x,
-                dataclasses.replace(
-                    arch,
-                    activation=theory.custom(
-                        jnp.tanh, terms=terms, curvature_jump=curvature_jump
-                    ),
-                ),
-            ),
-            {"terms": Argument("size", 256), "curvature_jump": Argument("number", 0.0)},
-            {"x": x, "arch": arch},
-        ),
-        Call(
-            "Architecture",
-            lambda x, **settings: theory.ntk_gram(x, theory.Architecture(**settings)),
-            {
-                "depth": Argument("count", 2),
-                "activation": Argument("name", "relu"),
-                "w_var": Argument("positive", 1.5),
-                "b_var": Argument("positive", 0.25),
-            },
-            {"x": x},
-        ),
-        Call(
-            "Replacement",
-            lambda p, x, key: theory.corrupt(theory.Replacement(p=p), key, 0, x),
-            {"p": Argument("share", 0.5)},
-            {"x": x, "key": key},
-        ),
-        Call(
-            "Additive",
-            lambda p, x, key: theory.corrupt(theory.Additive(p=p), key, 0, x),
-            {"p": Argument("share", 0.5)},
-            {"x": x, "key": key},
-        ),
-        Call(
-            "BinaryReplacement",
-            lambda p, x, key: theory.corrupt(theory.BinaryReplacement(p=p), key, 0, x),
-            {"p": Argument("share", 0.5)},
-            {"x": x, "key": key},
         ),
     ]

@@ -11,11 +11,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
-
-# (what was done, how to make the value)
-Variant = tuple[str, Callable[[], Any]]
+from array_arguments import (
+    Variant,
+    damaged,
+    spelt_curve,
+    spelt_labels,
+    spelt_points,
+    variant,
+    wrong_curve,
+    wrong_free_labels,
+    wrong_images,
+    wrong_indices,
+    wrong_labels,
+    wrong_paired,
+    wrong_pixels,
+    wrong_points,
+    wrong_positive_curve,
+    wrong_stack,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,193 +62,59 @@ def _none(value, rng) -> Iterator[Variant]:
     yield from ()
 
 
-def _value(said: str, value: Any) -> Variant:
-    return said, lambda: value
-
-
-# --- arrays ------------------------------------------------------------------------
-
-
-def _spelt_points(x, rng):
-    host = np.asarray(x)
-    yield _value("float32", jnp.asarray(host, jnp.float32))
-    yield _value("NumPy", host)
-    yield _value("Fortran order", np.asfortranarray(host))
-    yield _value("a strided view", np.repeat(host, 2, axis=0)[::2])
-    yield _value("read only, big endian", host.astype(">f8"))
-    yield _value("nested lists", host.tolist())
-    yield _value("float16", host.astype(np.float16))
-    yield _value("bfloat16", host.astype(ml_dtypes.bfloat16))
-    yield _value("long double", host.astype(np.longdouble))
-
-
-def _damaged(x, rng, bad):
-    x = np.array(x, float)
-    x.flat[rng.integers(x.size)] = bad
-    return x
-
-
-def _wrong_array(x, rng):
-    host = np.asarray(x)
-    yield _value("NaN", _damaged(host, rng, np.nan))
-    yield _value("infinity", jnp.asarray(_damaged(host, rng, np.inf)))
-    yield _value("one axis more", host[None])
-    yield _value("complex", host + 1j)
-    yield _value("strings", host.astype(str))
-    yield _value("objects", host.astype(object))
-    yield _value("a dictionary", {"x": host})
-    yield _value("text", "points")
-    yield _value("empty", host[:0])
-    yield _value("dates", np.full(host.shape, np.datetime64("2020-01-01")))
-
-
-def _wrong_points(x, rng):
-    yield from _wrong_array(x, rng)
-    host = np.asarray(x)
-    yield _value("one axis less", host[0])
-    yield _value("no pixels", host[:, :0])
-    yield _value("rows of several lengths", [[1.0, 2.0], [3.0]])
-    yield _value("a number", 3.0)
-
-
-def _wrong_paired(x, rng):
-    """Points whose number, or whose pixels, another argument fixes."""
-    yield from _wrong_points(x, rng)
-    yield _value("a row less", np.asarray(x)[:-1])
-
-
-def _wrong_images(x, rng):
-    """Of any number of axes, compared as they are."""
-    meant = ("one axis more", "NaN", "infinity", "complex")
-    yield from (each for each in _wrong_array(x, rng) if each[0] not in meant)
-
-
-def _wrong_pixels(x, rng):
-    yield from _wrong_points(x, rng)
-    yield _value("a pixel less", np.asarray(x)[:, :-1])
-
-
-def _spelt_labels(y, rng):
-    host = np.asarray(y)
-    for dtype in (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64):
-        yield _value(np.dtype(dtype).name, host.astype(dtype))
-    yield _value("a list", host.tolist())
-    yield _value("JAX, uint32", jnp.asarray(host, jnp.uint32))
-
-
-def _wrong_labels(y, rng):
-    host = np.asarray(y)
-    at = rng.integers(host.size)
-    outside, negative = host.copy(), host.copy()
-    outside[at], negative[at] = 100, -1
-    yield _value("floats", host.astype(float))
-    yield _value("halves", host + 0.5)
-    yield _value("booleans", host.astype(bool))
-    yield _value("out of range", outside)
-    yield _value("negative", negative)
-    yield _value("one less", host[:-1])
-    yield _value("one axis more", host[None])
-    yield _value("one-hot", np.eye(int(host.max()) + 1)[host])
-    yield _value("strings", host.astype(str))
-    yield _value("empty", host[:0])
-    yield _value("a number", 3)
-
-
-def _wrong_free_labels(y, rng):
-    """Classes of which nothing says how many there are."""
-    meant = ("out of range", "negative", "one axis more", "one-hot", "empty")
-    yield from (each for each in _wrong_labels(y, rng) if each[0] not in meant)
-
-
-def _wrong_indices(y, rng):
-    meant = ("one less", "empty")
-    yield from (each for each in _wrong_labels(y, rng) if each[0] not in meant)
-
-
-def _spelt_curve(x, rng):
-    host = np.asarray(x)
-    yield _value("a list", host.tolist())
-    yield _value("JAX", jnp.asarray(host))
-    yield _value("float32", host.astype(np.float32))
-
-
-def _wrong_stack(x, rng):
-    """Curves along the last axis, of which there may be several; NaN ends one."""
-    meant = ("one axis more", "NaN")
-    yield from (each for each in _wrong_curve(x, rng) if each[0] not in meant)
-
-
-def _wrong_positive_curve(x, rng):
-    """NaN stands for what is not known there."""
-    yield from (each for each in _wrong_curve(x, rng) if each[0] != "NaN")
-    yield _value("zero", np.asarray(x) * 0)
-
-
-def _wrong_curve(x, rng):
-    host = np.asarray(x)
-    yield _value("NaN", _damaged(host, rng, np.nan))
-    yield _value("infinity", _damaged(host, rng, np.inf))
-    yield _value("one axis more", host[None])
-    yield _value("a number", 3.0)
-    yield _value("text", "curve")
-    yield _value("strings", host.astype(str))
-    yield _value("complex", host + 1j)
-    yield _value("empty", host[:0])
-
-
 # --- numbers -----------------------------------------------------------------------
 
 
 def _spelt_count(value, rng):
     for dtype in (np.int64, np.int32, np.uint16):
-        yield _value(np.dtype(dtype).name, dtype(value))
-    yield _value("an array of no axes", np.asarray(value))
-    yield _value("JAX", jnp.asarray(value))
+        yield variant(np.dtype(dtype).name, dtype(value))
+    yield variant("an array of no axes", np.asarray(value))
+    yield variant("JAX", jnp.asarray(value))
 
 
 def _wrong_whole(value, rng):
-    yield _value("negative", -int(rng.integers(1, 10)))
-    yield _value("a half", value + 0.5)
-    yield _value("a float", float(value))
-    yield _value("True", True)
-    yield _value("text", str(value))
-    yield _value("NaN", float("nan"))
-    yield _value("infinity", float("inf"))
-    yield _value("a list", [value])
-    yield _value("an array", np.array([value, value]))
+    yield variant("negative", -int(rng.integers(1, 10)))
+    yield variant("a half", value + 0.5)
+    yield variant("a float", float(value))
+    yield variant("True", True)
+    yield variant("text", str(value))
+    yield variant("NaN", float("nan"))
+    yield variant("infinity", float("inf"))
+    yield variant("a list", [value])
+    yield variant("an array", np.array([value, value]))
 
 
 def _wrong_count(value, rng):
     yield from _wrong_whole(value, rng)
-    yield _value("zero", 0)
+    yield variant("zero", 0)
 
 
 def _wrong_size(value, rng):
     """Counts of what must be held, or done: far too many are refused."""
     yield from _wrong_count(value, rng)
-    yield _value("a billion billions", 10**18)
-    yield _value("a million millions", 10**12)
+    yield variant("a billion billions", 10**18)
+    yield variant("a million millions", 10**12)
 
 
 def _spelt_number(value, rng):
-    yield _value("float64", np.float64(value))
-    yield _value("float32", np.float32(value))
-    yield _value("an array of no axes", np.asarray(value))
-    yield _value("JAX", jnp.asarray(value))
+    yield variant("float64", np.float64(value))
+    yield variant("float32", np.float32(value))
+    yield variant("an array of no axes", np.asarray(value))
+    yield variant("JAX", jnp.asarray(value))
 
 
 def _wrong_number(value, rng):
-    yield _value("NaN", float("nan"))
-    yield _value("text", str(value))
-    yield _value("a list", [value])
-    yield _value("an array", np.array([value, value]))
-    yield _value("complex", value + 1j)
+    yield variant("NaN", float("nan"))
+    yield variant("text", str(value))
+    yield variant("a list", [value])
+    yield variant("an array", np.array([value, value]))
+    yield variant("complex", value + 1j)
 
 
 def _wrong_positive(value, rng):
     yield from _wrong_number(value, rng)
-    yield _value("negative", -float(rng.uniform(0.1, 10)))
-    yield _value("infinity", float("inf"))
+    yield variant("negative", -float(rng.uniform(0.1, 10)))
+    yield variant("infinity", float("inf"))
 
 
 def _wrong_length(value, rng):
@@ -244,51 +124,51 @@ def _wrong_length(value, rng):
 
 def _wrong_above_zero(value, rng):
     yield from _wrong_positive(value, rng)
-    yield _value("zero", 0.0)
+    yield variant("zero", 0.0)
 
 
 def _wrong_share(value, rng):
     yield from _wrong_positive(value, rng)
-    yield _value("more than one", 1 + float(rng.uniform(0.01, 10)))
+    yield variant("more than one", 1 + float(rng.uniform(0.01, 10)))
 
 
 # --- names, keys, objects ----------------------------------------------------------
 
 
 def _wrong_flag(value, rng):
-    yield _value("text", "yes")
-    yield _value("a number", 2)
-    yield _value("an array", np.array([True, False]))
+    yield variant("text", "yes")
+    yield variant("a number", 2)
+    yield variant("an array", np.array([True, False]))
 
 
 def _wrong_name(value, rng):
-    yield _value("unknown", value + "x")
-    yield _value("capitals", value.upper())
-    yield _value("empty", "")
-    yield _value("a number", 3)
-    yield _value("a list", [value])
-    yield _value("bytes", value.encode())
+    yield variant("unknown", value + "x")
+    yield variant("capitals", value.upper())
+    yield variant("empty", "")
+    yield variant("a number", 3)
+    yield variant("a list", [value])
+    yield variant("bytes", value.encode())
 
 
 def _spelt_key(value, rng):
-    yield _value("raw", jax.random.key_data(value))
+    yield variant("raw", jax.random.key_data(value))
 
 
 def _wrong_key(value, rng):
-    yield _value("a number", 0)
-    yield _value("text", "key")
-    yield _value("two keys", jax.random.split(value))
-    yield _value("floats", np.zeros(2))
-    yield _value("raw, too long", jnp.zeros(3, jnp.uint32))
+    yield variant("a number", 0)
+    yield variant("text", "key")
+    yield variant("two keys", jax.random.split(value))
+    yield variant("floats", np.zeros(2))
+    yield variant("raw, too long", jnp.zeros(3, jnp.uint32))
 
 
 def _wrong_object(value, rng):
-    yield _value("text", "object")
-    yield _value("a number", 3)
-    yield _value("an array", np.ones(3))
-    yield _value("another object", object())
-    yield _value("its class", type(value))
-    yield _value("a list of it", [value])
+    yield variant("text", "object")
+    yield variant("a number", 3)
+    yield variant("an array", np.ones(3))
+    yield variant("another object", object())
+    yield variant("its class", type(value))
+    yield variant("a list of it", [value])
 
 
 def _replaced(value, **changes) -> Callable[[], Any]:
@@ -338,9 +218,9 @@ def _wrong_problem(problem, rng):
             np.asarray(getattr(problem, x)),
             np.asarray(getattr(problem, labels)),
         )
-        for said, wrong in _wrong_pixels(images, rng):
+        for said, wrong in wrong_pixels(images, rng):
             yield f"{x}: {said}", _replaced(problem, **{x: wrong()})
-        for said, wrong in _wrong_labels(y, rng):
+        for said, wrong in wrong_labels(y, rng):
             yield f"{labels}: {said}", _replaced(problem, **{labels: wrong()})
         bytes_ = images.astype(np.uint8)
         yield f"{x}: uint8", _replaced(problem, **{x: bytes_})
@@ -355,7 +235,7 @@ def _wrong_law(law, rng):
 
 def _damaged_law(law, rng):
     for name in ("mean", "cov"):
-        bad = _damaged(getattr(law, name), rng, np.nan)
+        bad = damaged(getattr(law, name), rng, np.nan)
         yield f"{name}: NaN", _replaced(law, **{name: jnp.asarray(bad)})
 
 
@@ -365,21 +245,21 @@ def _wrong_draws(draws, rng):
 
 
 def _damaged_draws(draws, rng):
-    bad = jnp.asarray(_damaged(draws.outputs, rng, np.nan))
+    bad = jnp.asarray(damaged(draws.outputs, rng, np.nan))
     yield "outputs: NaN", _replaced(draws, outputs=bad)
 
 
 _SPELT: dict[str, Callable[..., Iterator[Variant]]] = {
-    "points": _spelt_points,
-    "paired": _spelt_points,
-    "pixels": _spelt_points,
-    "images": _spelt_points,
-    "labels": _spelt_labels,
-    "free_labels": _spelt_labels,
-    "indices": _spelt_labels,
-    "curve": _spelt_curve,
-    "stack": _spelt_curve,
-    "positive_curve": _spelt_curve,
+    "points": spelt_points,
+    "paired": spelt_points,
+    "pixels": spelt_points,
+    "images": spelt_points,
+    "labels": spelt_labels,
+    "free_labels": spelt_labels,
+    "indices": spelt_labels,
+    "curve": spelt_curve,
+    "stack": spelt_curve,
+    "positive_curve": spelt_curve,
     "whole": _spelt_count,
     "count": _spelt_count,
     "size": _spelt_count,
@@ -392,14 +272,14 @@ _SPELT: dict[str, Callable[..., Iterator[Variant]]] = {
     "problem": _spelt_problem,
 }
 _WRONG: dict[str, Callable[..., Iterator[Variant]]] = {
-    "points": _wrong_points,
-    "paired": _wrong_paired,
-    "pixels": _wrong_pixels,
-    "images": _wrong_images,
-    "labels": _wrong_labels,
-    "curve": _wrong_curve,
-    "stack": _wrong_stack,
-    "positive_curve": _wrong_positive_curve,
+    "points": wrong_points,
+    "paired": wrong_paired,
+    "pixels": wrong_pixels,
+    "images": wrong_images,
+    "labels": wrong_labels,
+    "curve": wrong_curve,
+    "stack": wrong_stack,
+    "positive_curve": wrong_positive_curve,
     "whole": _wrong_whole,
     "count": _wrong_count,
     "size": _wrong_size,
@@ -419,8 +299,8 @@ _WRONG: dict[str, Callable[..., Iterator[Variant]]] = {
     "draws": _wrong_draws,
     # the object of a method is one
     "own_law": _damaged_law,
-    "free_labels": _wrong_free_labels,
-    "indices": _wrong_indices,
-    "gram": _wrong_paired,
+    "free_labels": wrong_free_labels,
+    "indices": wrong_indices,
+    "gram": wrong_paired,
     "own_draws": _damaged_draws,
 }

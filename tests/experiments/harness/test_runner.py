@@ -2,15 +2,10 @@
 
 import dataclasses
 import json
-import multiprocessing
-import multiprocessing.forkserver
 import os
-import pathlib
 import re
-import signal
 import subprocess
 import sys
-import time
 
 import fake_experiment
 import jax
@@ -19,71 +14,17 @@ import numpy as np
 import pytest
 from absl import flags
 from checkout import ROOT
-from fake_experiment import EXPERIMENT, Config, calls, compute, script, table
+from fake_experiment import EXPERIMENT, Config, calls, compute
+from run_scripts import (
+    HANGS,
+    execute,
+    without_cache,
+    without_seconds,
+)
 
-from experiments.harness import endings, runner
+from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
 from theory.errors import InputError, NumericalError
-
-# Of a process that hangs: none is waited for as long, on however busy a machine.
-HANGS = 500
-
-
-def execute(workdir, experiment=EXPERIMENT, *, overwrite=False, dry_run=False, **set_):
-    calls.clear()
-    config = Config(**set_)
-    options = {"overwrite": overwrite, "dry_run": dry_run}
-    return runner.execute(experiment, config, workdir=workdir, **options)
-
-
-def without_seconds(rows):
-    return [{n: v for n, v in row.items() if n != "seconds"} for row in rows]
-
-
-def by_key(rows):
-    return sorted(without_seconds(rows), key=lambda row: row["key"])
-
-
-def without_cache():
-    """The environment of a script that finds its own cache of compiled programs."""
-    import matplotlib
-
-    # without its cache matplotlib looks at all fonts again
-    return {"MPLCONFIGDIR": matplotlib.get_cachedir(), "JAX_PLATFORMS": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def start():
-    """Starts scripts, of a server that has imported once what all of them import."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([fake_experiment.__name__])
-    with pytest.MonkeyPatch().context() as patch:
-        patch.delenv("JAX_COMPILATION_CACHE_DIR")
-        # of its own the server ignores modules that it does not find
-        path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-        for name, value in (without_cache() | path).items():
-            patch.setenv(name, value)
-        multiprocessing.forkserver.ensure_running()
-
-    def run(cwd, *arguments):
-        process = context.Process(target=script, args=(cwd, arguments))
-        process.start()
-        return process
-
-    return run
-
-
-def finish(process, cwd):
-    process.join(HANGS)
-    assert process.exitcode is not None
-    return process.exitcode, *((cwd / name).read_text() for name in ("out", "err"))
-
-
-def wait_for(process, happened):
-    """Waits until something has happened, and no longer than the process lives."""
-    while not happened():
-        assert process.exitcode is None
-        time.sleep(0.01)
 
 
 def test_run_leaves_rows_arrays_table_and_figures(tmp_path, capsys):
@@ -314,50 +255,6 @@ def test_bad_flag_is_told_with_what_it_must_be(argument, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "line"),
-    [
-        (InputError("`p` must\nbe less."), 2, "error: `p` must be less."),
-        (NumericalError("indefinite"), 2, "error: indefinite"),
-        (flags.Error("unknown flag"), 2, "error: unknown flag"),
-        (MemoryError("8 GiB"), 2, "error: out of memory, ask for smaller sizes: 8 GiB"),
-        (
-            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 8 GiB"),
-            2,
-            "error: out of memory, ask for smaller sizes: RESOURCE_EXHAUSTED: 8 GiB",
-        ),
-        (
-            RuntimeError("Unable to initialize backend 'tpu': (set it to '')"),
-            2,
-            "error: JAX_PLATFORMS must name a device that there is: "
-            "Unable to initialize backend 'tpu': (set it to '')",
-        ),
-        (
-            KeyboardInterrupt(),
-            130,
-            "interrupted: finished cells are stored, the same command without "
-            "--overwrite computes the rest.",
-        ),
-    ],
-)
-def test_errors_of_the_user_are_one_line_and_a_status(capsys, error, status, line):
-    with pytest.raises(SystemExit) as exit_, endings.one_line_errors():
-        raise error
-    assert exit_.value.code == status
-    assert capsys.readouterr().err == line + "\n"
-
-
-@pytest.mark.parametrize("error", [KeyError, jax.errors.JaxRuntimeError, OSError])
-def test_bugs_keep_their_traceback(error):
-    with pytest.raises(error), endings.one_line_errors():
-        raise error("INTERNAL")
-
-
-def test_memory_of_the_device_running_out_is_an_error_that_is_caught():
-    with pytest.raises(SystemExit), endings.one_line_errors():
-        jnp.zeros((2**22, 2**22)).block_until_ready()
-
-
 def test_two_experiments_share_a_process():
     other = dataclasses.replace(EXPERIMENT, name="other")
     for experiment in (EXPERIMENT, other):
@@ -366,135 +263,9 @@ def test_two_experiments_share_a_process():
     assert "workdir" not in flags.FLAGS
 
 
-def test_kills_at_any_moment_cost_nothing_but_time(tmp_path, start):
-    cells = 40
-    settings = {"p": tuple(i / 20 for i in range(20)), "routes": ("exact", "network")}
-    whole = execute(tmp_path / "whole", **settings)
-    p, routes = (",".join(map(str, settings[name])) for name in ("p", "routes"))
-    command = ("--workdir=run", f"--p={p}", f"--routes={routes}")
-    command += ("--x64" if whole[0]["x64"] else "--nox64",)
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    stored = lambda: metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-    random = np.random.default_rng()
-    counts = [0]
-    for _ in range(3):
-        for entry in tmp_path.glob("cache/ntk-corrupt/jax/*-cache"):
-            os.truncate(entry, 10)  # torn by the kill as well
-        # all cells take so long that a busy machine does not miss the next one
-        process = start(tmp_path, *command, "--pause=0.2")
-        wait_for(process, lambda: stored() > counts[-1])
-        time.sleep(random.uniform(0, 0.4))
-        process.kill()
-        assert finish(process, tmp_path)[0] == -signal.SIGKILL
-        counts.append(len(RunDirectory(tmp_path / "run").rows()))
-    assert 0 < counts[1] < counts[2] < counts[3] < cells
-    status, out, err = finish(start(tmp_path, *command), tmp_path)
-    assert status == 0, err
-    assert out.splitlines()[:cells] == table(None, whole).splitlines()
-    assert f"{cells} cells, {cells - counts[3]} to compute" in err
-    assert len(err.splitlines()) == 1 + cells - counts[3]  # no warnings
-    directory = RunDirectory(tmp_path / "run")
-    assert by_key(directory.rows()) == by_key(whole)
-    for row in whole:
-        expected = RunDirectory(tmp_path / "whole").arrays(row)["outputs"]
-        np.testing.assert_array_equal(directory.arrays(row)["outputs"], expected)
-    assert any((tmp_path / "cache" / "ntk-corrupt" / "jax").iterdir())
-
-
-def test_control_c_says_how_to_go_on(tmp_path, start):
-    process = start(tmp_path, f"--pause={HANGS}")
-    wait_for(process, (tmp_path / "asleep").exists)
-    time.sleep(0.2)
-    os.kill(process.pid, signal.SIGINT)
-    status, out, err = finish(process, tmp_path)
-    assert status == 130
-    assert out == ""
-    assert err.splitlines()[1].startswith("interrupted: finished cells are stored")
-    assert len(err.splitlines()) == 2
-
-
-# Python with Ctrl-C as at a terminal: the jobs of a shell in the background ignore it.
-AT_A_TERMINAL = (
-    sys.executable,
-    "-c",
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
-)
-SWALLOWING = """
-import gc, sys, time
-import fake_experiment
-from experiments.harness import runner
-
-class Finalised:
-    def __del__(self):  # what it raises is printed and forgotten
-        fake_experiment.pathlib.Path("asleep").touch()
-        time.sleep({hangs})
-
-def compute(config, cell):
-    Finalised()
-    time.sleep({hangs})
-
-runner.main(fake_experiment.dataclasses.replace(
-    fake_experiment.EXPERIMENT, compute=compute))
-"""
-
-
-def test_control_c_ends_what_python_would_go_on_with(tmp_path):
-    process = subprocess.Popen(
-        [*AT_A_TERMINAL, "-c", SWALLOWING.format(hangs=HANGS)],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            **without_cache(),
-            "PYTHONPATH": f"{ROOT}:{ROOT}/tests/support",
-        },
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (tmp_path / "asleep").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=HANGS)[1]
-    assert process.returncode == 130
-    assert time.monotonic() - start < HANGS / 2
-    assert "interrupted: finished cells are stored" in err
-
-
-def test_control_c_during_the_imports_ends_without_an_exception(tmp_path):
-    """One may be swallowed there, or crash a library that is being loaded."""
-    process = subprocess.Popen(
-        [*AT_A_TERMINAL, "-m", "experiments.noise_gallery", "--preset=smoke"],
-        cwd=tmp_path,
-        env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while "numpy" not in pathlib.Path(f"/proc/{process.pid}/maps").read_text():
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=HANGS)[1]
-    assert process.returncode == 130
-    assert err == "interrupted before anything was run.\n"
-    assert not list(tmp_path.iterdir())
-
-
-BAD_COMMANDS = [("--widht=3",), ("--p=1.5",), ("--p", "0.5", "0.9")]
-
-
-@pytest.mark.parametrize("arguments", BAD_COMMANDS)
-def test_bad_command_line_is_one_line_with_status_2(tmp_path, start, arguments):
-    status, out, err = finish(start(tmp_path, *arguments), tmp_path)
-    assert status == 2
-    assert out == ""
-    assert re.fullmatch(r"error: .+\n", err)
-    assert not (tmp_path / "results").exists()
-
-
 def test_a_script_is_run_by_its_name(tmp_path):
     done = subprocess.run(
-        [sys.executable, fake_experiment.__file__, *BAD_COMMANDS[0]],
+        [sys.executable, fake_experiment.__file__, "--widht=3"],
         cwd=tmp_path,
         env={**os.environ, **without_cache(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
