@@ -79,6 +79,7 @@ _DUALS = {
 }
 
 
+@mpmath.workdps(_DIGITS)
 def entry(name: str, x: np.ndarray, arch: theory.Architecture):
     """NNGP and NTK of the two points of x (2, d), with 60 digits."""
     dual = _DUALS[name]

@@ -238,18 +238,15 @@ def nngp_ntk_diag(x: Shaped[ArrayLike, "n d"], arch: Architecture) -> KernelPair
 @functools.partial(jax.jit, static_argnames="kinds")
 def _upper(x, arch, *, kinds):
     """Right on and above the diagonal."""
-    n = x.shape[0]
-    pair = blocks.fill_upper(
-        tiling.tile(x, x, arch, kinds, own=True), n, tiling.block()
-    )
+    pair = tiling.upper_entries(x, arch, kinds=kinds)
     diag = tiling.kept(propagate_diag(first_layer_variance(x, arch), arch), kinds)
-    index = jnp.arange(n)
+    index = jnp.arange(len(x))
     return jax.tree.map(lambda m, d: m.at[index, index].set(d), pair, diag)
 
 
 @functools.partial(jax.jit, donate_argnums=0)
 def _mirrored(pair):
-    return jax.tree.map(lambda matrix: blocks.mirror(matrix, tiling.block()[0]), pair)
+    return jax.tree.map(blocks.mirror, pair)
 
 
 def _symmetric(x, arch, kinds, mesh):

@@ -6,11 +6,9 @@ from layer to layer without a difference of large numbers, docs/theory/kernels.m
 (K1)-(K2).
 """
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from theory.activations import duals
 from theory.kernels.architecture import Architecture
@@ -24,39 +22,56 @@ from theory.kernels.propagation import (
 from theory.numerics.edges import ratio, safe_sqrt
 
 
-def propagate_surely(
+def has_doubts(arch: Architecture) -> bool:
+    """Returns whether `propagate` loses digits of any points of an architecture."""
+    dual = arch.phi.dual
+    return arch.depth > 1 and dual.near is not None and dual.sure is not None
+
+
+def propagate_doubting(
+    q1: Float[Array, "n1 1"],
+    q2: Float[Array, "1 n2"],
+    cov: Float[Array, "n1 n2"],
+    arch: Architecture,
+) -> tuple[KernelPair, Bool[Array, ""]]:
+    """Does as `propagate`, and says whether any entry loses digits at any layer."""
+    dual, sure = arch.phi.dual, arch.phi.dual.sure
+    if not has_doubts(arch) or sure is None:
+        return propagate(q1, q2, cov, arch, reversible=True), jnp.asarray(False)
+
+    def step(at, layer):
+        entry, doubts = at
+        known = (entry.q1, entry.q2, entry.cov)
+        # sums by columns are vector instructions, `all` is not: half of the time
+        doubts += jnp.where(sure(*known), 0.0, 1.0).astype(doubts.dtype).sum(axis=0)
+        return entry.next(layer, dual, dual.pair(*known))[0], doubts
+
+    first = first_entry(q1, q2, cov, arch), jnp.zeros_like(cov[0])
+    last, doubts = through_layers(step, first, arch)
+    return KernelPair(nngp=last.cov, ntk=last.ntk), (doubts > 0).any()
+
+
+def propagate_near(
     q1: Float[Array, "..."],
     q2: Float[Array, "..."],
     cov: Float[Array, "..."],
     arch: Architecture,
-    gap: Callable[[], Float[Array, "..."]],
+    gap: Float[Array, "..."],
 ) -> KernelPair:
-    """Does as `propagate`, but keeps the digits of nearly parallel points too.
-
-    All entries are computed once more, from their gaps, where one of them loses digits
-    at any layer; elsewhere that costs a comparison.
+    """Does as `propagate`, and keeps the digits of nearly parallel points too.
 
     Args:
         q1: as in `propagate`.
         q2: as in `propagate`.
         cov: as in `propagate`.
         arch: as in `propagate`.
-        gap: returns sqrt(q1 q2) - cov, to more digits than that has; called where it is
-            needed only.
+        gap: sqrt(q1 q2) - cov, to more digits than that has.
     """
-    dual = arch.phi.dual
-    near, sure = dual.near, dual.sure
-    if arch.depth == 1 or near is None or sure is None:
+    dual, near = arch.phi.dual, arch.phi.dual.near
+    if near is None:
         return propagate(q1, q2, cov, arch, reversible=True)
-    first = first_entry(q1, q2, cov, arch)
 
     def step(at, layer):
-        entry, doubt = at
-        known = (entry.q1, entry.q2, entry.cov)
-        doubt = jnp.maximum(doubt, 1.0 - sure(*known).all().astype(doubt.dtype))
-        return entry.next(layer, dual, dual.pair(*known))[0], doubt
-
-    def near_step(at, layer):
         entry, gap = at
         pair, value_gap = near(entry.q1, entry.q2, entry.cov, gap)
         entry, values = entry.next(layer, dual, pair)
@@ -64,12 +79,7 @@ def propagate_surely(
             return entry, duals.gap(entry.q1, entry.q2, entry.cov)
         return entry, layer.gap(*values, value_gap)
 
-    last, doubt = through_layers(step, (first, jnp.zeros((), cov.dtype)), arch)
-    last = jax.lax.cond(
-        doubt > 0,
-        lambda: through_layers(near_step, (first, gap()), arch)[0],
-        lambda: last,
-    )
+    last, _ = through_layers(step, (first_entry(q1, q2, cov, arch), gap), arch)
     return KernelPair(nngp=last.cov, ntk=last.ntk)
 
 

@@ -4,12 +4,19 @@ A block is one product in the first layer, and the whole recursion of its entrie
 """
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Bool
 
-from theory.kernels.nearly_parallel import first_layer_gap, propagate_surely
+from theory.kernels.nearly_parallel import (
+    first_layer_gap,
+    has_doubts,
+    propagate_doubting,
+    propagate_near,
+)
 from theory.kernels.propagation import (
     KernelPair,
     first_layer_covariance,
@@ -36,8 +43,22 @@ def kept(pair: KernelPair, kinds: tuple[str, ...]) -> dict[str, Array]:
     return {kind: getattr(pair, kind) for kind in kinds}
 
 
-def tile(x1, x2, arch, kinds, rows=None, *, own=False):
-    """The function (i, j) -> kernels of the block of x1 at i with that of x2 at j.
+class Tile(NamedTuple):
+    """The blocks of a kernel: functions (i, j) -> kernels, of x1 at i with x2 at j.
+
+    Attributes:
+        doubting: fast, and with it whether digits of any entry are lost;
+        again: all digits, at several times the cost, or None if none are ever lost;
+        surely: all digits: `again` where that is needed. With derivatives.
+    """
+
+    doubting: Callable[[Array, Array], tuple[dict[str, Array], Bool[Array, ""]]]
+    again: Callable[[Array, Array], dict[str, Array]] | None
+    surely: Callable[[Array, Array], dict[str, Array]]
+
+
+def tile(x1, x2, arch, kinds, rows=None, *, own=False) -> Tile:
+    """The blocks of the kernels of two sets of points.
 
     `rows` says which points of x2 those of x1 are: their entries are exact then. With
     `own` they are the same, row by row, and the entries of a point with itself are
@@ -49,7 +70,7 @@ def tile(x1, x2, arch, kinds, rows=None, *, own=False):
     def part(x, start, block):
         return jax.lax.dynamic_slice_in_dim(x, start, min(block, x.shape[0]))
 
-    def at(i, j):
+    def first_layer(i, j):
         at_rows, at_columns = part(x1, i, height), part(x2, j, width)
         q1, q2 = (first_layer_variance(x, arch) for x in (at_rows, at_columns))
         cov = first_layer_covariance(at_rows, at_columns, arch)
@@ -57,27 +78,76 @@ def tile(x1, x2, arch, kinds, rows=None, *, own=False):
         twins = numbers[:, None] == j + jnp.arange(len(q2))[None, :]
         if own or rows is not None:
             cov = jnp.where(twins, 0.0, cov)  # not parallel, as they would be
-        gap = lambda: first_layer_gap(at_rows, at_columns, arch)
-        pair = propagate_surely(q1[:, None], q2[None, :], cov, arch, gap)
+        return (q1[:, None], q2[None, :], cov), twins
+
+    def finish(pair, first, twins):
         if rows is not None:
-            diag = propagate_diag(q1, arch)
+            diag = propagate_diag(first[0][:, 0], arch)
             exact = lambda entry, diag: jnp.where(twins, diag[:, None], entry)
             pair = jax.tree.map(exact, pair, diag)
         return kept(pair, kinds)
 
-    return at
+    def doubting(i, j):
+        first, twins = first_layer(i, j)
+        pair, doubt = propagate_doubting(*first, arch)
+        return finish(pair, first, twins), doubt
+
+    def again(i, j):
+        first, twins = first_layer(i, j)
+        gap = first_layer_gap(part(x1, i, height), part(x2, j, width), arch)
+        return finish(propagate_near(*first, arch, gap), first, twins)
+
+    def surely(i, j):
+        found, doubt = doubting(i, j)
+        if not has_doubts(arch):
+            return found
+        return jax.lax.cond(doubt, lambda: again(i, j), lambda: found)
+
+    return Tile(doubting, again if has_doubts(arch) else None, surely)
 
 
-def entries(x1, rows, x2, arch, *, kinds):
+def _differentiable(fn):
+    """fn(*given, kinds=, surely=False), with the derivatives of surely=True.
+
+    The loop over blocks in doubt is as long as the data say, and reverse mode cannot
+    turn it back; a program that branches at every block it can.
+    """
+
+    @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+    def found(given, kinds):
+        return fn(*given, kinds=kinds, surely=False)
+
+    @found.defjvp
+    def _(kinds, given, changes):
+        return jax.jvp(lambda at: fn(*at, kinds=kinds, surely=True), given, changes)
+
+    return functools.wraps(fn)(lambda *given, kinds: found(given, kinds))
+
+
+def _fill(at: Tile, fill, *sizes, surely):
+    if surely or at.again is None:
+        return fill(at.surely, *sizes, block())
+    return fill(at.doubting, *sizes, block(), again=at.again)
+
+
+@_differentiable
+def entries(x1, rows, x2, arch, *, kinds, surely):
     """All entries of the kernels named, (n1, n2), for `run`."""
     at = tile(x1, x2, arch, kinds, rows)
-    return blocks.fill(at, x1.shape[0], x2.shape[0], block())
+    return _fill(at, blocks.fill, len(x1), len(x2), surely=surely)
+
+
+@_differentiable
+def upper_entries(x, arch, *, kinds, surely):
+    """Those of a set of points with itself, right above the diagonal alone."""
+    at = tile(x, x, arch, kinds, own=True)
+    return _fill(at, blocks.fill_upper, len(x), surely=surely)
 
 
 def times(x1, rows, x2, arch, v, *, kinds):
     """The kernel times v, (n1, m), for `run`."""
-    at = tile(x1, x2, arch, kinds, rows)
-    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, x1.shape[0], block())
+    at = tile(x1, x2, arch, kinds, rows).surely
+    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, len(x1), block())
 
 
 @functools.partial(jax.jit, static_argnames=("fn", "kinds", "mesh"))

@@ -59,25 +59,44 @@ def map_rows(fn: Callable[[PyTree], PyTree], x: PyTree, block: int) -> PyTree:
     return jax.lax.fori_loop(0, len(first), body, out)
 
 
-def _fill(fn, row_starts, column_starts, shape):
-    """Writes the blocks `fn(i, j)` at the listed starts."""
+def _fill(fn, row_starts, column_starts, shape, again):
+    """Writes the blocks `fn(i, j)` at the listed starts, and those of `again`."""
     rows, columns = jnp.asarray(row_starts), jnp.asarray(column_starts)
+    count = len(row_starts)
+    doubting = fn if again is not None else lambda i, j: (fn(i, j), False)
 
-    def body(k, out):
-        i, j = rows[k], columns[k]
+    def write(out, k, part):
+        at = rows[k], columns[k]
         return jax.tree.map(
-            lambda whole, part: jax.lax.dynamic_update_slice(whole, part, (i, j)),
-            out,
-            fn(i, j),
+            lambda whole, part: jax.lax.dynamic_update_slice(whole, part, at), out, part
         )
 
-    shapes = jax.eval_shape(fn, *[jax.ShapeDtypeStruct((), rows.dtype)] * 2)
+    def body(k, filled):
+        out, doubts = filled
+        part, doubt = doubting(rows[k], columns[k])
+        return write(out, k, part), doubts.at[k].set(doubt)
+
+    shapes, _ = jax.eval_shape(doubting, *[jax.ShapeDtypeStruct((), rows.dtype)] * 2)
     out = jax.tree.map(lambda leaf: jnp.zeros(shape, leaf.dtype), shapes)
-    return jax.lax.fori_loop(0, len(row_starts), body, out)
+    start = out, jnp.zeros(count, bool)
+    out, doubts = jax.lax.fori_loop(0, count, body, start)
+    if again is None:
+        return out
+    # A branch in the first loop would copy every block; here the sure ones cost nothing
+    (doubted,) = jnp.nonzero(doubts, size=count)
+    redo = lambda k, out: write(
+        out, doubted[k], again(rows[doubted[k]], columns[doubted[k]])
+    )
+    return jax.lax.fori_loop(0, doubts.sum(), redo, out)
 
 
 def fill(
-    fn: Callable[[Array, Array], PyTree], n1: int, n2: int, block: tuple[int, int]
+    fn: Callable[[Array, Array], PyTree],
+    n1: int,
+    n2: int,
+    block: tuple[int, int],
+    *,
+    again: Callable[[Array, Array], PyTree] | None = None,
 ) -> PyTree:
     """Returns (n1, n2) matrices from their blocks.
 
@@ -87,14 +106,21 @@ def fill(
         n1: number of rows.
         n2: number of columns.
         block: rows and columns of the blocks.
+        again: as `fn`, and then `fn` returns (blocks, doubt): where it is in doubt,
+            what this returns is written in place of its blocks. No reverse-mode
+            derivatives then: as many turns of a loop as there are doubts.
     """
     rows, columns = starts(n1, block[0]), starts(n2, block[1])
     row, column = np.meshgrid(rows, columns, indexing="ij")
-    return _fill(fn, row.ravel(), column.ravel(), (n1, n2))
+    return _fill(fn, row.ravel(), column.ravel(), (n1, n2), again)
 
 
 def fill_upper(
-    fn: Callable[[Array, Array], PyTree], n: int, block: tuple[int, int]
+    fn: Callable[[Array, Array], PyTree],
+    n: int,
+    block: tuple[int, int],
+    *,
+    again: Callable[[Array, Array], PyTree] | None = None,
 ) -> PyTree:
     """Returns (n, n) matrices from the blocks that reach the diagonal or lie above it.
 
@@ -104,11 +130,12 @@ def fill_upper(
         fn: as in `fill`, with n1 = n2 = n.
         n: size of the matrices.
         block: rows and columns of the blocks.
+        again: as in `fill`.
     """
     rows, columns = starts(n, block[0]), starts(n, block[1])
     row, column = np.meshgrid(rows, columns, indexing="ij")
     reaches = column + min(block[1], n) > row
-    return _fill(fn, row[reaches], column[reaches], (n, n))
+    return _fill(fn, row[reaches], column[reaches], (n, n), again)
 
 
 def product(
@@ -149,7 +176,13 @@ def product(
     return jax.lax.fori_loop(0, len(rows), strip, out)
 
 
-def mirror(matrix: Float[Array, "n n"], block: int) -> Float[Array, "n n"]:
+# Rows of the squares that `mirror` turns over: two of them stay in the first cache.
+# Of 32, 128 and 256 rows N = 2 000 takes 1.1 to 1.3, 1.0 to 1.1 and 1.3 to 1.9 times
+# as long.
+_MIRRORED = 64
+
+
+def mirror(matrix: Float[Array, "n n"], block: int = _MIRRORED) -> Float[Array, "n n"]:
     """Copies what is above the diagonal below it, block by block.
 
     Symmetric bit for bit if compiled apart from what made the matrix: fused together,
@@ -157,7 +190,7 @@ def mirror(matrix: Float[Array, "n n"], block: int) -> Float[Array, "n n"]:
 
     Args:
         matrix: what `fill_upper` returns.
-        block: the rows of its blocks.
+        block: rows of the squares that are turned over one by one.
     """
     first = starts(matrix.shape[0], block)
     upper = np.triu_indices(len(first))

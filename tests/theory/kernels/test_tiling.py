@@ -9,6 +9,7 @@ from closeness import assert_close
 from kernel_cases import EPS, SPLIT, Z, shared
 from problems import erf_kernels
 
+from benchmarks import precision
 from theory.kernels import matrices, tiling
 from theory.kernels.architecture import Architecture
 
@@ -74,3 +75,45 @@ def test_blocks_are_mirrored_bit_for_bit(small_blocks):
     gram = matrices.gram(Z, shared(BY_NAME["monomial3"]))
     for kernel in jax.tree.leaves(gram):
         assert np.array_equal(kernel, kernel.T)
+
+
+def _with_near_twins(apart):
+    x = np.random.default_rng(3).standard_normal((11, 5))
+    x[9] = x[2] + apart * x[3]
+    return jnp.asarray(x)
+
+
+RELU = Architecture(depth=3, activation="relu", w_var=1.7, b_var=0.1)
+
+
+def test_only_blocks_with_near_twins_are_in_doubt(small_blocks):
+    x = _with_near_twins(1e-2)
+    at = tiling.tile(x, x, RELU, ("ntk",), own=True)
+    doubts = {(i, j) for i in (0, 4, 7) for j in (0, 3, 6, 8) if at.doubting(i, j)[1]}
+    assert doubts == {(0, 8), (7, 0)}
+
+
+def test_blocks_in_doubt_keep_their_digits(small_blocks):
+    x = _with_near_twins(1e-6)
+    right = float(precision.entry("relu", np.asarray(x)[[2, 9]], RELU)[1])
+    every = jnp.arange(11)
+    for found in (
+        matrices.gram(x, RELU).ntk,
+        matrices.nngp_ntk(x, x, RELU).ntk,
+        matrices.gram_product(x, jnp.eye(11), RELU),
+        jax.vmap(lambda scale: matrices.ntk_gram(scale * x, RELU))(jnp.ones(2))[1],
+        tiling.entries(x, every, x, RELU, kinds=("ntk",))["ntk"],
+    ):
+        assert float(found[2, 9]) == pytest.approx(right, rel=100 * EPS)
+
+
+def test_blocks_in_doubt_have_derivatives_in_both_modes(small_blocks):
+    x, v = _with_near_twins(1e-2), np.random.default_rng(4).standard_normal((11, 11))
+    loss = lambda x: (matrices.gram(x, RELU).ntk * v).sum()
+    back = jax.grad(loss)(x)
+    for row in (2, 9, 5):
+        step = jnp.zeros_like(x).at[row, 1].set(1e-5)
+        change = (loss(x + step) - loss(x - step)) / 2e-5
+        assert back[row, 1] == pytest.approx(float(change), rel=1e-6)
+        forward = jax.jvp(loss, (x,), (step / 1e-5,))[1]
+        assert forward == pytest.approx(float(back[row, 1]), rel=1e-9)

@@ -131,6 +131,32 @@ def test_wide_blocks_below_the_diagonal_are_left_out():
     assert sorted(calls) == [(0, 0), (0, 4), (2, 0), (2, 4), (4, 4), (6, 4)]
 
 
+def test_blocks_in_doubt_are_done_again_and_no_others():
+    n, block, calls = 11, (4, 3), []
+    first = tile(n, n, block)
+
+    def doubting(i, j):
+        found = jax.tree.map(lambda part: part.at[0, 0].add(i + 10.0 * j), first(i, j))
+        return found, i + 10 * j > 0
+
+    def again(i, j):
+        jax.debug.callback(lambda i, j: calls.append((int(i), int(j))), i, j)
+        return first(i, j)
+
+    check(jax.jit(lambda: blocks.fill(doubting, n, n, block, again=again))(), n, n)
+    jax.effects_barrier()
+    rows, columns = (0, 4, 7), (0, 3, 6, 8)
+    doubtful = [(i, j) for i in rows for j in columns if (i, j) != (0, 0)]
+    assert sorted(calls) == doubtful
+
+    @jax.jit
+    def filled():
+        upper = blocks.fill_upper(doubting, n, block, again=again)
+        return jax.tree.map(lambda matrix: blocks.mirror(matrix, 4), upper)
+
+    check(filled(), n, n)
+
+
 # --- memory --------------------------------------------------------------------
 
 
