@@ -89,7 +89,12 @@ RELU = Architecture(depth=3, activation="relu", w_var=1.7, b_var=0.1)
 def test_only_blocks_with_near_twins_are_in_doubt(small_blocks):
     x = _with_near_twins(1e-2)
     at = tiling.tile(x, x, RELU, ("ntk",), own=True)
-    doubts = {(i, j) for i in (0, 4, 7) for j in (0, 3, 6, 8) if at.doubting(i, j)[1]}
+    doubts = {
+        (i, j)
+        for i in (0, 4, 7)
+        for j in (0, 3, 6, 8)
+        if at.doubting(*map(jnp.asarray, (i, j)))[1]
+    }
     assert doubts == {(0, 8), (7, 0)}
 
 
