@@ -4,6 +4,8 @@ A path holds one number per epoch, the first from before training; rules return
 positions in it. All but `oracle` need nothing that is not there in practice.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -72,8 +74,8 @@ def loss_gap(
             f"`valid_loss` must have length {len(train)} to match `train_loss`, got "
             f"{len(valid)}."
         )
-    if not tolerance > 0:
-        raise InputError(f"`tolerance` must be positive, got {tolerance}.")
+    if not 0 < tolerance < math.inf:
+        raise InputError(f"`tolerance` must be positive and finite, got {tolerance}.")
     return _last_before(valid - train > tolerance * valid)
 
 

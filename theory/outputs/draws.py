@@ -17,7 +17,7 @@ from theory.errors import InputError, check_count
 from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.outputs import soundness, storage
-from theory.outputs.accuracy import win_probability_iid
+from theory.outputs.accuracy import win_probability, win_probability_iid
 from theory.outputs.covariances import SampledCross
 from theory.outputs.law import Labels, OutputLaw, check_labels
 from theory.outputs.statistics import standard_error
@@ -33,6 +33,8 @@ class Draws:
             many initialisations has one entry on the second axis and `init_var`.
         init_var: variance that one initialisation adds, per draw and point, where it
             is known analytically; None where the second axis samples it.
+        kernel_cov: covariance of the outputs that it adds beside, as the kernel of a
+            network of finite width is its own; None at infinite width.
         init_var_at: the test points that `init_var` is known at; None for all.
         draw_keys: raw key of each corruption draw: equal keys, equal corruption.
         diagnostics: named numbers per draw to judge the run by.
@@ -42,6 +44,7 @@ class Draws:
 
     outputs: Float[Array, "draw init n c"]
     init_var: Float[Array, "draw k"] | None = None
+    kernel_cov: Float[Array, "draw n c c"] | None = None
     init_var_at: Int[Array, " k"] | None = None
     draw_keys: Int[Array, "draw 2"] | None = None
     diagnostics: dict = dataclasses.field(default_factory=dict)
@@ -120,11 +123,16 @@ class Draws:
             )
         doors.check_finite("`init_var` of these draws", self.init_var)
         draws, _, n, c = self.outputs.shape
-        given_draw = win_probability_iid(
-            self.outputs.reshape(draws * n, c),
-            self.init_var.reshape(-1) / inits,
-            jnp.tile(jnp.asarray(labels, jnp.int32), draws),
-        )
+        means = self.outputs.reshape(draws * n, c)
+        variances = self.init_var.reshape(-1) / inits
+        every = jnp.tile(jnp.asarray(labels, jnp.int32), draws)
+        if self.kernel_cov is None:
+            given_draw = win_probability_iid(means, variances, every)
+        else:
+            own = jnp.eye(c, dtype=means.dtype)[None]
+            shared = self.kernel_cov.reshape(draws * n, c, c) / inits
+            cov = variances[:, None, None] * own + shared
+            given_draw = win_probability(means, cov, every)
         return given_draw.reshape(draws, n)
 
     @checked
@@ -170,14 +178,17 @@ class Draws:
             cov = cov - (init_var / inits)[:, None, None] * own
         else:
             init_var = None
+        shared = None if self.kernel_cov is None else self.kernel_cov.mean(axis=0)
         return OutputLaw(
             mean=mean,
             cov=cov,
             init_var=init_var,
+            kernel_cov=shared,
             diagnostics={"draws": draws, "inits": inits, "rank": min(draws - 1, c)},
             cross=SampledCross(
                 outputs=self.outputs,
-                init_var=None if analytic is None else init_var,
+                # of the kernel's share between points nothing is known
+                init_var=None if analytic is None or shared is not None else init_var,
             ),
         )
 

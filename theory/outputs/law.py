@@ -45,9 +45,9 @@ def check_labels(labels: Labels, shape: tuple[int, ...], name: str = "labels") -
 
 
 @jax.jit
-def _averaged(cov, init_var, inits):
-    own = jnp.eye(cov.shape[1], dtype=cov.dtype)[None]
-    return cov + (init_var / inits)[:, None, None] * own
+def _averaged(cov, init_var, kernel_cov, inits):
+    own = init_var[:, None, None] * jnp.eye(cov.shape[1], dtype=cov.dtype)[None]
+    return cov + (own if kernel_cov is None else own + kernel_cov) / inits
 
 
 @record(kw_only=True, repr=False)
@@ -60,6 +60,8 @@ class OutputLaw:
         init_var: variance that one initialisation adds to each output, independently
             for the classes, docs/theory/training.md (11); None where the route does not
             know.
+        kernel_cov: covariance of the outputs that it adds beside, as the kernel of a
+            network of finite width is its own; None at infinite width.
         diagnostics: named numbers to judge the law by.
         cross: covariances between points, of the average over initialisations; None
             where the route does not know.
@@ -69,6 +71,7 @@ class OutputLaw:
     mean: Float[Array, "n c"]
     cov: Float[Array, "n c c"]
     init_var: Float[Array, " n"] | None = None
+    kernel_cov: Float[Array, "n c c"] | None = None
     diagnostics: dict = dataclasses.field(default_factory=dict)
     cross: CrossCovariance | None = None
     inits: float = static(default=math.inf)
@@ -102,8 +105,9 @@ class OutputLaw:
         doors.check_finite("`init_var` of this law", self.init_var)
         return dataclasses.replace(
             self,
-            cov=_averaged(self.cov, self.init_var, inits),
+            cov=_averaged(self.cov, self.init_var, self.kernel_cov, inits),
             init_var=jnp.zeros_like(self.init_var),
+            kernel_cov=None,
             inits=float(inits) if math.isinf(self.inits) else self.inits,
         )
 

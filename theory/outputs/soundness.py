@@ -19,14 +19,16 @@ def law(fields: dict[str, Any]) -> str | None:
     if mean.ndim != 2:
         return f"`mean` must have shape (n, c), got {mean.shape}"
     n, c = mean.shape
-    wrong = _shapes(fields, mean=(n, c), cov=(n, c, c), init_var=(n,))
-    wrong = wrong or _floats(fields, "mean", "cov", "init_var")
-    wrong = wrong or _finite(fields, "mean", "cov")
+    covs = {"cov": (n, c, c), "kernel_cov": (n, c, c)}
+    wrong = _shapes(fields, mean=(n, c), init_var=(n,), **covs)
+    wrong = wrong or _floats(fields, "mean", "init_var", *covs)
+    wrong = wrong or _finite(fields, "mean", *(name for name in covs if name in fields))
     if wrong:
         return wrong
     if not fields.get("inits", 1) >= 1:
         return f"`inits` must be at least 1, got {fields['inits']}"
-    return _variance(fields) or _covariance(fields)
+    wrong = _variance(fields) or _covariance(fields, "cov")
+    return wrong or _covariance(fields, "kernel_cov")
 
 
 def draws(fields: dict[str, Any]) -> str | None:
@@ -37,13 +39,15 @@ def draws(fields: dict[str, Any]) -> str | None:
             "`outputs` must have shape (draws, initialisations, n, c), got "
             f"{outputs.shape}"
         )
-    k, _, n, _ = outputs.shape
+    k, _, n, c = outputs.shape
     at = fields.get("init_var_at")
     known = n if at is None else at.size
     wrong = _points(at, n) if at is not None else None
-    wrong = wrong or _shapes(fields, init_var=(k, known), draw_keys=(k, 2))
-    wrong = wrong or _floats(fields, "outputs", "init_var")
+    shapes = {"init_var": (k, known), "draw_keys": (k, 2), "kernel_cov": (k, n, c, c)}
+    wrong = wrong or _shapes(fields, **shapes)
+    wrong = wrong or _floats(fields, "outputs", "init_var", "kernel_cov")
     wrong = wrong or _finite(fields, "outputs") or _variance(fields)
+    wrong = wrong or _covariance(fields, "kernel_cov")
     keys = fields.get("draw_keys")
     if wrong is None and keys is not None and keys.dtype.kind not in "iu":
         return f"`draw_keys` must be integers, got {keys.dtype}"
@@ -90,17 +94,23 @@ def _variance(fields: dict[str, Any]) -> str | None:
     return None
 
 
-def _covariance(fields: dict[str, Any]) -> str | None:
-    cov = np.asarray(fields["cov"], np.float64)
+def _covariance(fields: dict[str, Any], name: str) -> str | None:
+    if name not in fields:
+        return None
+    cov = np.asarray(fields[name], np.float64)
+    if not np.isfinite(cov).all():
+        return f"`{name}` must be finite, got NaN or infinity"
     rounding = _ROUNDING * _largest(cov)
-    if _largest(cov - cov.swapaxes(1, 2)) > rounding:
-        return "`cov` must be symmetric"
-    # An estimate has the share of the initialisations taken out, at most all of it.
-    own = fields.get("init_var", np.zeros(len(cov))).clip(min=0)
-    lowest = np.linalg.eigvalsh(cov)[:, :1] + own[:, None]
+    if _largest(cov - cov.swapaxes(-1, -2)) > rounding:
+        return f"`{name}` must be symmetric"
+    own = 0.0
+    if name == "cov" and "init_var" in fields:
+        # an estimate has the share of the initialisations taken out, at most all of it
+        own = fields["init_var"].clip(min=0)[..., None]
+    lowest = np.linalg.eigvalsh(cov)[..., :1] + own
     if lowest.size and lowest.min() < -rounding and not _doubted(fields):
         found = f"{lowest.min():.3g}"
-        return f"`cov` must be positive semidefinite, got the eigenvalue {found}"
+        return f"`{name}` must be positive semidefinite, got the eigenvalue {found}"
     return None
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from theory.corruption.base import Corruption
-from theory.errors import InputError
+from theory.errors import InputError, check_count
 from theory.kernels import matrices, truncation
 from theory.kernels.architecture import Architecture
 from theory.numerics import blocks, doors, solve
@@ -26,7 +26,7 @@ from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.renamed import renamed
-from theory.routes.exact import draw_loop
+from theory.routes.exact import draw_loop, finite_width
 
 
 @functools.partial(jax.jit, static_argnames=("flow", "with_init_var"))
@@ -66,6 +66,26 @@ def _one_draw(arch, seen, ridge, time, *, flow, with_init_var):
     return outputs, init_var, diagnostics
 
 
+_finite = jax.jit(finite_width.one_draw, static_argnames="variances")
+
+
+def _check_width(width: int | None, time: float | None, *given) -> None:
+    """Raises `InputError` on a width that makes no sense, or cannot be served."""
+    if width is None:
+        return
+    check_count("width", width)
+    if time is not None:
+        raise InputError(
+            "`width` and `time` exclude each other: the law of finite width is that of "
+            "training to the end, or with a `ridge`."
+        )
+    if not doors.known(*given):
+        raise InputError(
+            "`width` needs values: its law has no derivatives, and cannot be traced. "
+            "Call it outside of jit, grad and vmap."
+        )
+
+
 def _check_time(time: float | None, ridge: float) -> None:
     if time is not None and not time >= 0:
         raise InputError(f"`time` must not be negative, got {time}.")
@@ -99,6 +119,29 @@ def _believed(arch, x, outputs, diagnostics, *, flow, ridge, copies):
     return outputs
 
 
+def _of_width(arch, seen, ridge, width, copies, variances):
+    """Outputs, init_var, kernel_cov and diagnostics of one draw at finite width."""
+    dtype = seen.x_train.dtype
+    found, diagnostics = _finite(
+        arch,
+        seen,
+        jnp.asarray(ridge, dtype),
+        jnp.asarray(width, dtype),
+        variances=variances,
+    )
+    mean = _believed(
+        arch,
+        seen.x_train,
+        found.mean,
+        diagnostics,
+        flow=False,
+        ridge=ridge,
+        copies=copies,
+    )
+    finite_width.check(diagnostics, width)
+    return mean[None], found.init_var, found.kernel_cov, diagnostics
+
+
 @renamed("noise", "corruption")
 @checked
 def exact(
@@ -114,6 +157,7 @@ def exact(
     test_corruption: Corruption | None = None,
     first_draw: int = 0,
     with_init_var: bool = True,
+    width: int | None = None,
     progress: draw_loop.Progress | None = None,
 ) -> Draws:
     """Computes the infinite-width prediction for each of several corruption draws.
@@ -143,10 +187,17 @@ def exact(
             them clean.
         first_draw: number of the first draw.
         with_init_var: whether to compute `init_var`, three quarters of the cost.
+        width: units of every hidden layer: the law of networks of that width that stay
+            near their start, gradient descent in the parametrisation of `arch`, with
+            an error that grows with n/width; None for infinite width. Adds some five
+            times (depth - 1) n^3 to the cost of a draw. See docs/theory/finite_width.md
+            for what it was compared with, and `diagnostics["remainder"]`.
         progress: called with (draws done, draws) after each.
 
     Returns:
-        Draws with outputs (draws, 1, n_test, c) and init_var (draws, n_test). The
+        Draws with outputs (draws, 1, n_test, c) and init_var (draws, n_test); with
+        `width` also `kernel_cov`. `diagnostics["remainder"]` is then the share of
+        `init_var` that is of order 1/width, and known to a third of itself. The
         `draw_keys` name the random numbers of the draws, not what is done with them:
         they do not depend on the corruptions or on `copies`.
 
@@ -166,10 +217,16 @@ def exact(
     )
     given.check(arch, ridge)
     _check_time(time, ridge)
-    given.check_memory(matrices=(4 if time is None else 6) - (not with_init_var))
+    _check_width(width, time, arch, corruption, problem, ridge)
+    of_width = 0 if width is None else 4 * arch.depth
+    given.check_memory(
+        matrices=(4 if time is None else 6) - (not with_init_var) + of_width
+    )
 
     def one(k):
         seen, dtype = given.seen(k), problem.x_train.dtype
+        if width is not None and arch.depth > 1:
+            return _of_width(arch, seen, ridge, width, copies, with_init_var)
         outputs, init_var, diagnostics = _one_draw(
             arch,
             seen,
@@ -187,12 +244,13 @@ def exact(
             ridge=ridge,
             copies=copies,
         )
-        return outputs[None], init_var, diagnostics
+        return outputs[None], init_var, None, diagnostics
 
-    (outputs, init_var, diagnostics), keys = given.each(one, progress)
+    (outputs, init_var, kernel_cov, diagnostics), keys = given.each(one, progress)
     return Draws(
         outputs=outputs,
         init_var=init_var,
+        kernel_cov=kernel_cov,
         draw_keys=keys,
         diagnostics=diagnostics,
         averaged=True,
