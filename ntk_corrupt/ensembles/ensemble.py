@@ -42,13 +42,14 @@ Progress = Callable[[int, int, float], None]
 _DEFAULT = TrainConfig()
 
 
-def _model(
+def model_of(
     arch: Architecture | nn.Module,
     width: int | None,
     num_classes: int,
     inputs: int,
     **settings,
 ) -> nn.Module:
+    """Returns the network of an architecture, or a module that is fit to be one."""
     if isinstance(arch, Architecture):
         return mlp.mlp(arch, width, num_classes, **settings)
     if width is not None:
@@ -186,7 +187,7 @@ def measure(
     problem.check()
     check_options(corruption, problem, copies=copies, test_corruption=test_corruption)
     config.check()
-    model = _model(
+    model = model_of(
         arch,
         width,
         problem.num_classes,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.sharding import NamedSharding
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ntk_corrupt.training import epochs
 from ntk_corrupt.training.config import TrainConfig
@@ -22,20 +22,27 @@ def _spread(block, split: NamedSharding):
     return jax.lax.with_sharding_constraint(block, split)
 
 
+@functools.partial(jax.jit, static_argnames=("model", "d"))
+def initial(model: nn.Module, key, member, d: int) -> PyTree:
+    """Returns the parameters that a member (draw, init) starts from."""
+    at = stream(key, "init")
+    for number in member:
+        at = jax.random.fold_in(at, number)
+    return model.init(at, jnp.zeros((1, d), jnp.float32))
+
+
 @functools.partial(jax.jit, static_argnames=("model", "d", "split"))
 def start(
     model: nn.Module, config: TrainConfig, key, members, *, d: int, split: NamedSharding
 ) -> Member:
     """Initialises a block; `members` are its (draw, init), (m, 2)."""
-    streams = stream(key, "init"), stream(key, "shuffle")
+    shuffled = stream(key, "shuffle")
 
     def one(member):
-        init_key, shuffle_key = (
-            jax.random.fold_in(jax.random.fold_in(name, member[0]), member[1])
-            for name in streams
+        shuffle_key = jax.random.fold_in(
+            jax.random.fold_in(shuffled, member[0]), member[1]
         )
-        params = model.init(init_key, jnp.zeros((1, d), jnp.float32))
-        return epochs.start(config, params, shuffle_key)
+        return epochs.start(config, initial(model, key, member, d), shuffle_key)
 
     return _spread(jax.vmap(one)(members), split)
 
