@@ -22,6 +22,7 @@ PRESETS = {
         "width": 16,
         "times": 2,
         "descent_epochs": 20,
+        "kinds": ("as trained", "gradient descent"),
     },
     "cpu": {},
     # the setting of arXiv 2606.11319, whose networks are of the first kind

@@ -1,13 +1,27 @@
-"""Networks beside kernels of several kinds: settings and cells."""
+"""Networks beside their kernel, step by step: settings and cells.
+
+A ladder from the infinitely wide network to the trained one. Each step changes one
+thing, on the same corrupted images, and from `linearised` on for the same networks:
+
+    exact       kernel of infinite width, trained to the end
+    lazy        law of networks of this width that stay near their start
+    linearised  this very network, its kernel at the start, trained to the end
+    tangent     the same, trained as the network is: optimiser, steps, end
+    network     the network
+
+and beside them `final`: this network's kernel after training, trained to the end.
+"""
 
 import dataclasses
 
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell
 from experiments.shared import routes
+from theory.errors import unknown
 
-# Kernels by what is trained: the training rates of the networks that have it.
-_KERNELS = {"no biases": {"rates": "ntk"}, "trained biases": {"rates": "standard"}}
+STEPS = ("exact", "lazy", "linearised", "tangent", "network")
+# What is the same however a network is trained.
+_UNTRAINED = ("exact", "resummed", "first_order", "lazy", "linearised")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,6 +29,12 @@ class WhyNotTheKernel(routes.Routes):
     """Settings of the experiment: those of the network as it is usually trained."""
 
     p: tuple[float, ...] = setting((0.5, 0.9), "corruption levels in [0, 1]")
+    routes: tuple[str, ...] = setting(
+        (*STEPS, "final"), f"any of {', '.join(routes.ROUTES)}"
+    )
+    kinds: tuple[str, ...] | None = setting(
+        None, "which networks, by the names in the table; none is all"
+    )
     n_train: int = setting(300, "training images, balanced over classes")
     size: int | None = setting(
         14, "side in pixels to resize the images to; or none", most=1024
@@ -76,30 +96,45 @@ def variants(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
     }
 
 
-def _kernels(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
+def chosen(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
+    """Returns the networks that are asked for, each with the rates of its kernel."""
+    every = variants(config)
+    names = tuple(every) if config.kinds is None else config.kinds
     return {
-        name: dataclasses.replace(config, **change) for name, change in _KERNELS.items()
+        name: dataclasses.replace(every[name], rates=every[name].parametrisation)
+        for name in names
     }
 
 
 def check(config: WhyNotTheKernel) -> None:
     """Raises `InputError` on bad settings."""
-    for each in (*variants(config).values(), *_kernels(config).values()):
+    every = variants(config)
+    for name in config.kinds or ():
+        if name not in every:
+            raise unknown("--kinds", name, every)
+    for each in chosen(config).values():
         routes.check(each)
 
 
+def cell(config: WhyNotTheKernel, name: str, route: str, p: float, subset: int) -> Cell:
+    """One step for one kind of network, whose settings are `config`.
+
+    Steps that do not depend on training have no name: kinds share them.
+    """
+    settings = routes.cell(config, route, p, subset).settings
+    return Cell(settings if route in _UNTRAINED else {**settings, "kind": name})
+
+
 def cells(config: WhyNotTheKernel) -> list[Cell]:
-    """One cell per network or kernel, level and training subset."""
-    found = []
+    """One cell per step, kind of network, level and training subset."""
+    found: dict[str, Cell] = {}
     for subset in range(config.subsets):
         for p in config.p:
-            for route in config.routes:
-                kinds = variants(config) if route == "network" else _kernels(config)
-                found += [
-                    Cell({**routes.cell(each, route, p, subset).settings, "kind": name})
-                    for name, each in kinds.items()
-                ]
-    return found
+            for name, each in chosen(config).items():
+                for route in config.routes:
+                    new = cell(each, name, route, p, subset)
+                    found.setdefault(new.key, new)
+    return list(found.values())
 
 
 compute = routes.compute

@@ -18,7 +18,9 @@ from experiments.harness.flags import setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings as shared_settings
 from experiments.shared.rows import kept
-from ntk_corrupt.ensembles import ensemble
+from ntk_corrupt.ensembles import ensemble, linearised
+from ntk_corrupt.networks.tangent import Tangent
+from ntk_corrupt.training.config import TrainConfig
 from theory.activations import registry
 from theory.errors import InputError, unknown
 
@@ -101,6 +103,65 @@ def _network(config: "Routes", asked: Asked) -> theory.Draws:
     )
 
 
+def _lazy(config: "Routes", asked: Asked) -> theory.Draws:
+    return theory.exact(
+        asked.arch,
+        asked.corruption,
+        asked.problem,
+        draws=config.draws,
+        key=asked.key,
+        width=config.width,
+        progress=asked.progress,
+    )
+
+
+def _regressed(config: "Routes", asked: Asked, trained: TrainConfig | None):
+    return linearised.measure_linearised(
+        shared_settings.network(config, asked.problem.num_classes),
+        asked.corruption,
+        asked.problem,
+        draws=config.draws,
+        inits=config.inits,
+        key=asked.key,
+        trained=trained,
+        progress=asked.progress,
+    )
+
+
+def _tangent(config: "Routes", asked: Asked) -> theory.Draws:
+    return ensemble.measure(
+        Tangent(shared_settings.network(config, asked.problem.num_classes)),
+        asked.corruption,
+        asked.problem,
+        draws=config.draws,
+        inits=config.inits,
+        key=asked.key,
+        config=shared_settings.training(config),
+        progress=asked.progress,
+    )
+
+
+def _regression_seconds(config: "Routes", n: int, m: int) -> float:
+    outputs = 10 * n
+    each = outputs**3 / 3 * 4e-11 + outputs**2 * config.width * config.depth * 4e-11
+    return 5 + config.draws * config.inits * each
+
+
+def _of_tangent(config: Any) -> tuple[str, ...]:
+    """What decides networks that are not trained, but solved."""
+    names = ("width", "parametrisation", "biases", "inits", "draws")
+    return (*shared_settings.DATA, *shared_settings.ARCHITECTURE, *names)
+
+
+def _of_lazy(config: Any) -> tuple[str, ...]:
+    names = shared_settings.of_kernel(config)
+    return (*names, *(() if "width" in names else ("width",)), "draws")
+
+
+def _members(config: Any) -> tuple[str, ...]:
+    return (*shared_settings.of_network(config), "inits", "draws")
+
+
 def _training_seconds(config: "Routes", n: int, m: int) -> float:
     weights = 784 * config.width + (config.depth - 2) * config.width**2
     steps = config.draws * config.inits * config.epochs * n
@@ -136,8 +197,42 @@ ROUTES = {
         label="exact kernel",
         line=":",
     ),
+    "lazy": Route(
+        settings=_of_lazy,
+        outputs=_lazy,
+        seconds=lambda config, n, m: (
+            5 + config.draws * (8 * config.depth * n**3 + 9 * n**2 * m) * 3e-11
+        ),
+        label="exact kernel, of this width",
+        line="-.",
+    ),
+    "linearised": Route(
+        settings=_of_tangent,
+        outputs=lambda config, at: _regressed(config, at, None),
+        seconds=_regression_seconds,
+        label="own kernel at the start",
+        line="",
+    ),
+    "tangent": Route(
+        settings=_members,
+        outputs=_tangent,
+        seconds=lambda config, n, m: 3 * _training_seconds(config, n, m),
+        label="linearised and trained",
+        line="",
+    ),
+    "final": Route(
+        settings=_members,
+        outputs=lambda config, at: _regressed(
+            config, at, shared_settings.training(config)
+        ),
+        seconds=lambda config, n, m: (
+            _training_seconds(config, n, m) + _regression_seconds(config, n, m)
+        ),
+        label="own kernel after training",
+        line="",
+    ),
     "network": Route(
-        settings=lambda config: (*shared_settings.of_network(config), "inits", "draws"),
+        settings=_members,
         outputs=_network,
         seconds=_training_seconds,
         label="trained",

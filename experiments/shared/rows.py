@@ -60,16 +60,18 @@ def kept(
         if "doubts" in found.diagnostics:
             row["doubts"] = "; ".join(found.diagnostics["doubts"])
         arrays = {"mean": np.asarray(found.mean), "cov": np.asarray(found.cov)}
-        if found.init_var is not None:
-            arrays["init_var"] = np.asarray(found.init_var)
+        for name in ("init_var", "kernel_cov"):
+            if getattr(found, name) is not None:
+                arrays[name] = np.asarray(getattr(found, name))
         return row, arrays
     row |= {
         f"mean_{name}": np.asarray(value).mean().item()
         for name, value in found.diagnostics.items()
     }
     arrays = {"outputs": np.asarray(found.outputs, np.float32)}
-    if found.init_var is not None:
-        arrays["init_var"] = np.asarray(found.init_var, np.float32)
+    for name in ("init_var", "kernel_cov"):
+        if getattr(found, name) is not None:
+            arrays[name] = np.asarray(getattr(found, name), np.float32)
     if found.draw_keys is not None:
         arrays["draw_keys"] = np.asarray(found.draw_keys)
     return row, arrays
@@ -120,19 +122,24 @@ def held(arrays: Mapping[str, np.ndarray]) -> theory.OutputLaw | theory.Draws:
         init_var = arrays.get("init_var")
         if init_var is not None and np.isnan(init_var).all():
             init_var = None  # as it was written before it could be absent
-        mean, cov, init_var = (  # jnp.asarray compiles a program for every shape
+        shared = arrays.get("kernel_cov")
+        mean, cov, init_var, shared = (  # jnp.asarray compiles one for every shape
             None if part is None else jax.device_put(part)
-            for part in (arrays["mean"], arrays["cov"], init_var)
+            for part in (arrays["mean"], arrays["cov"], init_var, shared)
         )
         assert mean is not None
         assert cov is not None
-        return theory.OutputLaw(mean=mean, cov=cov, init_var=init_var)
-    outputs, keys, init_var = (
+        return theory.OutputLaw(
+            mean=mean, cov=cov, init_var=init_var, kernel_cov=shared
+        )
+    outputs, keys, init_var, shared = (
         None if name not in arrays else jax.device_put(arrays[name])
-        for name in ("outputs", "draw_keys", "init_var")
+        for name in ("outputs", "draw_keys", "init_var", "kernel_cov")
     )
     assert outputs is not None
-    return theory.Draws(outputs=outputs, init_var=init_var, draw_keys=keys)
+    return theory.Draws(
+        outputs=outputs, init_var=init_var, kernel_cov=shared, draw_keys=keys
+    )
 
 
 def matching(rows: Sequence[Row], setting: Mapping[str, Any]) -> list[Row]:

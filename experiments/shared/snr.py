@@ -78,7 +78,8 @@ def of_law(
     a = weights(quantity, labels, mean.shape[1])
     variance = np.einsum("ni,nij,nj->n", a, cov, a)
     if inits is not None and law.init_var is not None:
-        variance = variance + np.asarray(law.init_var) * (a**2).sum(axis=1) / inits
+        own = np.asarray(law.init_class_cov(), float)
+        variance = variance + np.einsum("ni,nij,nj->n", a, own, a) / inits
     found = _mean_log((a * mean).sum(axis=1), variance, draws)
     return Estimate(float(found.mean()), float("nan"))
 
@@ -102,7 +103,8 @@ def of_draws(
     a = weights(quantity, labels, outputs.shape[-1])
     z = (outputs * a).sum(axis=-1)
     if found.init_var is not None:
-        sd = np.sqrt(np.asarray(found.init_var, float) * (a**2).sum(axis=1) / inits)
+        own = np.asarray(found.init_class_cov(), float)
+        sd = np.sqrt(np.einsum("ni,knij,nj->kn", a, own, a) / inits)
         noise = np.random.default_rng(0).normal(size=(_REPLICAS, *z.shape))
         z = z + sd * noise
     draws = z.shape[-2]

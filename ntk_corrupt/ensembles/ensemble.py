@@ -25,6 +25,7 @@ from jaxtyping import Array
 from ntk_corrupt.ensembles import layout
 from ntk_corrupt.ensembles.trainer import DrawImages, Report, TrainedBlock, Trainer
 from ntk_corrupt.networks import mlp
+from ntk_corrupt.networks.tangent import Tangent
 from ntk_corrupt.probes.basic import Probe
 from ntk_corrupt.training.config import TrainConfig
 from theory.corruption.base import Corruption
@@ -43,12 +44,12 @@ _DEFAULT = TrainConfig()
 
 
 def model_of(
-    arch: Architecture | nn.Module,
+    arch: Architecture | nn.Module | Tangent,
     width: int | None,
     num_classes: int,
     inputs: int,
     **settings,
-) -> nn.Module:
+) -> Any:
     """Returns the network of an architecture, or a module that is fit to be one."""
     if isinstance(arch, Architecture):
         return mlp.mlp(arch, width, num_classes, **settings)
@@ -58,7 +59,7 @@ def model_of(
     return arch
 
 
-def _check_module(model: nn.Module, num_classes: int, inputs: int) -> None:
+def _check_module(model: nn.Module | Tangent, num_classes: int, inputs: int) -> None:
     """Raises `InputError` on a module that cannot be trained as it is."""
     name = type(model).__name__
     try:
@@ -130,7 +131,7 @@ def _trainer(
 @renamed("noise", "corruption")
 @checked
 def measure(
-    arch: Architecture | nn.Module,
+    arch: Architecture | nn.Module | Tangent,
     corruption: Corruption,
     problem: Problem,
     *,
@@ -151,7 +152,8 @@ def measure(
 
     Args:
         arch: the network, see `ntk_corrupt.models.mlp`; or any hashable Flax module
-            (n, d) -> (n, c) without state or randomness beyond its parameters.
+            (n, d) -> (n, c) without state or randomness beyond its parameters; or the
+            `Tangent` of one.
         corruption: the corruption; its strength is traced, a sweep compiles once.
         problem: clean images; trained on in float32.
         width: units of each hidden layer; None with a Flax module.
@@ -187,6 +189,10 @@ def measure(
     problem.check()
     check_options(corruption, problem, copies=copies, test_corruption=test_corruption)
     config.check()
+    if isinstance(arch, Tangent) and config.optimiser == "adamw":
+        raise InputError(
+            "`optimiser` must not be adamw for a Tangent: decay would move its start."
+        )
     model = model_of(
         arch,
         width,

@@ -8,11 +8,14 @@ width, from `ensembles.measure` that the kernel does not move and training ends.
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array
 
 from ntk_corrupt.ensembles import ensemble, programs
 from ntk_corrupt.ensembles.ensemble import Progress
 from ntk_corrupt.kernels import linearised
+from ntk_corrupt.probes.basic import Parameters
+from ntk_corrupt.training.config import TrainConfig
 from theory.corruption.base import Corruption
 from theory.corruption.copies import check_options, corrupt_problem
 from theory.errors import check_count
@@ -38,6 +41,7 @@ def measure_linearised(
     test_corruption: Corruption | None = None,
     first_draw: int = 0,
     ridge: float = 0.0,
+    trained: TrainConfig | None = None,
     progress: Progress | None = None,
 ) -> Draws:
     """Solves `draws` x `inits` networks with the tangent kernel at their start.
@@ -58,6 +62,8 @@ def measure_linearised(
         test_corruption: as there.
         first_draw: as there.
         ridge: added to the diagonal of the kernel, in its units.
+        trained: how to train every network first; its kernel is then that after
+            training, its start the same. Training is that of `ensembles.measure`.
         progress: called with (members done, of how many, NaN) after each.
 
     Returns:
@@ -77,6 +83,22 @@ def measure_linearised(
         arch, width, problem.num_classes, d, parametrisation=parametrisation
     )
     results, numbers = [], range(first_draw, first_draw + draws)
+    ends = None
+    if trained is not None:
+        nets = ensemble.measure(
+            model,
+            corruption,
+            problem,
+            draws=draws,
+            inits=inits,
+            key=key,
+            config=trained,
+            copies=copies,
+            test_corruption=test_corruption,
+            first_draw=first_draw,
+            probes=(Parameters(),),
+        )
+        ends = nets.diagnostics["parameters"].reshape(draws * inits, -1)
     for draw in numbers:
         seen = corrupt_problem(
             corruption,
@@ -88,9 +110,10 @@ def measure_linearised(
         )
         for init in range(inits):
             params = programs.initial(model, key, jnp.asarray([draw, init]), d)
+            at = None if ends is None else ravel_pytree(params)[1](ends[len(results)])
             results.append(
                 linearised.regress(
-                    model, params, seen.x_train, seen.y, seen.x_test, ridge=ridge
+                    model, params, seen.x_train, seen.y, seen.x_test, at=at, ridge=ridge
                 )
             )
             if progress is not None:

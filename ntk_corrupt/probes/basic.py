@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from ntk_corrupt.kernels import empirical
@@ -86,6 +87,15 @@ class AliveUnits:
         hidden = [tap.inputs for tap in taps[1:]]
         responds = lambda units: (units.max(axis=0) > units.min(axis=0)).mean()
         return {"alive": jnp.asarray([responds(units) for units in hidden])}
+
+
+@record(kw_only=True)
+class Parameters:
+    """The trained parameters, to go on with them; as many numbers for each network."""
+
+    def __call__(self, model, params, key):
+        """Returns `parameters`, flat: `jax.flatten_util.ravel_pytree` undoes it."""
+        return {"parameters": ravel_pytree(params)[0]}
 
 
 @record(kw_only=True)

@@ -22,6 +22,17 @@ def unknown_init_cov() -> InputError:
     )
 
 
+def of_classes(
+    init_var: Float[Array, "*n"],
+    kernel_cov: Float[Array, "*n c c"] | None,
+    classes: int,
+) -> Float[Array, "*n c c"]:
+    """Returns the covariance of the outputs at a point that one initialisation adds."""
+    own = jnp.eye(classes, dtype=init_var.dtype)
+    own = init_var[..., None, None] * own.reshape((1,) * init_var.ndim + own.shape)
+    return own if kernel_cov is None else own + kernel_cov
+
+
 @runtime_checkable
 class CrossCovariance(Protocol):
     """Covariances of the outputs at pairs of test points; a pytree."""

@@ -18,7 +18,7 @@ from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.outputs import soundness, storage
 from theory.outputs.accuracy import win_probability, win_probability_iid
-from theory.outputs.covariances import SampledCross
+from theory.outputs.covariances import SampledCross, of_classes, unknown_init_cov
 from theory.outputs.law import Labels, OutputLaw, check_labels
 from theory.outputs.statistics import standard_error
 from theory.records import record, static
@@ -129,11 +129,19 @@ class Draws:
         if self.kernel_cov is None:
             given_draw = win_probability_iid(means, variances, every)
         else:
-            own = jnp.eye(c, dtype=means.dtype)[None]
-            shared = self.kernel_cov.reshape(draws * n, c, c) / inits
-            cov = variances[:, None, None] * own + shared
+            cov = self.init_class_cov().reshape(draws * n, c, c) / inits
             given_draw = win_probability(means, cov, every)
         return given_draw.reshape(draws, n)
+
+    def init_class_cov(self) -> Float[Array, "draw n c c"]:
+        """Returns the covariance of the outputs that one initialisation adds.
+
+        Raises:
+            InputError: where it is not known analytically, at all test points.
+        """
+        if self.init_var is None or self.init_var_at is not None:
+            raise unknown_init_cov()
+        return of_classes(self.init_var, self.kernel_cov, self.outputs.shape[-1])
 
     @checked
     def accuracy(self, labels: Labels, inits: int | None = None) -> float:

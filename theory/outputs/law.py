@@ -19,7 +19,12 @@ from theory.numerics import doors
 from theory.numerics.signatures import checked
 from theory.outputs import accuracy_spread, soundness, storage
 from theory.outputs.accuracy import win_probabilities, win_probability
-from theory.outputs.covariances import CrossCovariance, Points
+from theory.outputs.covariances import (
+    CrossCovariance,
+    Points,
+    of_classes,
+    unknown_init_cov,
+)
 from theory.records import record, static
 
 # Labels come straight from a `Problem` or from NumPy.
@@ -46,8 +51,7 @@ def check_labels(labels: Labels, shape: tuple[int, ...], name: str = "labels") -
 
 @jax.jit
 def _averaged(cov, init_var, kernel_cov, inits):
-    own = init_var[:, None, None] * jnp.eye(cov.shape[1], dtype=cov.dtype)[None]
-    return cov + (own if kernel_cov is None else own + kernel_cov) / inits
+    return cov + of_classes(init_var, kernel_cov, cov.shape[1]) / inits
 
 
 @record(kw_only=True, repr=False)
@@ -110,6 +114,16 @@ class OutputLaw:
             kernel_cov=None,
             inits=float(inits) if math.isinf(self.inits) else self.inits,
         )
+
+    def init_class_cov(self) -> Float[Array, "n c c"]:
+        """Returns the covariance of the outputs that one initialisation adds.
+
+        Raises:
+            InputError: where it is not known.
+        """
+        if self.init_var is None:
+            raise unknown_init_cov()
+        return of_classes(self.init_var, self.kernel_cov, self.mean.shape[1])
 
     @checked
     def per_point(self, labels: Labels) -> Float[Array, " n"]:

@@ -1,5 +1,7 @@
 """Ensembles solved at their tangent: the members of trained ones, and their law."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,7 +18,13 @@ from ntk_corrupt.training.config import TrainConfig
 
 
 def test_members_start_where_trained_ones_do():
-    asked = {"width": 16, "draws": 2, "inits": 2, "key": KEY, "first_draw": 1}
+    asked: dict[str, Any] = {
+        "width": 16,
+        "draws": 2,
+        "inits": 2,
+        "key": KEY,
+        "first_draw": 1,
+    }
     untrained = TrainConfig(epochs=0)
     data = problem()
     start = ensemble.measure(
@@ -30,7 +38,13 @@ def test_members_start_where_trained_ones_do():
 
 def test_members_see_the_images_of_their_draw():
     data = problem(np.float64)
-    settings = {"width": 16, "inits": 1, "key": KEY, "copies": 2, "ridge": 0.1}
+    settings: dict[str, Any] = {
+        "width": 16,
+        "inits": 1,
+        "key": KEY,
+        "copies": 2,
+        "ridge": 0.1,
+    }
     both = measure_linearised(ARCH, NOISE, data, draws=2, **settings)
     second = measure_linearised(ARCH, NOISE, data, draws=1, first_draw=1, **settings)
     np.testing.assert_array_equal(both.outputs[1:], second.outputs)
@@ -51,7 +65,7 @@ def test_variance_is_that_of_the_law_of_their_width(activation, depth, width):
     data = prototypes((20, 20, 20), n_test=30, d=40)
     corruption = theory.Replacement(p=0.5, noise=theory.Normal())
     arch = theory.Architecture(depth=depth, activation=activation, w_var=1.5, b_var=0.1)
-    at = {"key": KEY, "draws": 1}
+    at: dict[str, Any] = {"key": KEY, "draws": 1}
     law = theory.exact(arch, corruption, data, width=width, **at)
     wide = theory.exact(arch, corruption, data, **at)
     inits = 80
@@ -73,9 +87,11 @@ def test_variance_is_that_of_the_law_of_their_width(activation, depth, width):
 
 def test_progress_and_refusals():
     told = []
+    asked: dict[str, Any] = {"width": 4, "draws": 1, "inits": 2, "key": KEY}
     measure_linearised(
         *(ARCH, NOISE, problem(np.float64)),
-        **{"width": 4, "draws": 1, "inits": 2, "key": KEY, "ridge": 1.0},
+        **asked,
+        ridge=1.0,
         progress=lambda done, of, _: told.append((done, of)),
     )
     assert told == [(1, 2), (2, 2)]
@@ -84,6 +100,6 @@ def test_progress_and_refusals():
         ({"inits": 1.5}, "`inits` must be an integer"),
         ({"width": None}, "`width`"),
     ):
-        given = {"width": 4, "draws": 1, "inits": 1, "key": KEY} | settings
+        given: dict[str, Any] = asked | settings
         with raises(text):
             measure_linearised(ARCH, NOISE, problem(), **given)

@@ -1,6 +1,7 @@
 """Networks of finite width by the exact route; networks themselves: test_linearised."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +28,10 @@ def known(array):
     return np.asarray(array)
 
 
-def measure(arch=None, **settings):
+def measure(arch=None, **settings: Any):
     arch = architecture() if arch is None else arch
-    return theory.exact(arch, NOISE, PROBLEM, key=KEY, **({"draws": 1} | settings))
+    asked: dict[str, Any] = {"draws": 1} | settings
+    return theory.exact(arch, NOISE, PROBLEM, key=KEY, **asked)
 
 
 def total(draws):
