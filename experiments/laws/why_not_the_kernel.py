@@ -97,9 +97,16 @@ def variants(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
 
 
 def chosen(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
-    """Returns the networks that are asked for, each with the rates of its kernel."""
+    """Returns the networks that are asked for, each with the rates of its kernel.
+
+    Raises:
+        InputError: for a kind that there is not.
+    """
     every = variants(config)
     names = tuple(every) if config.kinds is None else config.kinds
+    for name in names:
+        if name not in every:
+            raise unknown("--kinds", name, every)
     return {
         name: dataclasses.replace(every[name], rates=every[name].parametrisation)
         for name in names
@@ -108,10 +115,6 @@ def chosen(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
 
 def check(config: WhyNotTheKernel) -> None:
     """Raises `InputError` on bad settings."""
-    every = variants(config)
-    for name in config.kinds or ():
-        if name not in every:
-            raise unknown("--kinds", name, every)
     for each in chosen(config).values():
         routes.check(each)
 

@@ -18,14 +18,13 @@ import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
 from ntk_corrupt.ensembles import layout
 from ntk_corrupt.ensembles.trainer import DrawImages, Report, TrainedBlock, Trainer
 from ntk_corrupt.networks import mlp
-from ntk_corrupt.networks.tangent import Tangent
+from ntk_corrupt.networks.tangent import Tangent, Trainable
 from ntk_corrupt.probes.basic import Probe
 from ntk_corrupt.training.config import TrainConfig
 from theory.corruption.base import Corruption
@@ -44,7 +43,7 @@ _DEFAULT = TrainConfig()
 
 
 def model_of(
-    arch: Architecture | nn.Module | Tangent,
+    arch: Architecture | Trainable,
     width: int | None,
     num_classes: int,
     inputs: int,
@@ -59,7 +58,7 @@ def model_of(
     return arch
 
 
-def _check_module(model: nn.Module | Tangent, num_classes: int, inputs: int) -> None:
+def _check_module(model: Trainable, num_classes: int, inputs: int) -> None:
     """Raises `InputError` on a module that cannot be trained as it is."""
     name = type(model).__name__
     try:
@@ -131,7 +130,7 @@ def _trainer(
 @renamed("noise", "corruption")
 @checked
 def measure(
-    arch: Architecture | nn.Module | Tangent,
+    arch: Architecture | Trainable,
     corruption: Corruption,
     problem: Problem,
     *,

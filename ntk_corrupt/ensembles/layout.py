@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
+from ntk_corrupt.networks.tangent import Trainable
 from ntk_corrupt.training.config import TrainConfig
 from theory.numerics import memory
 from theory.problem import Problem
@@ -31,14 +31,14 @@ def _bytes(tree) -> int:
 
 
 @functools.lru_cache(maxsize=64)  # tracing takes longer than training a small network
-def _weights(model: nn.Module, batch: int, d: int):
+def _weights(model: Trainable, batch: int, d: int):
     """Shapes of the parameters."""
     x = jax.ShapeDtypeStruct((batch, d), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), x)
 
 
 @functools.lru_cache(maxsize=64)
-def _residuals(model: nn.Module, batch: int, d: int):
+def _residuals(model: Trainable, batch: int, d: int):
     """Shapes of what reverse mode keeps; it includes the weights."""
     x = jax.ShapeDtypeStruct((batch, d), jnp.float32)
     backward = lambda key, x: jax.vjp(model.apply, model.init(key, x), x)[1]
@@ -46,7 +46,7 @@ def _residuals(model: nn.Module, batch: int, d: int):
 
 
 def block_size(
-    model: nn.Module,
+    model: Trainable,
     config: TrainConfig,
     problem: Problem,
     *,
@@ -89,7 +89,7 @@ def block_size(
 
 
 def check_memory(
-    model: nn.Module, problem: Problem, *, members: int, copies: int
+    model: Trainable, problem: Problem, *, members: int, copies: int
 ) -> None:
     """Raises `InputError` if one member, or the outputs of all, do not fit. Host."""
     (n, d), outputs = problem.x_train.shape, problem.num_classes * len(problem.x_test)

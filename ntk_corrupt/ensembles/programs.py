@@ -4,10 +4,10 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jax.sharding import NamedSharding
 from jaxtyping import Array, PyTree
 
+from ntk_corrupt.networks.tangent import Trainable
 from ntk_corrupt.training import epochs
 from ntk_corrupt.training.config import TrainConfig
 from ntk_corrupt.training.epochs import Member
@@ -23,7 +23,7 @@ def _spread(block, split: NamedSharding):
 
 
 @functools.partial(jax.jit, static_argnames=("model", "d"))
-def initial(model: nn.Module, key, member, d: int) -> PyTree:
+def initial(model: Trainable, key, member, d: int) -> PyTree:
     """Returns the parameters that a member (draw, init) starts from."""
     at = stream(key, "init")
     for number in member:
@@ -33,7 +33,7 @@ def initial(model: nn.Module, key, member, d: int) -> PyTree:
 
 @functools.partial(jax.jit, static_argnames=("model", "d", "split"))
 def start(
-    model: nn.Module, config: TrainConfig, key, members, *, d: int, split: NamedSharding
+    model: Trainable, config: TrainConfig, key, members, *, d: int, split: NamedSharding
 ) -> Member:
     """Initialises a block; `members` are its (draw, init), (m, 2)."""
     shuffled = stream(key, "shuffle")
@@ -66,7 +66,7 @@ def corrupted_test(test_corruption: Corruption, key, draws, x) -> Array:
     jax.jit, static_argnames=("model", "split"), donate_argnames=("member",)
 )
 def epoch(
-    model: nn.Module,
+    model: Trainable,
     config: TrainConfig,
     member,
     held,
@@ -87,7 +87,7 @@ def epoch(
 
 
 @functools.partial(jax.jit, static_argnames=("model",))
-def finish(model: nn.Module, config: TrainConfig, member, held, x, labels, x_test):
+def finish(model: Trainable, config: TrainConfig, member, held, x, labels, x_test):
     """Returns outputs (m, n_test, c) and training losses (m,)."""
 
     def one(member, held):
@@ -104,7 +104,7 @@ def finish(model: nn.Module, config: TrainConfig, member, held, x, labels, x_tes
 
 @functools.partial(jax.jit, static_argnames=("model", "split"))
 def probed(
-    model: nn.Module, config: TrainConfig, probes, state, key, members, *, split
+    model: Trainable, config: TrainConfig, probes, state, key, members, *, split
 ):
     """What the probes say of the networks of a block, by name, (m, ...)."""
     name = stream(key, "probe")

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax import linen as nn
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
 from ntk_corrupt.ensembles import programs
+from ntk_corrupt.networks.tangent import Trainable
 from ntk_corrupt.probes.basic import Probe
 from ntk_corrupt.training.config import TrainConfig
 from ntk_corrupt.training.epochs import Member
@@ -109,7 +109,7 @@ class Trainer:
         split: how the members of a block lie on the devices.
     """
 
-    model: nn.Module
+    model: Trainable
     config: TrainConfig
     images: DrawImages
     probes: Sequence[Probe]

@@ -5,11 +5,26 @@ optimiser, its steps, and when it stops.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import linen as nn
 from jaxtyping import Array, Float, PyTree
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What is trained: a hashable Flax module, or what is called as one."""
+
+    @property
+    def init(self) -> Any:
+        """(key, x) -> parameters."""
+        ...
+
+    @property
+    def apply(self) -> Any:
+        """(parameters, x) -> outputs."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

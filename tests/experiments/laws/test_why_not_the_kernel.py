@@ -52,10 +52,13 @@ def test_every_variant_switches_its_cause_off_and_no_other():
     }
 
 
+STEPS = ("exact", "lazy", "linearised", "tangent", "network", "final")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("why")
-    config = smoke(routes=("exact", "network"), descent_epochs=60, epochs=30)
+    config = smoke(kinds=("as trained", "smaller steps", "all of these"), epochs=4)
     rows = runner.execute(why_not_the_kernel.EXPERIMENT, config, workdir=workdir)
     return workdir, rows
 
@@ -69,26 +72,76 @@ def test_the_offset_is_that_of_a_line_against_the_score():
     assert why_report.offset(draws) == pytest.approx(0.3)
 
 
-def test_networks_stand_beside_the_kernel_without_biases(run):
+def test_steps_that_do_not_depend_on_training_are_shared(run):
+    _, rows = run
+    count = {step: sum(row["route"] == step for row in rows) for step in STEPS}
+    # "as trained" and "smaller steps" differ in training alone
+    shared = {"exact": 2, "lazy": 2, "linearised": 2}
+    assert count == {"tangent": 3, "network": 3, "final": 3, **shared}
+    found = {kind: each for _, kind, each in why_report.rungs(rows)}
+    assert list(found) == ["as trained", "smaller steps", "all of these"]
+    assert all(list(each) == list(STEPS) for each in found.values())
+    one, other, all_off = found.values()
+    for step in ("exact", "lazy", "linearised"):
+        assert one[step].rows == other[step].rows
+        assert one[step].rows != all_off[step].rows
+    settings = all_off["linearised"].rows[0]
+    assert (settings["width"], settings["parametrisation"]) == (32, "ntk")
+    assert all_off["exact"].rows[0]["rates"] == "ntk"
+    assert one["exact"].rows[0]["rates"] == "standard"
+
+
+def test_every_step_is_told(run):
     workdir, rows = run
-    lines = why_report._lines(RunDirectory(workdir), rows)
-    assert len(lines) == 9
-    assert all(0 <= line["agreement"] <= 1 for line in lines)
-    kinds = [row["kind"] for row in rows if row["route"] == "exact"]
-    assert kinds == ["no biases", "trained biases"]
     text = why_report.table(RunDirectory(workdir), rows)
-    assert text.count("exact, ") == 2
+    assert text.count("own kernel after training") == 3
+    assert text.count("p = 0.5") == 3
     assert (workdir / "figures" / "why_not_the_kernel.png").stat().st_size
 
 
-def test_differences_are_of_the_same_images():
-    def row(subset, *accuracies):
-        return {"subset": subset, "accuracies": {"1": list(accuracies)}}
+def _rung(route, **subsets):
+    rows = {
+        int(name[1:]): {"route": route, "accuracies": {"1": list(accuracies)}}
+        for name, accuracies in subsets.items()
+    }
+    return why_report.Rung(0.5, "as trained", route, rows)
 
-    networks, kernels = [row(0, 0.5, 0.7)], [row(1, 0.0, 0.0), row(0, 0.4, 0.5)]
-    found = why_report._excess(networks, kernels)
-    assert found == pytest.approx((0.15, 0.05))
-    assert why_report._excess(networks, kernels[:1]) is None
+
+def test_steps_are_differences_on_the_same_images():
+    network, tangent = _rung("network", s0=(0.5, 0.7)), _rung("tangent", s1=(0.0, 0.0))
+    assert network.step(tangent) is None
+    tangent = _rung("tangent", s0=(0.4, 0.5), s1=(0.0, 0.0))
+    assert network.step(tangent) == pytest.approx((0.15, 0.05))
+
+
+def test_a_step_is_compared_with_the_last_that_is_there():
+    found = {
+        step: _rung(step, s0=(0.1,)) for step in ("exact", "linearised", "network")
+    }
+    at = lambda step: why_report.before(found, step)
+    assert at("exact") is None
+    assert at("linearised") is found["exact"]
+    assert at("network") is found["linearised"]
+    # beside the ladder: the kernel at the end and at the start
+    assert at("final") is found["linearised"]
+    assert at("resummed") is None
+
+
+def test_variance_over_initialisations():
+    rng = np.random.default_rng(0)
+    draw = rng.normal(size=(500, 1, 3, 2))
+    nets = theory.Draws(
+        outputs=jnp.asarray(draw + 0.5 * rng.normal(size=(500, 4, 3, 2)))
+    )
+    assert why_report.init_variance(nets) == pytest.approx(0.25, rel=0.05)
+    own, shared = 0.2 * np.ones((5, 3)), np.tile(np.diag([0.1, 0.3]), (5, 3, 1, 1))
+    kernel = theory.Draws(
+        outputs=jnp.zeros((5, 1, 3, 2)),
+        init_var=jnp.asarray(own),
+        kernel_cov=jnp.asarray(shared),
+        averaged=True,
+    )
+    assert why_report.init_variance(kernel) == pytest.approx(0.4)
 
 
 def test_trained_biases_take_the_offset_over():
@@ -115,6 +168,7 @@ def test_bad_flags_are_refused(tmp_path):
     for settings, text in (
         ({"times": 0}, "`--times` must be at least 1, got 0"),
         ({"descent_rate": -1.0}, "`--descent_rate` must be positive, got -1.0"),
+        ({"kinds": ("as it is",)}, "--kinds"),
     ):
         with raises(text):
             runner.execute(
