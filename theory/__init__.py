@@ -23,6 +23,7 @@ from theory.corruption.noises import Rademacher as Rademacher
 from theory.corruption.noises import Uniform as Uniform
 from theory.errors import InputError as InputError
 from theory.errors import NumericalError as NumericalError
+from theory.kernels.adam import adam_rates as adam_rates
 from theory.kernels.architecture import Architecture as Architecture
 from theory.kernels.matrices import gram as gram
 from theory.kernels.matrices import gram_product as gram_product

@@ -11,6 +11,7 @@ from experiments.laws import why_not_the_kernel as ladder
 from experiments.shared import routes, settings, snr, tables
 from experiments.shared.rows import pool, stored_draws
 from ntk_corrupt import plots
+from theory.routes.exact.finite_width import LARGEST_REMAINDER
 
 
 def mean_outputs(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -37,6 +38,12 @@ class Rung:
     def accuracy(self, inits: str = "1") -> tuple[float, float] | None:
         """Accuracy of means of `inits` networks, and its error."""
         return pool(list(self.rows.values()), inits)
+
+    @property
+    def in_range(self) -> bool:
+        """Whether the law of a width says that it can be believed."""
+        shares = [row.get("mean_remainder", 0.0) for row in self.rows.values()]
+        return max(shares) <= LARGEST_REMAINDER
 
     def step(self, before: "Rung | None") -> tuple[float, float] | None:
         """Accuracy of one network less that of the step before, on the same images."""
@@ -129,7 +136,11 @@ def _shows(directory: RunDirectory, rung: Rung, reference: Rung | None) -> dict:
     each = []
     for subset, row in rung.rows.items():
         arrays = directory.arrays(row)
-        found = {"b": offset(arrays), "loss": row.get("mean_train_loss", np.nan)}
+        found = {
+            "b": offset(arrays),
+            "loss": row.get("mean_train_loss", np.nan),
+            "remainder": row.get("mean_remainder", np.nan),
+        }
         if "outputs" in arrays:
             draws = stored_draws(directory, row)
             labels = np.asarray(arrays["labels"], int)
@@ -151,6 +162,7 @@ def _shows(directory: RunDirectory, rung: Rung, reference: Rung | None) -> dict:
 
 _COLUMNS = (
     ("variance", "var", "9.4f"),
+    ("remainder", "1/n", "6.2f"),
     ("slope", "slope", "8.3f"),
     ("r2", "R2", "8.3f"),
     ("b", "b", "8.3f"),
@@ -170,11 +182,12 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     heads += "".join(f"{head:>{_width(form)}}" for _, head, form in _COLUMNS)
     lines = [
         "",
-        "from the kernel to the network, same corrupted images: accuracy of one "
-        "network, what",
-        "each step adds, variance over initialisations, line of the mean outputs "
-        "against the",
-        "kernel's less what classes share, offset, signal to noise of the true class",
+        "from the kernel to the network, on the same corrupted images: accuracy of one",
+        "network, what each step adds, variance over initialisations (1/n: share of it",
+        f"known to a third; above {LARGEST_REMAINDER:g} the law of a width is out of "
+        "its range), line of",
+        "the mean outputs against the kernel's less what classes share, offset, signal",
+        "to noise of the true class",
     ]
     for p, kind, found in rungs(rows):
         lines += ["", f"p = {p:g}, {kind:<32}{heads}"]
@@ -217,6 +230,7 @@ def _waterfall(ax, found: Mapping[str, Rung]) -> None:
         ax.errorbar(
             at, accuracy[0], yerr=2 * np.nan_to_num(error), fmt="o", ms=4,
             color="0.2" if route in ladder.STEPS else "0.6",
+            fillstyle="full" if rung.in_range else "none",
         )  # fmt: skip
     names = [routes.ROUTES[route].label for route in found]
     ax.set_xticks(range(len(found)), labels=names, rotation=60, ha="right")
@@ -247,7 +261,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         if kind == kinds[0]:
             ax.set_ylabel(f"p = {p:g}\naccuracy of one network")
     fig.suptitle(
-        f"{settings.title(rows[0])}\nbars: change by a step, in points; two errors",
+        f"{settings.title(rows[0])}\nbars: change by a step, in points; two "
+        "errors; open: law out of its range",
         fontsize="medium",
     )
     return fig

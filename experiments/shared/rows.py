@@ -12,7 +12,7 @@ from theory.outputs import soundness
 from theory.outputs.law import Labels
 
 # Sizes of averages over initialisations that the analytic routes are evaluated for.
-AVERAGES = (1, 2, 3, 5, 10, 20, 50)
+AVERAGES = (1, 2, 3, 4, 5, 10, 20, 50)
 
 
 def accuracies(

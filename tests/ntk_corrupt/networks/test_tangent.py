@@ -1,4 +1,4 @@
-"""Networks that are linear in their parameters: where they start, and where they end."""
+"""Networks that are linear in their parameters: where they start and end."""
 
 import jax
 import jax.numpy as jnp

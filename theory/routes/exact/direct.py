@@ -197,7 +197,8 @@ def exact(
     Returns:
         Draws with outputs (draws, 1, n_test, c) and init_var (draws, n_test); with
         `width` also `kernel_cov`. `diagnostics["remainder"]` is then the share of
-        `init_var` that is of order 1/width, and known to a third of itself. The
+        `init_var` that is of order 1/width, and known to a third of itself: above
+        .25 the law is out of its range. The
         `draw_keys` name the random numbers of the draws, not what is done with them:
         they do not depend on the corruptions or on `copies`.
 
