@@ -68,7 +68,7 @@ def finished(tmp_path_factory):
 
 def test_there_is_a_row_for_every_route_level_and_subset(finished):
     _, rows = finished
-    asked = {(route, p) for route in shared_routes.ROUTES for p in LEVELS}
+    asked = {(route, p) for route in tiny().routes for p in LEVELS}
     assert {(row["route"], row["p"]) for row in rows} == asked
     assert len(rows) == len(asked)
 
@@ -134,40 +134,45 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
     assert len(read_rows(workdir)) == len(rows) + 2
 
 
+EVERY = tuple(shared_routes.ROUTES)
+TRAINED = {"tangent", "final", "network"}
+MEMBERS = {"linearised", *TRAINED}
+
+
 @pytest.mark.parametrize(
     ("change", "routes"),
     [
-        ({"seed": 1}, set(shared_routes.ROUTES)),
-        ({"n_train": 70}, set(shared_routes.ROUTES)),
-        ({"n_test": 50}, set(shared_routes.ROUTES)),
-        ({"size": 9}, set(shared_routes.ROUTES)),
-        ({"dataset": "gaussian_prototypes"}, set(shared_routes.ROUTES)),
-        ({"normalise": "unit"}, set(shared_routes.ROUTES)),
-        ({"corruption": "additive"}, set(shared_routes.ROUTES)),
-        ({"noise": "normal"}, set(shared_routes.ROUTES)),
-        ({"activation": "relu"}, set(shared_routes.ROUTES)),
-        ({"depth": 3}, set(shared_routes.ROUTES)),
-        ({"w_var": 1.5}, set(shared_routes.ROUTES)),
-        ({"b_var": 0.1}, set(shared_routes.ROUTES)),
-        ({"rates": "standard"}, {"first_order", "resummed", "exact"}),
-        ({"draws": 3}, {"exact", "network"}),
-        ({"inits": 1}, {"network"}),
-        ({"width": 17}, {"network"}),
-        ({"parametrisation": "ntk"}, {"network"}),
-        ({"biases": False}, {"network"}),
-        ({"loss": "cross_entropy"}, {"network"}),
-        ({"optimiser": "sgd"}, {"network"}),
-        ({"learning_rate": 0.01}, {"network"}),
-        ({"batch_size": 20}, {"network"}),
-        ({"epochs": 4}, {"network"}),
-        ({"stop_loss": None}, {"network"}),
-        ({"noise_regime": "fresh"}, {"network"}),
-        ({"precision": "float32"}, {"network"}),
+        ({"seed": 1}, set(EVERY)),
+        ({"n_train": 70}, set(EVERY)),
+        ({"n_test": 50}, set(EVERY)),
+        ({"size": 9}, set(EVERY)),
+        ({"dataset": "gaussian_prototypes"}, set(EVERY)),
+        ({"normalise": "unit"}, set(EVERY)),
+        ({"corruption": "additive"}, set(EVERY)),
+        ({"noise": "normal"}, set(EVERY)),
+        ({"activation": "relu"}, set(EVERY)),
+        ({"depth": 3}, set(EVERY)),
+        ({"w_var": 1.5}, set(EVERY)),
+        ({"b_var": 0.1}, set(EVERY)),
+        ({"rates": "standard"}, set(EVERY) - MEMBERS),
+        ({"draws": 3}, {"exact", "lazy", *MEMBERS}),
+        ({"inits": 1}, MEMBERS),
+        ({"width": 17}, {"lazy", *MEMBERS}),
+        ({"parametrisation": "ntk"}, MEMBERS),
+        ({"biases": False}, MEMBERS),
+        ({"loss": "cross_entropy"}, TRAINED),
+        ({"optimiser": "sgd"}, TRAINED),
+        ({"learning_rate": 0.01}, TRAINED),
+        ({"batch_size": 20}, TRAINED),
+        ({"epochs": 4}, TRAINED),
+        ({"stop_loss": None}, TRAINED),
+        ({"noise_regime": "fresh"}, TRAINED),
+        ({"precision": "float32"}, TRAINED),
     ],
 )
 def test_a_setting_moves_the_cells_it_decides_and_no_other(change, routes):
     keys = lambda config: {c.key: c for c in shared_routes.cells(config)}
-    old, new = keys(tiny()), keys(tiny(**change))
+    old, new = keys(tiny(routes=EVERY)), keys(tiny(routes=EVERY, **change))
     assert {new[key].settings["route"] for key in new.keys() - old.keys()} == routes
     assert {old[key].settings["route"] for key in old.keys() - new.keys()} == routes
 
