@@ -10,8 +10,8 @@ from base_calls import C, Call, D, M, N, points, problem
 
 import theory
 from ntk_corrupt import data, label_noise, probes, rbm, training
-from ntk_corrupt.ensembles import measure
-from ntk_corrupt.kernels import convolutional, empirical
+from ntk_corrupt.ensembles import measure, measure_linearised
+from ntk_corrupt.kernels import convolutional, empirical, linearised
 from ntk_corrupt.networks import cnn, mlp
 from ntk_corrupt.spectral import heads, kept_dimensions, truncation
 
@@ -53,6 +53,32 @@ def calls() -> list[Call]:
                 "parametrisation": Argument("name", "standard"),
                 "copies": Argument("size", 1),
                 "first_draw": Argument("whole", 0),
+            },
+        ),
+        Call(
+            "ensembles.measure_linearised",
+            measure_linearised,
+            {
+                "arch": Argument("architecture", arch),
+                "corruption": Argument("corruption", noise),
+                "problem": Argument("problem", given),
+                "width": Argument("size", 9),
+                "draws": Argument("size", 1),
+                "inits": Argument("size", 2),
+                "key": Argument("key", key),
+                "parametrisation": Argument("name", "ntk"),
+                "first_draw": Argument("whole", 0),
+                "ridge": Argument("positive", 0.5),
+            },
+        ),
+        Call(
+            "linearised.regress",
+            lambda **of: linearised.regress(network, params, **of),
+            {
+                "x": Argument("pixels", x),
+                "y": Argument("paired", given.y),
+                "x_test": Argument("pixels", given.x_test),
+                "ridge": Argument("positive", 0.5),
             },
         ),
         Call(

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 from arguments import Argument
-from base_calls import Call, N, problem
+from base_calls import Call, D, N, problem
 
 import theory
 
@@ -83,6 +83,21 @@ def calls() -> list[Call]:
             "theory.exact",
             theory.exact,
             of | options | ridge | drawn | {"with_init_var": Argument("flag", True)},
+        ),
+        Call(
+            "theory.exact, of a width",
+            theory.exact,
+            of | drawn | ridge | {"width": Argument("size", 9, True)},
+        ),
+        Call(
+            "theory.adam_rates",
+            lambda **of: theory.adam_rates(arch, (D, 8), **of),
+            {
+                "x": Argument("pixels", given.x_train),
+                "y": Argument("paired", given.y),
+                "batch_size": Argument("count", 5),
+                "biases": Argument("flag", True),
+            },
         ),
         Call(
             "theory.exact, for a time",
