@@ -6,6 +6,7 @@ thing, on the same corrupted images, and from `linearised` on for the same netwo
     exact       kernel of infinite width, trained to the end
     lazy        law of networks of this width that stay near their start
     linearised  this very network, its kernel at the start, trained to the end
+    adam        the same, its layers at the rates that Adam gives them, if it does
     tangent     the same, trained as the network is: optimiser, steps, end
     network     the network
 
@@ -19,9 +20,9 @@ from experiments.harness.run_directory import Cell
 from experiments.shared import routes
 from theory.errors import unknown
 
-STEPS = ("exact", "lazy", "linearised", "tangent", "network")
+STEPS = ("exact", "lazy", "linearised", "adam", "tangent", "network")
 # What is the same however a network is trained.
-_UNTRAINED = ("exact", "resummed", "first_order", "lazy", "linearised")
+_UNTRAINED = ("exact", "resummed", "first_order", "lazy", "linearised", "adam")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,10 +108,14 @@ def chosen(config: WhyNotTheKernel) -> dict[str, WhyNotTheKernel]:
     for name in names:
         if name not in every:
             raise unknown("--kinds", name, every)
-    return {
-        name: dataclasses.replace(every[name], rates=every[name].parametrisation)
-        for name in names
-    }
+    found = {}
+    for name in names:
+        each = every[name]
+        steps = [s for s in config.routes if s != "adam" or routes.under_adam(each)]
+        found[name] = dataclasses.replace(
+            each, rates=each.parametrisation, routes=tuple(steps)
+        )
+    return found
 
 
 def check(config: WhyNotTheKernel) -> None:
@@ -134,7 +139,7 @@ def cells(config: WhyNotTheKernel) -> list[Cell]:
     for subset in range(config.subsets):
         for p in config.p:
             for name, each in chosen(config).items():
-                for route in config.routes:
+                for route in each.routes:
                     new = cell(each, name, route, p, subset)
                     found.setdefault(new.key, new)
     return list(found.values())

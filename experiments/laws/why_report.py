@@ -74,8 +74,12 @@ def _shared(route: str, of: Mapping, row: Row) -> bool:
     names += () if route in ("exact", "resummed", "first_order") else ("width",)
     if route in ("exact", "resummed", "lazy") and of["parametrisation"] == "standard":
         names += ("width", "biases")
-    if route == "linearised":
+    if route in ("linearised", "adam"):
         names, rates = (*names, "parametrisation", "biases"), {}
+    if route == "adam":
+        rates = {"batch_size": of["batch_size"], "optimiser": "adam"}
+        if of["optimiser"] != "adam":
+            return False
     return row["route"] == route and all(
         row.get(name, value) == value
         for name, value in {**{n: of[n] for n in names if n in of}, **rates}.items()

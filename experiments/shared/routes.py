@@ -115,7 +115,12 @@ def _lazy(config: "Routes", asked: Asked) -> theory.Draws:
     )
 
 
-def _regressed(config: "Routes", asked: Asked, trained: TrainConfig | None):
+def _regressed(
+    config: "Routes",
+    asked: Asked,
+    trained: TrainConfig | None,
+    batch: int | None = None,
+) -> theory.Draws:
     return linearised.measure_linearised(
         shared_settings.network(config, asked.problem.num_classes),
         asked.corruption,
@@ -124,6 +129,7 @@ def _regressed(config: "Routes", asked: Asked, trained: TrainConfig | None):
         inits=config.inits,
         key=asked.key,
         trained=trained,
+        adam_batch=batch,
         progress=asked.progress,
     )
 
@@ -213,6 +219,13 @@ ROUTES = {
         label="own kernel at the start",
         line="",
     ),
+    "adam": Route(
+        settings=lambda config: (*_of_tangent(config), "batch_size"),
+        outputs=lambda config, at: _regressed(config, at, None, config.batch_size),
+        seconds=_regression_seconds,
+        label="the same, at Adam's rates",
+        line="",
+    ),
     "tangent": Route(
         settings=_members,
         outputs=_tangent,
@@ -272,11 +285,22 @@ def check_kernel(config: shared_settings.Network) -> None:
         )
 
 
+def under_adam(config: Routes) -> bool:
+    """Whether networks are trained by Adam, and at rates that are known."""
+    return (config.optimiser, config.parametrisation) == ("adam", "standard")
+
+
 def check(config: Routes) -> None:
     """Raises `InputError` on bad settings."""
     for route in config.routes:
         if route not in ROUTES:
             raise unknown("--routes", route, ROUTES)
+    if "adam" in config.routes and not under_adam(config):
+        raise InputError(
+            "`--routes` must be without adam but for --optimiser=adam and "
+            f"--parametrisation=standard, got {config.optimiser} and "
+            f"{config.parametrisation}."
+        )
     shared_settings.check(config, config.p)
     if set(config.routes) - {"network"}:
         check_kernel(config)

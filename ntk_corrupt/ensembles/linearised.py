@@ -5,25 +5,64 @@ it from, and sees the same corrupted images. What differs from `theory.exact` is
 width, from `ensembles.measure` that the kernel does not move and training ends.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from ntk_corrupt.ensembles import ensemble, programs
 from ntk_corrupt.ensembles.ensemble import Progress
 from ntk_corrupt.kernels import linearised
+from ntk_corrupt.networks import mlp
 from ntk_corrupt.probes.basic import Parameters
 from ntk_corrupt.training.config import TrainConfig
 from theory.corruption.base import Corruption
 from theory.corruption.copies import check_options, corrupt_problem
-from theory.errors import check_count
+from theory.errors import InputError, check_count
+from theory.kernels.adam import adam_rates
 from theory.kernels.architecture import Architecture
 from theory.keys import draw_key
 from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
+
+
+def _adam(model: Any, seen: Problem, batch_size: int) -> PyTree:
+    """Factors of the parameters' rates under Adam, on these images."""
+    if not isinstance(model, mlp.MLP) or model.parametrisation != "standard":
+        raise InputError(
+            "`adam_batch` must be None but for networks of `models.mlp` in standard "
+            "parametrisation."
+        )
+    widths = (seen.x_train.shape[1], *[model.width] * (model.depth - 1))
+    arch = Architecture(
+        depth=model.depth,
+        activation=model.activation,
+        w_var=model.w_var,
+        b_var=model.b_var,
+    )
+    found = adam_rates(
+        *(arch, widths, seen.x_train, seen.y),
+        batch_size=batch_size,
+        biases=model.biases,
+    )
+    assert found.w_rates is not None
+    assert found.b_rates is not None
+    # of the kernel's layers they are times fan_in/w_var; one scale is no matter
+    weights = [
+        float(a) * model.w_var / fan_in
+        for a, fan_in in zip(found.w_rates, widths, strict=True)
+    ]
+    return {
+        "params": {
+            f"layer_{at + 1}": {"kernel": weights[at] / weights[0]}
+            | ({"bias": float(b) / weights[0]} if model.biases else {})
+            for at, b in enumerate(found.b_rates)
+        }
+    }
 
 
 @checked
@@ -42,6 +81,7 @@ def measure_linearised(
     first_draw: int = 0,
     ridge: float = 0.0,
     trained: TrainConfig | None = None,
+    adam_batch: int | None = None,
     progress: Progress | None = None,
 ) -> Draws:
     """Solves `draws` x `inits` networks with the tangent kernel at their start.
@@ -64,6 +104,9 @@ def measure_linearised(
         ridge: added to the diagonal of the kernel, in its units.
         trained: how to train every network first; its kernel is then that after
             training, its start the same. Training is that of `ensembles.measure`.
+        adam_batch: points per step of Adam, whose rates the layers then have in the
+            kernel: `theory.adam_rates`, of networks `ntk_corrupt.models.mlp` in
+            standard parametrisation. None is gradient descent.
         progress: called with (members done, of how many, NaN) after each.
 
     Returns:
@@ -108,12 +151,16 @@ def measure_linearised(
             copies=copies,
             test_corruption=test_corruption,
         )
+        rates = None if adam_batch is None else _adam(model, seen, adam_batch)
         for init in range(inits):
             params = programs.initial(model, key, jnp.asarray([draw, init]), d)
             at = None if ends is None else ravel_pytree(params)[1](ends[len(results)])
             results.append(
                 linearised.regress(
-                    model, params, seen.x_train, seen.y, seen.x_test, at=at, ridge=ridge
+                    *(model, params, seen.x_train, seen.y, seen.x_test),
+                    at=at,
+                    rates=rates,
+                    ridge=ridge,
                 )
             )
             if progress is not None:

@@ -83,7 +83,9 @@ def _by_point(array: Array, n: int) -> Array:
     return array.reshape(n, -1, array.shape[-1])
 
 
-def _layer_kernel(layer: Layer, inputs: Array, deltas: Array, trace: bool) -> Array:
+def _layer_kernel(
+    layer: Layer, inputs: Array, deltas: Array, trace: bool, faster: Any
+) -> Array:
     """What one layer adds: (n, n) or (n, k, n, k).
 
     Args:
@@ -91,9 +93,11 @@ def _layer_kernel(layer: Layer, inputs: Array, deltas: Array, trace: bool) -> Ar
         inputs: (n, positions, fan_in).
         deltas: (n, k, positions, features), by the outputs asked for.
         trace: whether to sum over equal outputs.
+        faster: factors of the rates of its kernel and bias.
     """
     n, k = deltas.shape[:2]
     w_rate, b_rate = _rates(layer, inputs.shape[-1])
+    w_rate, b_rate = w_rate * faster["kernel"], b_rate * faster.get("bias", 0.0)
     if inputs.shape[1] == 1:
         ways = w_rate * matmul(inputs[:, 0], inputs[:, 0].T) + b_rate
         flat = deltas[:, :, 0]
@@ -102,11 +106,11 @@ def _layer_kernel(layer: Layer, inputs: Array, deltas: Array, trace: bool) -> Ar
             return ways * matmul(rows, rows.T)
         rows = flat.reshape(n * k, -1)
         return ways[:, None, :, None] * matmul(rows, rows.T).reshape(n, k, n, k)
-    weights = math.sqrt(w_rate) * jnp.einsum(
+    weights = jnp.sqrt(w_rate) * jnp.einsum(
         "npi,nkpo->nkoi", inputs, deltas, precision=jax.lax.Precision.HIGHEST
     )
     rows = jnp.concatenate(
-        [weights.reshape(n, k, -1), math.sqrt(b_rate) * deltas.sum(axis=2)], axis=2
+        [weights.reshape(n, k, -1), jnp.sqrt(b_rate) * deltas.sum(axis=2)], axis=2
     )
     if trace:
         rows = rows.reshape(n, -1)
@@ -116,7 +120,7 @@ def _layer_kernel(layer: Layer, inputs: Array, deltas: Array, trace: bool) -> Ar
 
 
 @functools.partial(jax.jit, static_argnames=("model", "shapes", "trace"))
-def _ntk(model, params, x, cotangents, *, shapes, trace):
+def _ntk(model, params, x, cotangents, rates, *, shapes, trace):
     """`cotangents` (k, n, c): which outputs to differentiate."""
     n = x.shape[0]
     zeros = {name: jnp.zeros(shape, cotangents.dtype) for name, shape in shapes}
@@ -134,9 +138,30 @@ def _ntk(model, params, x, cotangents, *, shapes, trace):
     for (name, layer), taken in zip(layers, inputs, strict=True):
         given = jax.vmap(lambda part: _by_point(part, n))(deltas[name])
         total = total + _layer_kernel(
-            layer, _by_point(taken, n), given.swapaxes(0, 1), trace
+            layer,
+            _by_point(taken, n),
+            given.swapaxes(0, 1),
+            trace,
+            functools.reduce(lambda tree, part: tree[part], name, rates["params"]),
         )
     return total
+
+
+def checked_rates(params: PyTree, rates: PyTree | None, dtype: Any) -> PyTree:
+    """Returns a factor for every array of the parameters.
+
+    Raises:
+        InputError: for rates of another structure, or that are no factors.
+    """
+    if rates is None:
+        return jax.tree.map(lambda _: jnp.ones((), dtype), params)
+    if jax.tree.structure(rates) != jax.tree.structure(params):
+        raise InputError("`rates` must have a number for each array of `params`.")
+    for leaf in jax.tree.leaves(rates):
+        value = doors.real("rates", leaf)
+        if value is not None and not 0 <= value < math.inf:
+            raise InputError(f"`rates` must be finite and not negative, got {value}.")
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), rates)
 
 
 @checked
@@ -145,6 +170,8 @@ def ntk(
     params: PyTree,
     x: Float[Array, "n d"],
     outputs: str | Int[Array, " n"] = "trace",
+    *,
+    rates: PyTree | None = None,
 ) -> Float[Array, "n n"] | Float[Array, "n c n c"]:
     """Returns the empirical NTK of a network between points.
 
@@ -160,6 +187,8 @@ def ntk(
         outputs: "trace", the sum of the kernels of all outputs, (n, n); "all", every
             pair of outputs, (n, c, n, c); or one class for every point, whose output
             is taken: (n, n).
+        rates: factors by which parameters learn faster, a number for each array of
+            `params`: those of Adam, or 0 for what is not trained. None is 1.
 
     Raises:
         InputError: for a network that is not made of such layers, or other `outputs`.
@@ -173,6 +202,7 @@ def ntk(
             f"`x` must have as many pixels as the network takes, got {x.shape[1]}."
         ) from None
     c, dtype = whole.shape[-1], whole.dtype
+    rates = checked_rates(params, rates, dtype)
     if isinstance(outputs, str):
         if outputs not in OUTPUTS:
             raise InputError(
@@ -181,7 +211,7 @@ def ntk(
             )
         every = jnp.broadcast_to(jnp.eye(c, dtype=dtype)[:, None], (c, n, c))
         trace = outputs == "trace"
-        return _ntk(model, params, x, every, shapes=shapes, trace=trace)
+        return _ntk(model, params, x, every, rates, shapes=shapes, trace=trace)
     if outputs.shape != (n,):
         raise InputError(
             f"`outputs` must hold a class for each of {n} points, got {outputs.shape}."
@@ -191,7 +221,7 @@ def ntk(
     ):
         raise InputError(f"`outputs` must be classes in 0 ... {c - 1}.")
     of_class = jax.nn.one_hot(outputs, c, dtype=dtype)[None]
-    return _ntk(model, params, x, of_class, shapes=shapes, trace=True)
+    return _ntk(model, params, x, of_class, rates, shapes=shapes, trace=True)
 
 
 class Spectrum(NamedTuple):

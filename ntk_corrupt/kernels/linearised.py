@@ -41,9 +41,9 @@ def _outputs(model, start, x):
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _predicted(model, start, at, x, x_test, weights):
+def _predicted(model, start, at, rates, x, x_test, weights):
     """Outputs at test points from dual weights (n, c)."""
-    change = _tangent(model, at, x)[1](weights)
+    change = jax.tree.map(jnp.multiply, rates, _tangent(model, at, x)[1](weights))
     return model.apply(start, x_test) + _tangent(model, at, x_test)[0](change)
 
 
@@ -55,16 +55,17 @@ def _factored(kernel, rhs, ridge):
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _iterated(model, at, x, rhs, ridge):
+def _iterated(model, at, rates, x, rhs, ridge):
     along, back = _tangent(model, at, x)
-    times = lambda v: along(back(v)) + ridge * v
+    faster = lambda change: jax.tree.map(jnp.multiply, rates, change)
+    times = lambda v: along(faster(back(v))) + ridge * v
     found, _ = jax.scipy.sparse.linalg.cg(
         times, rhs, tol=_TOLERANCE, maxiter=_ITERATIONS
     )
     return found, jnp.linalg.norm(times(found) - rhs) / jnp.linalg.norm(rhs)
 
 
-def _weights(model, at, x, rhs, ridge) -> Array:
+def _weights(model, at, rates, x, rhs, ridge) -> Array:
     """Dual weights: by Cholesky while the kernel fits, or by conjugate gradients."""
     size = rhs.size
     if size <= _LARGEST:
@@ -73,7 +74,7 @@ def _weights(model, at, x, rhs, ridge) -> Array:
             f"the tangent kernel of {size} outputs",
             "use fewer images or classes",
         )
-        kernel = empirical.ntk(model, at, x, "all")
+        kernel = empirical.ntk(model, at, x, "all", rates=rates)
         found, margin = _factored(kernel, rhs, ridge)
         if not bool(solve.trusted(margin, size, rhs.dtype, flow=False)):
             raise NumericalError(
@@ -82,7 +83,7 @@ def _weights(model, at, x, rhs, ridge) -> Array:
                 "wider network."
             )
         return found
-    found, residual = _iterated(model, at, x, rhs, ridge)
+    found, residual = _iterated(model, at, rates, x, rhs, ridge)
     if not float(residual) < 10 * _TOLERANCE:
         raise NumericalError(
             f"conjugate gradients left a residual of {float(residual):.2g} after "
@@ -101,6 +102,7 @@ def regress(
     x_test: Float[Array, "m d"],
     *,
     at: PyTree | None = None,
+    rates: PyTree | None = None,
     ridge: float = 0.0,
 ) -> Float[Array, "m c"]:
     """Returns what a network predicts that is trained to the end at its tangent.
@@ -117,6 +119,7 @@ def regress(
         x_test: points to predict at.
         at: parameters of the tangent; `params` if None. With those after training, the
             regression with the final kernel from the same start.
+        rates: as in `empirical.ntk`.
         ridge: added to the diagonal of the kernel, in its units.
 
     Raises:
@@ -129,5 +132,7 @@ def regress(
     start = cast(params)
     tangent = start if at is None else cast(at)
     left = y.astype(x.dtype) - _outputs(model, start, x)
-    weights = _weights(model, tangent, x, left, jnp.asarray(ridge, x.dtype))
-    return _predicted(model, start, tangent, x, x_test.astype(x.dtype), weights)
+    faster = empirical.checked_rates(params, rates, x.dtype)
+    weights = _weights(model, tangent, faster, x, left, jnp.asarray(ridge, x.dtype))
+    x_test = x_test.astype(x.dtype)
+    return _predicted(model, start, tangent, faster, x, x_test, weights)

@@ -136,7 +136,8 @@ def test_a_level_added_computes_that_level_only(finished, capsys):
 
 EVERY = tuple(shared_routes.ROUTES)
 TRAINED = {"tangent", "final", "network"}
-MEMBERS = {"linearised", *TRAINED}
+SOLVED = {"linearised", "adam"}
+MEMBERS = SOLVED | TRAINED
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ MEMBERS = {"linearised", *TRAINED}
         ({"loss": "cross_entropy"}, TRAINED),
         ({"optimiser": "sgd"}, TRAINED),
         ({"learning_rate": 0.01}, TRAINED),
-        ({"batch_size": 20}, TRAINED),
+        ({"batch_size": 20}, {"adam", *TRAINED}),
         ({"epochs": 4}, TRAINED),
         ({"stop_loss": None}, TRAINED),
         ({"noise_regime": "fresh"}, TRAINED),

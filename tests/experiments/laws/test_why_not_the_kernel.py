@@ -52,7 +52,7 @@ def test_every_variant_switches_its_cause_off_and_no_other():
     }
 
 
-STEPS = ("exact", "lazy", "linearised", "tangent", "network", "final")
+STEPS = ("exact", "lazy", "linearised", "adam", "tangent", "network", "final")
 
 
 @pytest.fixture(scope="module")
@@ -76,15 +76,18 @@ def test_steps_that_do_not_depend_on_training_are_shared(run):
     _, rows = run
     count = {step: sum(row["route"] == step for row in rows) for step in STEPS}
     # "as trained" and "smaller steps" differ in training alone
-    shared = {"exact": 2, "lazy": 2, "linearised": 2}
+    shared = {"exact": 2, "lazy": 2, "linearised": 2, "adam": 1}
     assert count == {"tangent": 3, "network": 3, "final": 3, **shared}
     found = {kind: each for _, kind, each in why_report.rungs(rows)}
     assert list(found) == ["as trained", "smaller steps", "all of these"]
-    assert all(list(each) == list(STEPS) for each in found.values())
     one, other, all_off = found.values()
+    assert list(one) == list(other) == list(STEPS)
+    # gradient descent has rates of its own
+    assert list(all_off) == [step for step in STEPS if step != "adam"]
     for step in ("exact", "lazy", "linearised"):
         assert one[step].rows == other[step].rows
         assert one[step].rows != all_off[step].rows
+    assert one["adam"].rows == other["adam"].rows
     settings = all_off["linearised"].rows[0]
     assert (settings["width"], settings["parametrisation"]) == (32, "ntk")
     assert all_off["exact"].rows[0]["rates"] == "ntk"

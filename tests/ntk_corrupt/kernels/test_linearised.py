@@ -101,3 +101,36 @@ def test_refusals():
     model, params = network()
     with raises("`ridge` must be finite and not negative"):
         linearised.regress(model, params, X, Y, TEST, ridge=-1.0)
+
+
+@pytest.mark.parametrize("largest", [20_000, 1])
+def test_rates_are_those_of_other_parameters(monkeypatch, largest):
+    # a parameter that is written as root rate times another learns rate times as fast
+    monkeypatch.setattr(linearised, "_LARGEST", largest)
+    model, params = network()
+    rates = jax.tree.map(lambda _: 1.0, params)
+    rates["params"]["layer_1"]["kernel"] = 0.3
+    rates["params"]["layer_2"]["bias"] = 4.0
+    rates["params"]["layer_3"]["kernel"] = 0.0
+    found = linearised.regress(model, params, X, Y, TEST, rates=rates, ridge=0.01)
+
+    def flat(x):
+        jacobian = jax.jacobian(lambda params: model.apply(params, x))(params)
+        rows = jax.tree.map(lambda leaf, rate: leaf * rate**0.5, jacobian, rates)
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(rows)]
+        return np.concatenate([e.reshape(len(x) * C, -1) for e in leaves], axis=1)
+
+    one, two = flat(X), flat(TEST)
+    left = np.asarray(Y - model.apply(params, X)).ravel()
+    weights = np.linalg.solve(one @ one.T + 0.01 * np.eye(N * C), left)
+    expected = model.apply(params, TEST) + (two @ one.T @ weights).reshape(M, C)
+    np.testing.assert_allclose(found, expected, atol=SOLVED if largest > 1 else 1e-4)
+
+
+def test_rates_of_another_structure_are_refused():
+    model, params = network()
+    with raises("`rates` must have a number for each array"):
+        linearised.regress(model, params, X, Y, TEST, rates={"params": 1.0})
+    negative = jax.tree.map(lambda _: -1.0, params)
+    with raises("`rates` must be finite and not negative"):
+        linearised.regress(model, params, X, Y, TEST, rates=negative)
