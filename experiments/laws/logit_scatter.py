@@ -74,8 +74,8 @@ def outputs(found: theory.OutputLaw | theory.Draws, inits: int | None) -> Output
     )
     added = 0.0
     if found.init_var is not None and inits is not None:
-        own = np.einsum("knii->kni", np.asarray(found.init_class_cov()))
-        added = float(own.mean()) / inits
+        of_starts = np.einsum("knii->kni", np.asarray(found.init_class_cov()))
+        added = float(of_starts.mean()) / inits
     return Outputs(
         mean=mean, error=var / draws, own_error=own / draws, spread=(var + added) ** 0.5
     )
