@@ -266,7 +266,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             ax.set_ylabel(f"p = {p:g}\naccuracy of one network")
     fig.suptitle(
         f"{settings.title(rows[0])}\nbars: change by a step, in points; two "
-        "errors; open: law out of its range",
-        fontsize="medium",
+        "errors\nopen: law out of its range",
+        fontsize="small",
     )
     return fig
