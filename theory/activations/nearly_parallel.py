@@ -18,9 +18,10 @@ _PARALLEL = 2.0**-9
 
 def kinked_sure(q1, q2, cov):
     """Where sin(angle)^2 has its digits, and q1 q2 is in the range of the dtype."""
-    whole = q1 * q2
-    least = jnp.finfo(jnp.result_type(cov)).tiny / jnp.finfo(jnp.result_type(cov)).eps
-    return (whole - cov**2 > _PARALLEL * whole) & (whole > least)
+    limits = jnp.finfo(jnp.result_type(cov))
+    least = (1 - _PARALLEL) * limits.tiny / limits.eps
+    whole = q1 * q2  # where it is infinite, it is not above its share
+    return whole - jnp.maximum(cov**2, least) > _PARALLEL * whole
 
 
 def lifted_sure(factor, q1, q2, cov):
