@@ -67,23 +67,21 @@ def _settings(rows: Sequence[Row]) -> dict[str, dict]:
     return {row["kind"]: dict(row) for row in rows if row.get("kind")}
 
 
+# Settings that decide some of the steps that are not trained.
+_OTHERS = (
+    *("rates", "width", "parametrisation", "biases", "batch_size"),
+    *("draws", "inits"),
+)
+
+
 def _shared(route: str, of: Mapping, row: Row) -> bool:
     """Whether a row without a kind is that step of a kind of network."""
-    rates = {"rates": of["parametrisation"]}
-    names = (*settings.DATA, *settings.ARCHITECTURE, "p", "draws", "inits")
-    names += () if route in ("exact", "resummed", "first_order") else ("width",)
-    if route in ("exact", "resummed", "lazy") and of["parametrisation"] == "standard":
-        names += ("width", "biases")
-    if route in ("linearised", "adam"):
-        names, rates = (*names, "parametrisation", "biases"), {}
-    if route == "adam":
-        rates = {"batch_size": of["batch_size"], "optimiser": "adam"}
-        if of["optimiser"] != "adam":
-            return False
-    return row["route"] == route and all(
-        row.get(name, value) == value
-        for name, value in {**{n: of[n] for n in names if n in of}, **rates}.items()
-    )
+    if route == "adam" and of["optimiser"] != "adam":
+        return False
+    names = (*settings.DATA, *settings.ARCHITECTURE, *_OTHERS)
+    asked = {**of, "rates": of["parametrisation"]}
+    # a row holds the settings that decide its numbers, and no others
+    return row["route"] == route and all(row[n] == asked[n] for n in names if n in row)
 
 
 def rungs(rows: Sequence[Row]) -> Iterator[tuple[float, str, dict[str, Rung]]]:
@@ -101,7 +99,7 @@ def rungs(rows: Sequence[Row]) -> Iterator[tuple[float, str, dict[str, Rung]]]:
                     and (
                         row["kind"] == kind
                         if "kind" in row
-                        else _shared(route, {**of, "p": p}, row)
+                        else _shared(route, of, row)
                     )
                 ]
                 if own:

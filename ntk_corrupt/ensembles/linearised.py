@@ -126,31 +126,22 @@ def measure_linearised(
         arch, width, problem.num_classes, d, parametrisation=parametrisation
     )
     results, numbers = [], range(first_draw, first_draw + draws)
+    images: dict[str, Any] = {"copies": copies, "test_corruption": test_corruption}
     ends = None
     if trained is not None:
         nets = ensemble.measure(
-            model,
-            corruption,
-            problem,
+            *(model, corruption, problem),
             draws=draws,
             inits=inits,
             key=key,
             config=trained,
-            copies=copies,
-            test_corruption=test_corruption,
             first_draw=first_draw,
             probes=(Parameters(),),
+            **images,
         )
         ends = nets.diagnostics["parameters"].reshape(draws * inits, -1)
     for draw in numbers:
-        seen = corrupt_problem(
-            corruption,
-            problem,
-            key,
-            draw,
-            copies=copies,
-            test_corruption=test_corruption,
-        )
+        seen = corrupt_problem(corruption, problem, key, draw, **images)
         rates = None if adam_batch is None else _adam(model, seen, adam_batch)
         for init in range(inits):
             params = programs.initial(model, key, jnp.asarray([draw, init]), d)

@@ -33,7 +33,7 @@ class Tangent:
 
     Its parameters are those of the network, `moved`, and where they started, `start`,
     which no gradient reaches; optimisers without weight decay leave it. Training takes
-    three times as long as that of the network.
+    up to twice as long as that of the network.
 
     Attributes:
         network: the module.

@@ -83,7 +83,8 @@ def test_no_optimiser_moves_the_start(optimiser):
         *(jax.tree.leaves(tree) for tree in (found["start"], start["params"])),
         strict=True,
     ):
-        np.testing.assert_array_equal(one, other)
+        # drawn by two programs: a product by the root of the variance may round
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_decay_is_refused():

@@ -21,8 +21,8 @@ from theory.regression import finite_width
 from theory.regression.finite_width import Units
 from theory.routes.exact import draw_loop
 
-# Units whose spread is looked at: their number moves the variance of deep rectifiers,
-# where it matters most, by 1 %.
+# Units whose spread is looked at: two draws of so many move the variance of a network
+# of depth 4, relu, by .2 %.
 _SAMPLES = 1024
 _LARGEST_RESIDUAL = 1e-2
 # Share of the variance that is of order 1/width up to which the law was seen to hold
