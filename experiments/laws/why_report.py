@@ -11,7 +11,7 @@ from experiments.laws import why_not_the_kernel as ladder
 from experiments.shared import routes, settings, snr, tables
 from experiments.shared.rows import pool, stored_draws
 from ntk_corrupt import plots
-from theory.routes.exact.finite_width import LARGEST_REMAINDER
+from theory.routes.of_width import LARGEST_REMAINDER
 
 
 def mean_outputs(arrays: Mapping[str, np.ndarray]) -> np.ndarray:

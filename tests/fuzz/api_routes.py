@@ -56,6 +56,11 @@ def calls() -> list[Call]:
             },
         ),
         Call(
+            "theory.resummed, of a width",
+            theory.resummed,
+            of | options | ridge | {"width": Argument("size", 9, True)},
+        ),
+        Call(
             "theory.resummed, for a time",
             theory.resummed,
             of | {"time": Argument("above_zero", 2.0, True)},

@@ -81,7 +81,7 @@ def scaled(
     scales: Scales,
     test: ImageMoments,
     of: KernelRows,
-    s: Float[Array, ""] | float,
+    s: Float[Array, "..."] | float,
     *,
     features: int,
     copies: Float[Array, ""] | float = 1.0,
@@ -134,7 +134,7 @@ def own_noise_weights(
     measured: TrainingKernel,
     scales: Scales,
     of: KernelRows,
-    s: Float[Array, ""] | float,
+    s: Float[Array, "..."] | float,
 ) -> Float[Array, "3 t"]:
     """Returns T*^2, T* S* and S*^2 of every test point, the weights of `OwnNoise`."""
     along_k = _mean_slope(of.slope_k, measured, scales, s)

@@ -36,7 +36,7 @@ class Scales:
 
 
 def scales_at(
-    measured: TrainingKernel, s: Float[Array, ""] | float
+    measured: TrainingKernel, s: Float[Array, "..."] | float
 ) -> tuple[Scales, Float[Array, ""]]:
     """Returns the scales of the rows for ntk + s nngp, and the mean slope T."""
     slope = combined(measured.slope_k, s)
@@ -137,7 +137,7 @@ def _weight(
     arch: Architecture,
     measured: TrainingKernel,
     slope_k: Float[Array, ""],
-    s: Float[Array, ""] | float,
+    s: Float[Array, "..."] | float,
 ) -> Float[Array, "m m"]:
     """W by blocks, (L7), but for the constant's own entry."""
     train = measured.train
@@ -158,7 +158,7 @@ def _weight(
 def linear(
     arch: Architecture,
     measured: TrainingKernel,
-    s: Float[Array, ""] | float,
+    s: Float[Array, "..."] | float,
     ridge: Float[Array, ""] | float,
 ) -> Linear:
     """Returns the kernel ntk + s nngp with its noisy features, (L5)-(L7)."""
@@ -201,7 +201,7 @@ def rows(
     y: Float[Array, "n c"],
     basis: Float[Array, "r k"] | None = None,
     *,
-    s: Float[Array, ""] | float = 0.0,
+    s: Float[Array, "..."] | float = 0.0,
     ridge: Float[Array, ""] | float = 0.0,
     copies: Float[Array, ""] | float = 1.0,
 ) -> tuple[Rows, Scales]:

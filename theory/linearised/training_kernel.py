@@ -128,7 +128,7 @@ def measure(
 
     Args:
         arch: the architecture.
-        train: `moments` of the images, without a tilt.
+        train: `moments` of the images; their tilts are measured if they have none.
         columns: numbers of the sampled ones.
     """
     tilt, found = _measure(arch, train, columns)
@@ -141,8 +141,9 @@ def _measure(
     arch: Architecture, train: ImageMoments, columns: Int[Array, " r"]
 ) -> tuple[Tilt, dict[str, KernelPair]]:
     """The tilts of the images, and the other fields of `TrainingKernel`."""
-    few = jax.tree.map(lambda leaf: leaf[_spread(columns, _FEW)], train)
-    train = _with_tilt(train, few, arch)
+    if train.tilt is None:
+        few = jax.tree.map(lambda leaf: leaf[_spread(columns, _FEW)], train)
+        train = _with_tilt(train, few, arch)
     picked = jax.tree.map(lambda leaf: leaf[columns], train)
 
     entry = tilted(arch)
@@ -178,6 +179,9 @@ def _measure(
     )
 
 
-def combined(pair: KernelPair, s: Float[Array, ""] | float) -> Array:
-    """The kernel ntk + s nngp."""
-    return pair.ntk + s * pair.nngp
+def combined(pair: KernelPair, s: Float[Array, "..."] | float) -> Array:
+    """The kernel ntk + s nngp.
+
+    Where nngp holds several kernels, along a last axis, s has an entry for each.
+    """
+    return pair.ntk + jnp.tensordot(pair.nngp, s, axes=jnp.ndim(s))

@@ -242,6 +242,33 @@ def _solve(rows: Rows, tau: Array, omega: Array) -> Equivalent:
     )
 
 
+def log_determinant(
+    rows: Rows, tau: Float[Array, ""], omega: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Returns the mean logarithm of the kernel's determinant, (E12).
+
+    Stationary in both scalars where they solve the equations: its derivative in
+    anything that the kernel is made of needs none of theirs.
+
+    Args:
+        rows: the rows; scaled ones as they are, the scales' own logarithms left out.
+        tau: of the solution.
+        omega: of the solution.
+    """
+    shift = omega - rows.entry_noise * tau
+    k = rows.base + shift
+    second = matmul(rows.mean.T, rows.mean / k[:, None])
+    identity = jnp.eye(rows.weight.shape[0], dtype=rows.weight.dtype)
+    system = identity + matmul(tau * rows.noise + second, rows.weight)
+    return (
+        jnp.log(k).sum()
+        + rows.idle_count * jnp.log(rows.idle + shift).sum()
+        + jnp.linalg.slogdet(system)[1]
+        - tau * omega
+        + rows.entry_noise * tau**2 / 2
+    )
+
+
 @jax.jit
 def margin(solution: Equivalent) -> Float[Array, ""]:
     """Returns the smallest eigenvalue of the mean kernel relative to base + omega.

@@ -9,7 +9,7 @@ Nothing here knows of networks; the share of layers is a vector of L - 1 numbers
 Equations: docs/theory/finite_width.md (W1)-(W7).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -69,13 +69,31 @@ class Solution:
     residual: Float[Array, ""]
 
 
-class _Traces(NamedTuple):
-    """Of the resolvent Q at given shares, with the parts M."""
+@runtime_checkable
+class Coupled(Protocol):
+    """How layers hang together: `direct` and `passed` of `Units`."""
 
-    smoother: solve.Smoother
-    single: Float[Array, " l"]  # tr M_l Q
-    double: Float[Array, "l l"]  # tr M_l Q M_m Q
-    spread: Float[Array, "l m"]  # h Q h of the samples, over its mean
+    @property
+    def direct(self) -> Any:
+        """Derivatives of the kernel in the layers' covariances."""
+
+    @property
+    def passed(self) -> Any:
+        """Derivatives of these in those below."""
+
+
+class Traces(NamedTuple):
+    """Of the resolvent Q at given shares, with the parts M.
+
+    Attributes:
+        single: tr M_l Q.
+        double: tr M_l Q M_m Q.
+        spread: h Q h of samples of units, over its mean.
+    """
+
+    single: Float[Array, " l"]
+    double: Float[Array, "l l"]
+    spread: Float[Array, "l m"]
 
 
 def kernel(units: Units, shares: Float[Array, " l"]) -> Float[Array, "n n"]:
@@ -83,12 +101,12 @@ def kernel(units: Units, shares: Float[Array, " l"]) -> Float[Array, "n n"]:
     return units.rest + jnp.einsum("l,lij->ij", shares, units.parts)
 
 
-def infinite(units: Units) -> Float[Array, " l"]:
+def infinite(units: Coupled) -> Float[Array, " l"]:
     """Returns the shares at infinite width."""
     return _strengths(units, None, units.direct[-1])
 
 
-def _strengths(units: Units, shares: Array | None, last: Array) -> Array:
+def _strengths(units: Coupled, shares: Array | None, last: Array) -> Array:
     """Derivatives of the kernel in the covariances of layers, c of (W3)."""
     found = [last]
     for at in range(len(units.direct) - 1, 0, -1):
@@ -97,7 +115,7 @@ def _strengths(units: Units, shares: Array | None, last: Array) -> Array:
     return jnp.stack(found[::-1])
 
 
-def _implied(units: Units, shares, single, spread, width, s) -> Array:
+def _implied(units: Coupled, shares, single, spread, width, s) -> Array:
     """The shares that follow from shares and traces, (W3)-(W5)."""
     strengths = _strengths(units, shares, units.direct[-1] + s)
     below, found = jnp.zeros_like(s), []
@@ -110,20 +128,20 @@ def _implied(units: Units, shares, single, spread, width, s) -> Array:
     return jnp.stack(found)
 
 
-def _traces(units: Units, shares) -> _Traces:
+def traces(units: Units, shares) -> tuple[Traces, solve.Smoother]:
+    """Returns the traces at some shares, and the inverse that they are made of."""
     smoother = solve.inverse(kernel(units, shares), 0.0)
     moved = jnp.stack([smoother.apply(part) for part in units.parts])
     reach = jnp.stack([smoother.apply(part) for part in units.samples])
     squares = (units.samples * reach).sum(axis=1)
-    return _Traces(
-        smoother,
+    return Traces(
         jnp.trace(moved, axis1=1, axis2=2),
         jnp.einsum("lij,mji->lm", moved, moved),
         squares / squares.mean(axis=1, keepdims=True),
-    )
+    ), smoother
 
 
-def _answers(units: Units, shares, found: _Traces, width):
+def _answers(units: Coupled, shares, found: Traces, width):
     """Derivatives of the implied shares: by shares, all told; by traces; by s."""
     zero = jnp.zeros((), shares.dtype)
     by_shares, by_traces, by_s = jax.jacfwd(
@@ -133,6 +151,49 @@ def _answers(units: Units, shares, found: _Traces, width):
         argnums=(0, 1, 2),
     )(shares, found.single, zero)
     return by_shares - matmul(by_traces, found.double), by_traces, by_s
+
+
+def newton_step(
+    units: Coupled, shares: Float[Array, " l"], found: Traces, width
+) -> tuple[Float[Array, " l"], Float[Array, ""]]:
+    """Returns the next shares, and the relative size of the undamped step."""
+    one, zero = jnp.eye(len(shares), dtype=shares.dtype), jnp.zeros((), shares.dtype)
+    implied = _implied(units, shares, found.single, found.spread, width, zero)
+    by_shares, _, _ = _answers(units, shares, found, width)
+    relative = jnp.linalg.solve(one - by_shares, implied - shares) / shares
+    size = jnp.abs(relative).max()
+    return shares * (1 + relative * jnp.minimum(1.0, _LARGEST_STEP / size)), size
+
+
+def unfinished(size: Float[Array, ""], steps) -> Array:
+    """Whether to go on: a step changes a share by more than the root of rounding."""
+    return (size > jnp.finfo(size.dtype).eps ** 0.5) & (steps < _STEPS)
+
+
+def responses(
+    units: Coupled,
+    shares: Float[Array, " l"],
+    found: Traces,
+    width: Float[Array, ""],
+    moved: tuple[Float[Array, " l"], Float[Array, "l c c"]],
+) -> tuple[Float[Array, " l"], Float[Array, "l c c"]]:
+    """Returns how the solved shares answer to the start, and to pairs of targets.
+
+    Args:
+        units: the layers.
+        shares: the solution.
+        found: traces there.
+        width: units of every hidden layer.
+        moved: what the two change tr M_l Q by, with the sign turned: for the start, of
+            its part that no unit has, b 1^T Q M_l Q 1; y_c^T Q M_l Q y_c'.
+    """
+    one = jnp.eye(len(shares), dtype=shares.dtype)
+    by_shares, by_traces, by_s = _answers(units, shares, found, width)
+    answer = lambda source: jnp.linalg.solve(one - by_shares, source)
+    constant, pairs = moved
+    flat = answer(-matmul(by_traces, pairs.reshape(len(pairs), -1)))
+    start = by_s - matmul(by_traces, constant[:, None])[:, 0]
+    return answer(start), flat.reshape(pairs.shape)
 
 
 def solve_shares(
@@ -152,46 +213,30 @@ def solve_shares(
         The solution, and the inverse of its kernel. Stopped where a step changes no
         share by more than the root of rounding, or after 40 steps: see `residual`.
     """
-    zero = jnp.zeros((), y.dtype)
-    one = jnp.eye(len(units.direct), dtype=y.dtype)
-    tolerance = jnp.finfo(y.dtype).eps ** 0.5
 
     def step(state):
         shares, _, steps = state
-        found = _traces(units, shares)
-        gap = _implied(units, shares, found.single, found.spread, width, zero) - shares
-        by_shares, _, _ = _answers(units, shares, found, width)
-        relative = jnp.linalg.solve(one - by_shares, gap) / shares
-        size = jnp.abs(relative).max()
-        factor = jnp.minimum(1.0, _LARGEST_STEP / size)
-        return shares * (1 + factor * relative), size, steps + 1
-
-    def unfinished(state):
-        _, size, steps = state
-        return (size > tolerance) & (steps < _STEPS)
+        new, size = newton_step(units, shares, traces(units, shares)[0], width)
+        return new, size, steps + 1
 
     start = infinite(units), jnp.asarray(jnp.inf, y.dtype), jnp.zeros((), jnp.int32)
-    shares, residual, steps = jax.lax.while_loop(unfinished, step, start)
-    found = _traces(units, shares)
-    by_shares, by_traces, by_s = _answers(units, shares, found, width)
-
-    def answer(moved):
-        """Of the shares to a source A in the kernel, by tr M_l Q A Q."""
-        return jnp.linalg.solve(one - by_shares, -matmul(by_traces, moved))
-
-    ones = found.smoother.apply(jnp.ones_like(y[:, :1]))[:, 0]
+    shares, residual, steps = jax.lax.while_loop(
+        lambda state: unfinished(*state[1:]), step, start
+    )
+    found, smoother = traces(units, shares)
+    ones = smoother.apply(jnp.ones_like(y[:, :1]))[:, 0]
     constant = units.constant * jnp.einsum("i,lij,j->l", ones, units.parts, ones)
-    weights = found.smoother.apply(y)
+    weights = smoother.apply(y)
     pairs = jnp.einsum("ic,lij,jd->lcd", weights, units.parts, weights)
+    by_start, by_targets = responses(units, shares, found, width, (constant, pairs))
     return Solution(
         shares=shares,
         kernel=kernel(units, shares),
-        by_start=jnp.linalg.solve(one - by_shares, by_s)
-        + answer(constant[:, None])[:, 0],
-        by_targets=answer(pairs.reshape(len(pairs), -1)).reshape(pairs.shape),
+        by_start=by_start,
+        by_targets=by_targets,
         steps=steps,
         residual=residual,
-    ), found.smoother
+    ), smoother
 
 
 def variances(

@@ -1,5 +1,7 @@
 """The deterministic equivalent against its textbook form and against simulation."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -240,3 +242,52 @@ def test_margin_is_the_smallest_relative_eigenvalue():
         smallest = np.linalg.eigvalsh((relative + relative.T) / 2)[0]
         np.testing.assert_allclose(equivalent.margin(solution), smallest, rtol=1e-6)
         assert (smallest > 0) == (not indefinite)
+
+
+@pytest.mark.parametrize("entry_noise", [0.0, 0.005])
+def test_log_determinant_of_simulated_kernels(entry_noise):
+    # 200 rows, 64 features: what is left out is of relative order 1/64 of the sum that
+    # noise adds, which is of the order of the features
+    rows, g, w = make(n=200, m=64, tests=1, seed=4, entry_noise=entry_noise)
+    rows = changed(rows, base=np.asarray(rows.base) + 2.0)
+    solution = equivalent.solve(rows)
+    rng = np.random.default_rng(1)
+    sampled = [np.linalg.slogdet(drawn(rows, g, w, rng)[0])[1] for _ in range(200)]
+    found = equivalent.log_determinant(rows, solution.tau, solution.omega)
+    within(np.array(sampled), found, slack=1.0)
+    without = changed(rows, noise=np.zeros((64, 64)))
+    bare = np.linalg.slogdet(drawn(without, g, w, rng)[0])[1]
+    assert abs(bare - np.mean(sampled)) > 20  # what the noise adds
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_log_determinant_is_stationary_and_its_derivative_the_trace(copies):
+    rows, _, _ = make(seed=6, entry_noise=0.001)
+    root, base = copies**0.5, rows.base + 2.0
+    rows = changed(
+        rows,
+        base=base,
+        mean=root * rows.mean,
+        idle=base,
+        idle_count=float(copies - 1),
+    )
+    solution = equivalent.solve(rows)
+
+    def determinant(shift, tau, omega):
+        moved = changed_base(rows, shift)
+        return equivalent.log_determinant(moved, tau, omega)
+
+    at = (jnp.zeros(()), solution.tau, solution.omega)
+    by_base, by_tau, by_omega = jax.grad(determinant, argnums=(0, 1, 2))(*at)
+    # of sums of sixty terms of order one, solved to 1e4 roundings
+    assert abs(by_tau) < 1e6 * EPS * solution.omega
+    assert abs(by_omega) < 1e6 * EPS * solution.tau
+    np.testing.assert_allclose(by_base, solution.tau, rtol=1e6 * EPS)
+    # one step in the scalars is seen in the second derivative alone
+    step = 1e-3
+    moved = determinant(at[0], at[1] * (1 + step), at[2]) - determinant(*at)
+    assert abs(moved) < 0.1 * step * abs(float(solution.tau * solution.omega))
+
+
+def changed_base(rows, shift):
+    return dataclasses.replace(rows, base=rows.base + shift, idle=rows.idle + shift)

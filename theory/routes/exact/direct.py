@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from theory.corruption.base import Corruption
-from theory.errors import InputError, check_count
+from theory.errors import InputError
 from theory.kernels import matrices, truncation
 from theory.kernels.architecture import Architecture
 from theory.numerics import blocks, doors, solve
@@ -26,6 +26,7 @@ from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.renamed import renamed
+from theory.routes import of_width
 from theory.routes.exact import draw_loop, finite_width
 
 
@@ -67,23 +68,6 @@ def _one_draw(arch, seen, ridge, time, *, flow, with_init_var):
 
 
 _finite = jax.jit(finite_width.one_draw, static_argnames="variances")
-
-
-def _check_width(width: int | None, time: float | None, *given) -> None:
-    """Raises `InputError` on a width that makes no sense, or cannot be served."""
-    if width is None:
-        return
-    check_count("width", width)
-    if time is not None:
-        raise InputError(
-            "`width` and `time` exclude each other: the law of finite width is that of "
-            "training to the end, or with a `ridge`."
-        )
-    if not doors.known(*given):
-        raise InputError(
-            "`width` needs values: its law has no derivatives, and cannot be traced. "
-            "Call it outside of jit, grad and vmap."
-        )
 
 
 def _check_time(time: float | None, ridge: float) -> None:
@@ -138,7 +122,7 @@ def _of_width(arch, seen, ridge, width, copies, variances):
         ridge=ridge,
         copies=copies,
     )
-    finite_width.check(diagnostics, width)
+    of_width.check_residual(diagnostics["width_residual"], width)
     return mean[None], found.init_var, found.kernel_cov, diagnostics
 
 
@@ -218,10 +202,10 @@ def exact(
     )
     given.check(arch, ridge)
     _check_time(time, ridge)
-    _check_width(width, time, arch, corruption, problem, ridge)
-    of_width = 0 if width is None else 4 * arch.depth
+    of_width.check_width(width, time, arch, corruption, problem, ridge)
+    by_layers = 0 if width is None else 4 * arch.depth
     given.check_memory(
-        matrices=(4 if time is None else 6) - (not with_init_var) + of_width
+        matrices=(4 if time is None else 6) - (not with_init_var) + by_layers
     )
 
     def one(k):

@@ -28,15 +28,12 @@ from theory.problem import Problem
 from theory.records import record
 from theory.regression import flow
 from theory.renamed import renamed
+from theory.routes import of_width
 from theory.routes.checks import check_inputs, check_tests, check_time
-from theory.routes.resummed import validity
+from theory.routes.resummed import finite_width, one_draw, validity
 from theory.routes.resummed.own_noise import facing
 from theory.routes.resummed.predictions import ResummedCross, predict
-from theory.routes.resummed.solved import Solved, solve_side
-
-# Step of the derivative in s, in units of ntk/nngp, as a power of the rounding error:
-# 7e-4 in float64, with an error of its square.
-_STEP = 1 / 5
+from theory.routes.resummed.solved import Solved, direction, solve_side
 
 
 @record(kw_only=True, repr=False)
@@ -64,6 +61,7 @@ def resummed(
     ridge: float = 0.0,
     time: float | None = None,
     with_init_var: bool = True,
+    width: int | None = None,
 ) -> ResummedLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
@@ -97,13 +95,20 @@ def resummed(
             and `init_var` is not known.
         with_init_var: whether to compute `init_var`, for which two more regressions are
             solved; without it `averaged` refuses.
+        width: units of every hidden layer: the law of networks of that width that stay
+            near their start, as `theory.exact(width=)` is; None for infinite width.
+            Training images must be corrupted. Some 10 times the cost, and kernels of
+            a thousand images: see docs/theory/finite_width.md.
 
     Returns:
         The law, with covariances between test points. `diagnostics`: `level` (diagonal,
         landmarks, full, noiseless), `landmark_features` used, `unexplained` share of an
         image's own entry that they leave, `residual` and `steps` of the solution,
         `margin` of the mean kernel (positive if it is definite), `linearisation_ratio`,
-        `norm_spread`, `regular`, `tau`, `omega`, `valid` and `doubts`.
+        `norm_spread`, `regular`, `tau`, `omega`, `valid` and `doubts`; with `width`
+        also `width_residual`, and `remainder`, the share of the variance of one
+        initialisation that is of order 1/width. `kernel_cov` is known with `width`
+        alone, covariances of single networks between test points without.
 
     Raises:
         InputError: bad arguments.
@@ -123,7 +128,10 @@ def resummed(
             f"`landmarks` must be between 0 and n_train = {n}, got {landmarks}."
         )
     check_time(time, ridge, test_corruption)
+    of_width.check_width(width, time, arch, corruption, problem, ridge)
     check_law(arch, corruption, problem)
+    if arch.depth == 1:
+        width = None  # no hidden layer
     train = moments(problem.x_train, arch, corruption)
     ridge_value = jnp.asarray(ridge, problem.x_train.dtype)
     if not doors.known(train.var) and time is not None:
@@ -131,48 +139,62 @@ def resummed(
     # what is traced is taken to be noisy
     if not doors.known(train.var) or train.var.any():
         reduced = choose(arch, train, landmarks, ridge_value)
-    elif time is not None:
+    elif time is not None or width is not None:
+        name = "width" if time is None else "time"
         raise InputError(
-            "`time` needs corrupted training images on this route: without noise use "
-            "theory.exact with one draw."
+            f"`{name}` needs corrupted training images on this route: without noise "
+            "use theory.exact with one draw."
         )
     else:
         # copies coincide, docs/theory/training.md (D1)
         ridge_value, copies = ridge_value / copies, 1
         reduced = Landmarks("noiseless", measured_on(arch, train, n), None, 0.0)
-    solved = _solved(
-        arch,
-        reduced,
-        y=problem.y,
-        ridge=ridge_value,
-        copies=jnp.asarray(copies, ridge_value.dtype),
-        time=time,
-        with_init_var=with_init_var,
+    given = dict(
+        y=problem.y, ridge=ridge_value, copies=jnp.asarray(copies, ridge_value.dtype)
     )
+    if width is None:
+        solved = _solved(arch, reduced, **given, time=time, with_init_var=with_init_var)
+    else:
+        draw = one_draw.look(
+            arch, corruption, problem, width=width, ridge=ridge, copies=copies
+        )
+        solved = _of_width(arch, reduced, draw, **given, with_init_var=with_init_var)
     diagnostics = validity.diagnose(solved, reduced)
     return _at(solved, diagnostics, problem.x_test, test_corruption)
 
 
-def _solved(arch, reduced, *, y, ridge, copies, time, with_init_var) -> Solved:
+def _solved(arch, reduced, *, time, with_init_var, **given) -> Solved:
     """The regression, its neighbours in s for `init_var`, or its training."""
-    measured = reduced.measured
-    side = functools.partial(
-        solve_side, arch=arch, reduced=reduced, y=y, ridge=ridge, copies=copies
-    )
-    ratio = measured.diag.ntk.mean() / measured.diag.nngp.mean()
-    step = jnp.finfo(y.dtype).eps ** _STEP * ratio
-    centre, trained, sides = side(jnp.zeros((), y.dtype)), None, ()
+    solve_at = functools.partial(solve_side, arch=arch, reduced=reduced, **given)
+    one, trained, directions = jnp.ones((), given["y"].dtype), None, ()
+    centre = solve_at(0 * one)
     if with_init_var and time is None:
-        sides = tuple(side(s, near=centre) for s in (-step, step))
+        alone = direction(centre, one, one, reduced=reduced, solve_at=solve_at)
+        directions = (alone,)
     if time is not None:
         trained = flow.train(centre.solution.rows, 1 / centre.scales.row**2, time)
     return Solved(
         arch=arch,
-        measured=measured,
+        measured=reduced.measured,
         centre=centre,
-        sides=sides,
+        directions=directions,
         flow=trained,
-        copies=copies,
+        copies=given["copies"],
+    )
+
+
+def _of_width(arch, reduced, draw, *, with_init_var, **given) -> Solved:
+    """The same at finite width."""
+    reduced = finite_width.by_hidden_layers(arch, reduced)
+    centre, directions, shared = finite_width.share(arch, reduced, draw, **given)
+    return Solved(
+        arch=arch,
+        measured=reduced.measured,
+        centre=centre,
+        directions=directions if with_init_var else (),
+        flow=None,
+        copies=given["copies"],
+        shared=shared,
     )
 
 
@@ -228,13 +250,25 @@ def _at(
     test_corruption: Corruption | None,
 ) -> ResummedLaw:
     """The law at test points."""
-    x_test, own = facing(solved, x_test, test_corruption)
-    mean, cov, init_var = predict(solved, own, x_test)
+    seen, own = facing(solved, x_test, test_corruption)
+    mean, cov, init_var, kernel_cov = predict(solved, own, seen)
+    cross = ResummedCross(solved=solved, own=own, x_test=seen)
+    if solved.shared is not None and init_var is not None:
+        remains = one_draw.remaining(
+            solved.arch, solved.shared.draw, one_draw.seen(test_corruption, x_test)
+        )
+        init_var = init_var + remains
+        total = init_var + jnp.trace(kernel_cov, axis1=1, axis2=2) / mean.shape[1]
+        diagnostics = diagnostics | {
+            "remainder": float(remains.mean() / total.mean()),
+            "width_residual": float(solved.shared.residual),
+        }
     return ResummedLaw(
         mean=mean,
         cov=cov,
         init_var=init_var,
-        cross=ResummedCross(solved=solved, own=own, x_test=x_test),
+        kernel_cov=kernel_cov,
+        cross=cross,
         diagnostics=validity.judge(diagnostics, init_var),
         solved=solved,
     )

@@ -7,6 +7,7 @@ Equations: docs/theory/linearised.md (L8), docs/theory/one_network.md (L10),
 docs/theory/regression.md (E5)-(E9).
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.kernels import propagation
+from theory.kernels.propagation import KernelPair
 from theory.linearised import kernel_rows, linearise, mean_kernel
 from theory.linearised.image_moments import ImageMoments, image_moments
 from theory.linearised.training_kernel import combined
@@ -39,7 +41,8 @@ class _Block(NamedTuple):
 
 def _block(solved: Solved, noise: PointNoise | None, x: Float[Array, "t d"]) -> _Block:
     test = image_moments(x, solved.arch, None if noise is None else noise.corruption)
-    return _Block(test, kernel_rows.kernel_rows(solved.arch, solved.measured, test))
+    rows = lambda arch: kernel_rows.kernel_rows(arch, solved.measured, test)
+    return _Block(test, solved.kernels(rows))
 
 
 def _scaled(solved: Solved, block: _Block, side: Side) -> tuple[Array, Array]:
@@ -113,8 +116,8 @@ def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"
     if own is not None:
         share = weights(own, solved, block.images, block.rows, centre)
         cov = cov + jnp.einsum("pt,pij->tij", share, own.moments)
-    if not solved.sides:
-        return response.mean, cov, None
+    if not solved.directions:
+        return response.mean, cov, None, None
     # (L10) variance of one initialisation: prior less the derivative of the norm in s
     norms = []
     for number, side in enumerate(solved.sides):
@@ -124,16 +127,46 @@ def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"
             share = weights(own, solved, block.images, block.rows, side)
             norm = norm + own.norms[number] @ share
         norms.append(norm)
-    slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
-    prior = mean_kernel.mean_diag(block.images, solved.arch).nngp
-    return response.mean, cov, prior - slope
+    prior = solved.kernels(lambda arch: mean_kernel.mean_diag(block.images, arch))
+    left = _left(solved, prior, norms)
+    init_var = sum(
+        each.weight * part for each, part in zip(solved.directions, left, strict=True)
+    )
+    if solved.shared is None:
+        return response.mean, cov, init_var, None
+    by_targets = solved.shared.by_targets
+    hidden = jnp.stack(left[: len(by_targets)])  # the last may be the constant
+    kernel_cov = jnp.einsum("lt,lij->tij", hidden, by_targets)
+    return response.mean, cov, init_var, kernel_cov
+
+
+def _left(solved: Solved, prior: KernelPair, norms: list[Array]) -> list[Array]:
+    """What training leaves of the kernel of every direction, (L10).
+
+    Args:
+        solved: the training.
+        prior: kernels of the points.
+        norms: mean of (row) kernel^{-1} (row)^T for each of `solved.sides`.
+    """
+    return [
+        each.of_start(prior) - each.slope(norms[2 * at], norms[2 * at + 1])
+        for at, each in enumerate(solved.directions)
+    ]
 
 
 @jax.jit
 def predict(
     solved: Solved, own: PointNoise | None, x_test: Float[Array, "n d"]
-) -> tuple[Float[Array, "n c"], Float[Array, "n c c"], Float[Array, " n"] | None]:
-    """Returns mean, covariance and `init_var`, None without sides, at test points."""
+) -> tuple[
+    Float[Array, "n c"],
+    Float[Array, "n c c"],
+    Float[Array, " n"] | None,
+    Float[Array, "n c c"] | None,
+]:
+    """Returns mean, covariance, `init_var` and `kernel_cov` at test points.
+
+    The latter two None without directions, and `kernel_cov` at infinite width.
+    """
     return blocks.map_rows(lambda x: _predict_block(solved, own, x), x_test, _BLOCK)
 
 
@@ -151,7 +184,7 @@ class ResummedCross:
 
     def init_cov(self, a: Points, b: Points) -> Float[Array, "n_a n_b"]:
         """Returns the covariance that one initialisation adds to every output."""
-        if not self.solved.sides:
+        if not self.solved.directions or self.solved.shared is not None:
             raise unknown_init_cov()
         return _cross_init_cov(self.solved, self.own, *self._found(a, b))
 
@@ -200,13 +233,14 @@ def _cross_init_cov(
             share = weights(own, solved, first.images, first.rows, side)
             norm = norm + (own.norms[number] @ share)[:, None] * same
         norms.append(norm)
-    slope = (norms[1] - norms[0]) / (solved.sides[1].s - solved.sides[0].s)
     one, two = first.images, second.images
     if own is None:
         q1, q2 = one.q[:, None], two.q[None, :]
         cov = propagation.first_layer_covariance(one.mean, two.mean, solved.arch)
-        prior = propagation.propagate(q1, q2, cov, solved.arch).nngp
+        prior = propagation.propagate(q1, q2, cov, solved.arch)
     else:
-        prior = mean_kernel.mean_kernel(one, two, solved.arch).nngp
-    diagonal = mean_kernel.mean_diag(one, solved.arch).nngp
-    return jnp.where(same > 0, diagonal[:, None], prior) - slope
+        prior = mean_kernel.mean_kernel(one, two, solved.arch)
+    diagonal = mean_kernel.mean_diag(one, solved.arch)
+    nngp = jnp.where(same > 0, diagonal.nngp[:, None], prior.nngp)
+    (left,) = _left(solved, dataclasses.replace(prior, nngp=nngp), norms)
+    return left

@@ -167,10 +167,11 @@ def test_refusals(settings, text):
         measure(**settings)
 
 
-def test_a_trace_is_refused():
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad])
+def test_a_trace_is_refused(transform):
     def accuracy(w_var):
         arch = dataclasses.replace(architecture(), w_var=w_var)
         return measure(arch, width=20).outputs.sum()
 
     with pytest.raises(theory.InputError, match="`width` needs values"):
-        jax.jit(accuracy)(1.5)
+        transform(accuracy)(1.5)
