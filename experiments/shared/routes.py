@@ -91,9 +91,22 @@ def check(config: Routes) -> None:
             f"--parametrisation=standard, got {config.optimiser} and "
             f"{config.parametrisation}."
         )
-    shared_settings.check(config, config.p)
+    if config.rates == shared_settings.ADAM and not under_adam(config):
+        raise InputError(
+            "`--rates` must not be adam but for --optimiser=adam and "
+            f"--parametrisation=standard, got {config.optimiser} and "
+            f"{config.parametrisation}."
+        )
+    shared_settings.check(
+        config, config.p, (*shared_settings.RATES, shared_settings.ADAM)
+    )
     if set(config.routes) - {"network"}:
         check_kernel(config)
+    if "resummed_lazy" in config.routes and min(config.p) == 0:
+        raise InputError(
+            "`--routes` must be without resummed_lazy for --p=0: it needs corrupted "
+            "images. The route lazy does not."
+        )
     for route in config.routes:
         why_not = ROUTES[route].takes(shared_settings.corruption(config, config.p[0]))
         if why_not:
@@ -132,7 +145,7 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     rule = scores.argmax(axis=1)
     with _progress() as progress:
         asked = Asked(
-            arch=shared_settings.architecture(config),
+            arch=_architecture(config, noise, problem, key),
             corruption=noise,
             problem=problem,
             key=key,
@@ -152,6 +165,16 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
         "corrupted": np.asarray(samples, np.float32),
         **arrays,
     }
+
+
+def _architecture(config: Routes, noise, problem, key) -> theory.Architecture:
+    """With the rates of its kernel; those of Adam are the first draw's."""
+    if config.rates != shared_settings.ADAM:
+        return shared_settings.architecture(config)
+    seen = theory.corrupt(noise, key, 0, problem.x_train)
+    return shared_settings.architecture(
+        config, dataclasses.replace(problem, x_train=seen)
+    )
 
 
 @contextlib.contextmanager

@@ -52,6 +52,8 @@ TRAINING = (
     "noise_regime",
 )
 RATES = ("ntk", "standard")
+# Of networks that Adam trains: known with the images.
+ADAM = "adam"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +99,8 @@ class Network(Config):
     rates: str = setting(
         "ntk",
         f"training rates of the kernels' layers, {' or '.join(RATES)}: of networks in "
-        "the parametrisation of that name, with their width and biases",
+        "the parametrisation of that name, with their width and biases; where routes "
+        f"are asked for also {ADAM}: those at which it trains them",
     )
 
 
@@ -142,8 +145,15 @@ def corruption(settings: Corrupted, p: float) -> theory.Corruption:
     return kind(settings.corruption).make(p, settings.noise)
 
 
-def architecture(settings: Kernels) -> theory.Architecture:
-    """Returns the architecture, with the training rates of its kernel."""
+def architecture(
+    settings: Kernels, seen: theory.Problem | None = None
+) -> theory.Architecture:
+    """Returns the architecture, with the training rates of its kernel.
+
+    Args:
+        settings: the settings.
+        seen: what is trained on, for the rates at which Adam trains.
+    """
     arch = theory.Architecture(
         depth=settings.depth,
         activation=settings.activation,
@@ -155,10 +165,20 @@ def architecture(settings: Kernels) -> theory.Architecture:
         w_rates, b_rates = (1.0,) * settings.depth, (settings.b_var,) * settings.depth
         return dataclasses.replace(arch, w_rates=w_rates, b_rates=b_rates)
     d = problem(settings, 0).x_train.shape[1]
+    widths = (d, *[settings.width] * (settings.depth - 1))
+    if settings.rates == ADAM:
+        assert isinstance(settings, Settings)
+        assert seen is not None
+        return theory.adam_rates(
+            arch,
+            widths,
+            seen.x_train,
+            seen.y,
+            batch_size=settings.batch_size,
+            biases=settings.biases,
+        )
     standard = theory.Architecture.standard(
-        widths=(d, *[settings.width] * (settings.depth - 1)),
-        activation=settings.activation,
-        w_var=settings.w_var,
+        widths=widths, activation=settings.activation, w_var=settings.w_var
     )
     b_rates = standard.b_rates if settings.biases else (0.0,) * settings.depth
     return dataclasses.replace(arch, w_rates=standard.w_rates, b_rates=b_rates)
@@ -166,8 +186,9 @@ def architecture(settings: Kernels) -> theory.Architecture:
 
 def of_kernel(settings: Kernels) -> tuple[str, ...]:
     """Returns the settings that decide a kernel and its data: parts of a cell's key."""
-    rates = ("rates",) if settings.rates == "ntk" else ("rates", "width", "biases")
-    return (*DATA, *ARCHITECTURE, *rates)
+    rates = {"ntk": ("rates",), ADAM: ("rates", "width", "biases", "batch_size")}
+    names = rates.get(settings.rates, ("rates", "width", "biases"))
+    return (*DATA, *ARCHITECTURE, *names)
 
 
 def settled(config: S, cell: Cell) -> S:
@@ -186,8 +207,10 @@ def of_network(settings: Settings) -> tuple[str, ...]:
 
 def network(settings: Settings, num_classes: int) -> mlp.MLP:
     """Returns the network that is trained."""
+    # it has no rates of its own, whatever its kernel is taken at
+    rates = "standard" if settings.rates == ADAM else settings.rates
     return mlp.mlp(
-        architecture(settings),
+        architecture(dataclasses.replace(settings, rates=rates)),
         settings.width,
         num_classes,
         parametrisation=settings.parametrisation,
@@ -271,15 +294,18 @@ def check_data(settings: Corrupted, levels: tuple[float, ...]) -> None:
     corruption(settings, levels[0]).check_images(images.x_train)
 
 
-def check(settings: Kernels, levels: tuple[float, ...]) -> None:
+def check(
+    settings: Kernels, levels: tuple[float, ...], rates: tuple[str, ...] = RATES
+) -> None:
     """Raises `InputError` on settings that make no sense, before anything is run."""
-    if settings.rates not in RATES:
-        raise unknown("--rates", settings.rates, RATES)
+    if settings.rates not in rates:
+        raise unknown("--rates", settings.rates, rates)
     if isinstance(settings, Settings):
         training(settings).check()
         network(settings, 2)
     check_data(settings, levels)
-    architecture(settings)
+    if settings.rates != ADAM:
+        architecture(settings)
 
 
 def title(row: Row, corruption: str | None = None) -> str:

@@ -41,7 +41,7 @@ class Route:
     outputs: Callable[[Any, Asked], theory.OutputLaw | theory.Draws]
     seconds: Callable[[Any, int, int], float]
     label: str
-    line: str
+    line: str | tuple
     takes: Callable[[theory.Corruption], str | None] = lambda _: None
 
 
@@ -99,9 +99,8 @@ def _of_tangent(config: Any) -> tuple[str, ...]:
     return (*settings.DATA, *settings.ARCHITECTURE, *names)
 
 
-def _of_lazy(config: Any) -> tuple[str, ...]:
-    names = settings.of_kernel(config)
-    return (*names, *(() if "width" in names else ("width",)), "draws")
+def _with_width(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if "width" in names else (*names, "width")
 
 
 def _members(config: Any) -> tuple[str, ...]:
@@ -134,6 +133,15 @@ ROUTES = {
         label="resummed law",
         line="-",
     ),
+    "resummed_lazy": Route(
+        settings=lambda config: _with_width(settings.of_kernel(config)),
+        outputs=lambda config, at: theory.resummed(
+            at.arch, at.corruption, at.problem, width=config.width
+        ),
+        seconds=lambda config, n, m: 30 + config.depth * n * (m + 20000) * 1200 * 1e-10,
+        label="resummed law, of this width",
+        line=(0, (5, 1)),
+    ),
     "exact": Route(
         settings=lambda config: (*settings.of_kernel(config), "draws"),
         outputs=_exact,
@@ -144,7 +152,7 @@ ROUTES = {
         line=":",
     ),
     "lazy": Route(
-        settings=_of_lazy,
+        settings=lambda config: (*_with_width(settings.of_kernel(config)), "draws"),
         outputs=lambda config, at: _exact(config, at, config.width),
         seconds=lambda config, n, m: (
             5 + config.draws * (8 * config.depth * n**3 + 9 * n**2 * m) * 3e-11

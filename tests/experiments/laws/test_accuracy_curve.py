@@ -158,7 +158,7 @@ MEMBERS = SOLVED | TRAINED
         ({"rates": "standard"}, set(EVERY) - MEMBERS),
         ({"draws": 3}, {"exact", "lazy", *MEMBERS}),
         ({"inits": 1}, MEMBERS),
-        ({"width": 17}, {"lazy", *MEMBERS}),
+        ({"width": 17}, {"lazy", "resummed_lazy", *MEMBERS}),
         ({"parametrisation": "ntk"}, MEMBERS),
         ({"biases": False}, MEMBERS),
         ({"loss": "cross_entropy"}, TRAINED),
@@ -176,6 +176,68 @@ def test_a_setting_moves_the_cells_it_decides_and_no_other(change, routes):
     old, new = keys(tiny(routes=EVERY)), keys(tiny(routes=EVERY, **change))
     assert {new[key].settings["route"] for key in new.keys() - old.keys()} == routes
     assert {old[key].settings["route"] for key in old.keys() - new.keys()} == routes
+
+
+def test_rates_of_adam_know_widths_and_batches():
+    def moved(**change):
+        one, other = (
+            shared_routes.cells(tiny(routes=EVERY, rates="adam", **each))
+            for each in ({}, change)
+        )
+        keys = {cell.key for cell in one}
+        return {cell.settings["route"] for cell in other if cell.key not in keys}
+
+    kernels = set(EVERY) - MEMBERS
+    for change in ({"width": 17}, {"biases": False}):
+        assert moved(**change) == set(EVERY)
+    assert moved(batch_size=20) == kernels | {"adam"} | TRAINED
+
+
+def test_kernels_at_the_rates_of_adam():
+    config = tiny(rates="adam", routes=("exact", "network"), p=(0.9,))
+    found = {
+        cell.settings["route"]: shared_routes.compute(config, cell)[0]
+        for cell in shared_routes.cells(config)
+    }
+    problem, key = settings.problem(config, 0), settings.corruption_key(config, 0)
+    noise = settings.corruption(config, 0.9)
+    arch = settings.architecture(tiny())
+    seen = theory.corrupt(noise, key, 0, problem.x_train)
+    widths = (seen.shape[1], *[config.width] * (config.depth - 1))
+    arch = theory.adam_rates(
+        arch, widths, seen, problem.y, batch_size=config.batch_size
+    )
+    draws = theory.exact(arch, noise, problem, draws=config.draws, key=key)
+    labels = problem.labels_test
+    np.testing.assert_allclose(
+        found["exact"]["accuracies"]["inf"], draws.accuracies(labels)
+    )
+    # networks are trained as they are, whatever rates kernels are taken at
+    (cell,) = shared_routes.cells(tiny(routes=("network",), p=(0.9,)))
+    (same,) = shared_routes.cells(dataclasses.replace(config, routes=("network",)))
+    assert cell.key == same.key
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimiser": "sgd"}, "`--rates` must not be adam but for --optimiser=adam"),
+        ({"parametrisation": "ntk"}, "`--rates` must not be adam"),
+        ({"rates": "adma"}, "unknown --rates 'adma': did you mean 'adam'"),
+        (
+            {"routes": ("resummed_lazy",), "p": (0.0, 0.5)},
+            "`--routes` must be without resummed_lazy for --p=0",
+        ),
+    ],
+)
+def test_rates_and_widths_that_there_are_not(change, message):
+    with raises(message):
+        shared_routes.check(tiny(**{"rates": "adam", **change}))
+
+
+def test_rates_of_adam_are_refused_where_no_route_is_asked_for():
+    with raises("unknown --rates 'adam'"):
+        settings.check(settings.Settings(rates="adam"), (0.5,))
 
 
 def test_every_field_decides_a_cell_or_is_known_not_to():
