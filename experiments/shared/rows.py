@@ -10,6 +10,7 @@ import theory
 from experiments.harness.run_directory import Row, RunDirectory
 from theory.outputs import soundness
 from theory.outputs.law import Labels
+from theory.routes import of_width
 
 # Sizes of averages over initialisations that the analytic routes are evaluated for.
 AVERAGES = (1, 2, 3, 4, 5, 10, 20, 50)
@@ -68,6 +69,8 @@ def kept(
         f"mean_{name}": np.asarray(value).mean().item()
         for name, value in found.diagnostics.items()
     }
+    if row.get("mean_remainder", 0.0) > of_width.LARGEST_REMAINDER:
+        row["doubts"] = of_width.NARROW
     arrays = {"outputs": np.asarray(found.outputs, np.float32)}
     for name in ("init_var", "kernel_cov"):
         if getattr(found, name) is not None:

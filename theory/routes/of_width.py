@@ -8,6 +8,7 @@ docs/theory/finite_width.md (W1)-(W2), (W8).
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -25,6 +26,7 @@ _SAMPLES = 1024
 # Share of the variance that is of order 1/width up to which the law was seen to hold
 # within 10 %: benchmarks/finite_width.py.
 LARGEST_REMAINDER = 0.25
+NARROW = "too many images for this width"
 _LARGEST_RESIDUAL = 1e-2
 
 

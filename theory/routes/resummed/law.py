@@ -97,8 +97,8 @@ def resummed(
             solved; without it `averaged` refuses.
         width: units of every hidden layer: the law of networks of that width that stay
             near their start, as `theory.exact(width=)` is; None for infinite width.
-            Training images must be corrupted. Some 10 times the cost, and kernels of
-            a thousand images: see docs/theory/finite_width.md.
+            Training images must be corrupted. Five times the cost at depth 3, and
+            kernels of a thousand images: see docs/theory/finite_width.md.
 
     Returns:
         The law, with covariances between test points. `diagnostics`: `level` (diagonal,

@@ -13,7 +13,7 @@ from theory.linearised import linearise
 from theory.linearised.landmarks import UNEXPLAINED, Landmarks
 from theory.numerics import doors
 from theory.regression import equivalent
-from theory.routes.of_width import LARGEST_REMAINDER
+from theory.routes.of_width import LARGEST_REMAINDER, NARROW
 from theory.routes.resummed.solved import Solved
 
 # Beyond these the law calls itself not valid. The margin is .99999 on MNIST at n_train
@@ -23,7 +23,6 @@ _MARGIN = 0.95
 _RESIDUAL, _RATIO, _NORM_SPREAD = 1e6, 0.1, 0.15  # residual in roundings
 
 _NEGATIVE = "`init_var` is negative at some test points"
-_NARROW = "too many images for this width"
 
 
 def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
@@ -104,12 +103,12 @@ def judge(diagnostics: dict[str, Any], init_var: Float[Array, " n"] | None) -> d
     """Returns the diagnostics with what the test points add to them."""
     if "doubts" not in diagnostics:  # of what is traced
         return diagnostics
-    own = (_NEGATIVE, _NARROW)
+    own = (_NEGATIVE, NARROW)
     doubts = tuple(text for text in diagnostics["doubts"] if text not in own)
     known = init_var is not None and doors.known(init_var)
     negative = known and bool((init_var < 0).any())
     if diagnostics["level"] != "noiseless" and negative:
         doubts += (_NEGATIVE,)
     if not diagnostics.get("remainder", 0.0) <= LARGEST_REMAINDER:
-        doubts += (_NARROW,)
+        doubts += (NARROW,)
     return diagnostics | {"valid": not doubts, "doubts": doubts}
