@@ -2,7 +2,9 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +107,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
 
 
 def _cells(estimates, by_route, quantity: str) -> list[str]:
-    """A line per training set; last, how far the law is from the networks."""
+    """A line per training set; last, how far laws and kernels are from networks."""
     found = {
         route: {
             (row["n_train"], row["pixels"]): estimates[row["key"]][quantity]
@@ -118,7 +120,6 @@ def _cells(estimates, by_route, quantity: str) -> list[str]:
         + "".join(f"{route:>17}" for route in found)
         + f"{'law - network':>17}"
     ]
-    errors: dict[str, list[float]] = {"exact": [], "network": []}
     for at in sorted({at for each in found.values() for at in each}):
         text = f"{at[0]:>6} {at[1]:>6}"
         for each in found.values():
@@ -127,23 +128,41 @@ def _cells(estimates, by_route, quantity: str) -> list[str]:
                 continue
             value, stderr = each[at]
             text += f"{tables.number(value, stderr, width=9)} "
-        law = found.get("resummed", {}).get(at)
-        for route, gaps in errors.items():
-            measured = found.get(route, {}).get(at)
-            if law and measured:
-                gap = law.value - measured.value
-                gaps.append(gap / measured.stderr)
-                if route == "network":
-                    text += f"{gap:>+9.3f} ({gaps[-1]:+.1f})"
+        gap = _gap(found.get("resummed", {}).get(at), found.get("network", {}).get(at))
+        if gap:
+            text += f"{gap[0]:>+9.3f} ({gap[0] / gap[1]:+.1f})"
         lines.append(text)
-    for route, gaps in errors.items():
+    for of, to, names in _COMPARED:
+        gaps = [
+            _gap(found.get(of, {}).get(at), y) for at, y in found.get(to, {}).items()
+        ]
+        gaps = [gap for gap in gaps if gap]
         if gaps:
-            within = sum(abs(gap) <= 2 for gap in gaps)
-            name = {"exact": "kernel", "network": "networks"}[route]
+            within = sum(abs(gap) <= 2 * error for gap, error in gaps)
             lines.append(
-                f"law within two errors of the {name}: {within} of {len(gaps)}"
+                f"{names[0]} within two errors of {names[1]}: {within} of {len(gaps)}"
             )
     return lines
+
+
+# What is counted: of, to, and how they are called.
+_COMPARED = (
+    ("resummed", "exact", ("law", "the kernel")),
+    ("resummed", "network", ("law", "the networks")),
+    ("resummed_lazy", "lazy", ("law of this width", "the kernel of this width")),
+    ("resummed_lazy", "network", ("law of this width", "the networks")),
+    ("exact", "network", ("kernel", "the networks")),
+    ("lazy", "network", ("kernel of this width", "the networks")),
+)
+
+
+def _gap(
+    of: snr.Estimate | None, to: snr.Estimate | None
+) -> tuple[float, float] | None:
+    """The difference of two estimates and its error; a law has none of its own."""
+    if of is None or to is None:
+        return None
+    return of.value - to.value, math.hypot(np.nan_to_num(of.stderr), to.stderr)
 
 
 def _ingredients(directory, rows: Sequence[Row], inits: int, draws: int) -> list[str]:
@@ -204,6 +223,21 @@ def _beside_source(estimates, rows: Sequence[Row]) -> list[str]:
     return ["", published["source"], *lines] if lines else []
 
 
+# Style and name of every route that is drawn.
+_STYLES: dict[str, tuple[dict[str, Any], str]] = {
+    "resummed": ({"ls": "-"}, "law"),
+    "resummed_lazy": ({"ls": (0, (5, 1))}, "law, of this width"),
+    "exact": ({"ls": ":"}, "exact kernel"),
+    "lazy": ({"ls": "-."}, "exact kernel, of this width"),
+    "first_order": ({"ls": "--"}, "first order"),
+    "network": ({"ls": "", "marker": "o"}, "networks"),
+}
+
+
+def _has(rows: Sequence[Row], route: str) -> bool:
+    return any(row["route"] == route for row in rows)
+
+
 def figure(directory: RunDirectory, rows: Sequence[Row]):
     """Ratios against N d; colours for d, lines for the law, markers for networks."""
     from matplotlib.figure import Figure
@@ -220,12 +254,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     pixels = sorted({row["pixels"] for row in rows})
     for line, biases in zip(axes, arms, strict=True):
         for ax, quantity in zip(line, snr.QUANTITIES, strict=True):
-            for route, style in (
-                ("resummed", "-"),
-                ("exact", ":"),
-                ("first_order", "--"),
-                ("network", "o"),
-            ):
+            for route, (style, _) in _STYLES.items():
                 for d, colour in zip(pixels, itertools.cycle(plots.PALETTE)):
                     points = sorted(
                         (row["n_train"] * d, *estimates[row["key"]][quantity])
@@ -235,8 +264,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
                     if points:
                         x, y, error = np.array(points).T
                         ax.errorbar(
-                            x, y, np.nan_to_num(error) if style == "o" else None,
-                            fmt=style, color=colour, ms=4, capsize=2,
+                            x, y, np.nan_to_num(error) if route == "network" else None,
+                            **style, color=colour, ms=4, capsize=2,
                             label=f"d = {d}" if route == rows[0]["route"] else "_",
                         )  # fmt: skip
             ax.set_xscale("log")
@@ -249,13 +278,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         ax.set_xlabel("N d")
     axes[0, 0].legend(fontsize="small")
     shown = [
-        axes[0, 1].plot([], [], style, color="0.3", ms=4, label=name)[0]
-        for style, name in (
-            ("o", "networks"),
-            ("-", "law"),
-            (":", "exact kernel"),
-            ("--", "first order"),
-        )
+        axes[0, 1].plot([], [], **style, color="0.3", ms=4, label=name)[0]
+        for style, name in (_STYLES[route] for route in _STYLES if _has(rows, route))
     ]
     axes[0, 1].legend(handles=shown, fontsize="small")
     about = {**rows[0], "n_train": "N", "size": None}

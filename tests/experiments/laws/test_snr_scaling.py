@@ -167,9 +167,11 @@ def test_cells_of_the_law_are_counted_by_their_errors():
     networks, c = of("network", (1.3, 0.1), (2.1, 0.04), (3.0, 0.1))
     by_route = {"resummed": law, "exact": kernel, "network": networks}
     lines = snr_report._cells(a | b | c, by_route, "margin")
-    assert lines[-2:] == [
+    assert lines[-3:] == [
         "law within two errors of the kernel: 2 of 3",
         "law within two errors of the networks: 1 of 3",
+        # errors of both
+        "kernel within two errors of the networks: 3 of 3",
     ]
     assert "-0.300 (-3.0)" in lines[1]
 
