@@ -14,7 +14,8 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 .PHONY: run-notebooks wheel bench constraints clean
 
 demo: $(INSTALLED)
-	$(BIN)/python -m experiments.accuracy_curve --size=28 --workdir=results/demo
+	$(BIN)/python -m experiments.accuracy_curve --size=28 --rates=adam \
+	  --routes=first_order,resummed,exact,lazy,network --workdir=results/demo
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"

@@ -8,6 +8,7 @@ images, `clean` and `corrupted`.
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -70,12 +71,12 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     lines = [
         "",
         f"accuracy on clean test images (nearest class mean: {rule:.4f})",
-        f"{'p':>6} {'route':<12}{head}{'= class mean':>16}",
+        f"{'p':>6} {'route':<14}{head}{'= class mean':>16}",
     ]
     for line in _summary(rows):
         values = "".join(tables.text(line.get(c)) for c in columns)
         lines.append(
-            f"{line['p']:>6g} {line['route']:<12}{values}{line['agreement']:>16.3f}"
+            f"{line['p']:>6g} {line['route']:<14}{values}{line['agreement']:>16.3f}"
             + (f"  not valid: {line['doubts']}" if line["doubts"] else "")
         )
     points = [
@@ -114,9 +115,10 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             axes, pictures, [name if sample == 0 else "" for name, _ in images]
         )
     ax = fig.add_subplot(grid[-1, :])
-    _draw_curves(ax, rows)
-    plots.chance_line(ax, 1 + int(max(s["labels"].max() for s in samples.values())))
-    ax.axhline(
+    shown = _draw_curves(ax, rows)
+    classes = 1 + int(max(s["labels"].max() for s in samples.values()))
+    chance = plots.chance_line(ax, classes)
+    rule = ax.axhline(
         float(np.mean([row["rule_accuracy"] for row in rows])),
         color="0.5",
         linestyle="--",
@@ -125,38 +127,72 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     )
     plots.corruption_axis(ax, np.array(levels))
     ax.set_ylim(0, 1)
-    ax.legend(loc="best", fontsize="small", frameon=True, edgecolor="none")
+    ax.legend(
+        handles=[*shown, rule, chance],
+        loc="best",
+        fontsize="small",
+        handlelength=3.5,
+        frameon=True,
+        edgecolor="none",
+    )
     fig.suptitle(settings.title(rows[0]), fontsize="medium")
     return fig
 
 
-def _draw_curves(ax, rows: Sequence[Row]) -> None:
-    """Lines for the theory, markers for the networks; one colour per average."""
+# Laws whose range ends within the figure: open circles beyond.
+_OF_WIDTH = ("lazy", "resummed_lazy")
+_MARKERS = {"linearised": "s", "adam": "D", "tangent": "^", "final": "v"}
+
+
+def _style(route: str) -> dict[str, Any]:
+    """Lines for theory, heavier for networks of a width, and markers for networks."""
+    line = routes.ROUTES[route].line
+    if not line:
+        return {"linestyle": "", "marker": _MARKERS.get(route, "o")}
+    wide = route in _OF_WIDTH
+    return {"linestyle": line, "marker": "", "linewidth": 2.2 if wide else 1.2}
+
+
+def _draw_curves(ax, rows: Sequence[Row]) -> list:
+    """A colour for each average, a style for each route; returns what they mean.
+
+    Open circles on the line of a width where it is out of its range.
+    """
+    from matplotlib.lines import Line2D
+
     lines, inits = _summary(rows), {str(r["inits"]) for r in rows if "inits" in r}
     many = sorted(inits - {"1"})
     averages = [("inf", "mean of all inits", plots.PALETTE[6])]
     averages += [(m, f"mean of {m} networks", plots.PALETTE[0]) for m in many]
     averages += [("1", "one network", plots.PALETTE[1])]
+    colours, styles, doubts = {}, {}, []
     for (inits, average, colour), route in itertools.product(averages, routes.ROUTES):
-        label = f"{routes.ROUTES[route].label}, {average}"
+        found = [x for x in lines if x["route"] == route and x.get(inits)]
+        if not found:
+            continue
+        label, style = routes.ROUTES[route].label, _style(route)
         if route == "first_order":  # it knows of no single networks
-            label, colour = routes.ROUTES[route].label, plots.PALETTE[2]
-        points = [
-            (line["p"], *line[inits])
-            for line in lines
-            if line["route"] == route and line.get(inits)
-        ]
-        if points:
-            p, accuracy, stderr = np.array(points, float).T
-            line = routes.ROUTES[route].line
-            plots.accuracy_curves(
-                ax,
-                p,
-                accuracy,
-                np.nan_to_num(stderr),
-                label=label,
-                color=colour,
-                marker="" if line else "o",
-                linestyle=line,
-                alpha=0.7 if line else 1.0,
-            )
+            colour = plots.PALETTE[2]
+        else:
+            colours[average] = Line2D([], [], color=colour, lw=4, label=average)
+        grey = colour if route == "first_order" else "0.3"
+        styles[route] = Line2D([], [], color=grey, label=label, **style)
+        points = [(each["p"], *each[inits]) for each in found]
+        p, accuracy, stderr = np.array(points, float).T
+        plots.accuracy_curves(
+            ax,
+            p,
+            accuracy,
+            np.nan_to_num(stderr),
+            label="_",
+            color=colour,
+            **style,
+            alpha=0.8 if style["linestyle"] else 1.0,
+        )
+        doubted = [each["doubts"] != "" for each in found]
+        if route in _OF_WIDTH and any(doubted):
+            open_circles: dict[str, Any] = {"ls": "", "marker": "o", "mfc": "none"}
+            ax.plot(p[doubted], accuracy[doubted], color=colour, **open_circles)
+            label = "this width: out of the law's range"
+            doubts = [Line2D([], [], color="0.3", label=label, **open_circles)]
+    return [*colours.values(), *styles.values(), *doubts]
