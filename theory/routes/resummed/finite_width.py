@@ -21,6 +21,7 @@ from theory.linearised import linearise
 from theory.linearised.landmarks import Landmarks
 from theory.linearised.layered import by_layers
 from theory.linearised.training_kernel import measure
+from theory.numerics import memory
 from theory.regression import equivalent, finite_width
 from theory.routes import of_width
 from theory.routes.resummed.one_draw import Draw
@@ -28,8 +29,19 @@ from theory.routes.resummed.solved import Direction, Shared, Side, direction, so
 
 
 def by_hidden_layers(arch: Architecture, reduced: Landmarks) -> Landmarks:
-    """Returns the same with the kernels of all first layers measured, (W10)."""
+    """Returns the same with the kernels of all first layers measured, (W10).
+
+    Raises:
+        InputError: if their entries do not fit the memory.
+    """
     train, columns = reduced.measured.train, reduced.measured.columns
+    n, dtype = len(train.q), train.q.dtype
+    memory.check_memory(
+        (2 * arch.depth + 6) * n * len(columns) * dtype.itemsize,
+        f"the mean kernels of {arch.depth} layers, {n} training images with "
+        f"{len(columns)} of them",
+        "use a smaller n_train or `landmarks`, or float32",
+    )
     measured = by_layers(lambda part: measure(part, train, columns), arch)
     return reduced._replace(measured=measured)
 
@@ -95,12 +107,8 @@ def share(
     Raises:
         NumericalError: where the shares are not found.
     """
-    coupled, width, constant = (
-        draw.coupled,
-        draw.width,
-        jnp.asarray(arch.b_var, y.dtype),
-    )
-    layers = len(coupled.passed)
+    coupled, width, layers = draw.coupled, draw.width, len(draw.coupled.passed)
+    constant = jnp.asarray(arch.b_var, y.dtype)
     along = _along(coupled, constant)[: layers + bool(arch.b_var)]
     solve_at = functools.partial(
         solve_side, arch=arch, reduced=reduced, y=y, ridge=ridge, copies=copies
@@ -118,7 +126,7 @@ def share(
 
     infinite = shares = finite_width.infinite(coupled)
     size, steps = jnp.asarray(jnp.inf, y.dtype), 0
-    centre, (_, double) = None, (None, None)
+    centre = double = None
     while True:
         centre = solve_at((shares - infinite) @ along[:layers], near=centre)
         single, going_on = traces(centre)[:layers], finite_width.unfinished(size, steps)

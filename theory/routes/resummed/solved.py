@@ -163,7 +163,8 @@ def direction(
     A step is 7e-4 in float64, in units of the tangent kernel over the direction's.
     """
     diag, eps = reduced.measured.diag, jnp.finfo(along.dtype).eps
-    size = jnp.tensordot(diag.nngp, along, axes=jnp.ndim(along)).mean()
+    # not the kernel of the direction, which may be a difference of equals
+    size = jnp.tensordot(diag.nngp, jnp.abs(along), axes=jnp.ndim(along)).mean()
     step = eps**_STEP * diag.ntk.mean() / size
     below, above = (
         solve_at(centre.s + sign * step * along, near=centre) for sign in (-1, 1)

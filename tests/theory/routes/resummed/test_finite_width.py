@@ -162,6 +162,7 @@ def test_a_trace_is_refused(transform):
         transform(mean)(0.5)
 
 
+@pytest.mark.slow
 def test_without_hidden_layers_there_is_no_width():
     linear = dataclasses.replace(ARCH, depth=1)
     few = prototypes((8, 8), n_test=5, d=30)

@@ -154,7 +154,7 @@ def test_what_it_cannot_say_is_flagged(small, bare, monkeypatch):
     with raises("`averaged` needs `init_var`"):
         bare.averaged(1)
     # of the training images alone: predictions need not be compiled
-    law = bare.mean, bare.cov, bare.init_var
+    law = bare.mean, bare.cov, bare.init_var, None
     monkeypatch.setattr(route, "predict", lambda *_: law)
     cos = Architecture(depth=2, activation="cos")
     law_of_cos = resummed(cos, NOISE, small, with_init_var=False)
@@ -178,8 +178,8 @@ def test_a_negative_variance_is_flagged(small, clean, monkeypatch):
     right = route.predict
 
     def wrong(*args):
-        mean, cov, init_var = right(*args)
-        return mean, cov, init_var.at[3].set(-1e-3)
+        mean, cov, init_var, kernel_cov = right(*args)
+        return mean, cov, init_var.at[3].set(-1e-3), kernel_cov
 
     monkeypatch.setattr(route, "predict", wrong)
     assert clean.diagnostics["valid"]
