@@ -152,8 +152,18 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+# Of the two that take longest to compile, one dtype here and both once a week.
+HEAVY = ("resummed", "exact_iterative")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        pytest.param(dtype, name, marks=[pytest.mark.slow] * (once and name in HEAVY))
+        for dtype, once in ((np.float32, True), (np.float64, False))
+        for name in CALLS
+    ],
+)
 def test_without_nan_and_under_strict_promotion(name, dtype):
     # jax#6936, jax#7510: library functions that raise though nothing is wrong
     arch = Architecture(depth=2, activation="erf", w_var=1.3, b_var=0.2)

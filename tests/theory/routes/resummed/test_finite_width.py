@@ -74,17 +74,25 @@ def test_what_a_width_changes_is_what_it_changes_of_exact_kernels(
         assert abs(draws.mean() - 1) > 10 * error
 
 
-def test_class_by_class_what_the_kernel_adds(narrow, drawn):
+# Few tests of what takes half a minute: workers that share them compute it twice.
+def test_means_and_single_networks(narrow, infinite, drawn):
+    # class by class what the kernel adds
     law, draws = known(narrow.kernel_cov).mean(axis=0), known(drawn[0].kernel_cov)
     draws = draws.mean(axis=1)
     error = draws.std(axis=0, ddof=1) / len(draws) ** 0.5
     scale = np.diag(draws.mean(axis=0)).mean()
     assert (np.abs(law - draws.mean(axis=0)) < 4 * error + scale / 60).all()
-
-
-def test_means_hardly_move(narrow, infinite):
+    # means hardly move
     spread = known(infinite.mean).std()
     np.testing.assert_allclose(narrow.mean, infinite.mean, rtol=0, atol=0.2 * spread)
+    # one network has both parts
+    one, labels = narrow.averaged(1), PROBLEM.labels_test
+    start = known(narrow.init_var)[:, None, None] * np.eye(3)
+    expected = known(narrow.cov) + start + known(narrow.kernel_cov)
+    np.testing.assert_allclose(one.cov, expected, rtol=1e-10)
+    assert one.accuracy(labels) < narrow.accuracy(labels)
+    with raises("does not know the covariance between points"):
+        one.cross.init_cov(np.array([0]), np.array([1]))
 
 
 def test_a_very_wide_network_is_infinitely_wide(infinite):
@@ -97,16 +105,7 @@ def test_a_very_wide_network_is_infinitely_wide(infinite):
     assert np.abs(known(wide.kernel_cov)).max() < 1e-5
 
 
-def test_one_network_has_both_parts(narrow):
-    one, labels = narrow.averaged(1), PROBLEM.labels_test
-    start = known(narrow.init_var)[:, None, None] * np.eye(3)
-    expected = known(narrow.cov) + start + known(narrow.kernel_cov)
-    np.testing.assert_allclose(one.cov, expected, rtol=1e-10)
-    assert one.accuracy(labels) < narrow.accuracy(labels)
-    with raises("does not know the covariance between points"):
-        one.cross.init_cov(np.array([0]), np.array([1]))
-
-
+@pytest.mark.slow
 def test_other_test_points(narrow):
     again = theory.resummed_at(narrow, PROBLEM.x_test[::-1])
     for name in ("mean", "init_var", "kernel_cov"):
