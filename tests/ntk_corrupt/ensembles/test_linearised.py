@@ -59,7 +59,8 @@ def test_members_see_the_images_of_their_draw():
 
 
 @pytest.mark.parametrize(
-    ("activation", "depth", "width"), [("erf", 2, 60), ("relu", 3, 80)]
+    ("activation", "depth", "width"),
+    [pytest.param("erf", 2, 60, marks=pytest.mark.slow), ("relu", 3, 80)],
 )
 def test_variance_is_that_of_the_law_of_their_width(activation, depth, width):
     data = prototypes((20, 20, 20), n_test=30, d=40)
