@@ -11,9 +11,13 @@ from closeness import raises
 from problems import prototypes
 
 import theory
+from theory.kernels import hidden_layers
+from theory.linearised.landmarks import choose
 from theory.linearised.layered import by_layers
 from theory.linearised.mean_kernel import mean_diag
 from theory.linearised.training_kernel import combined, moments
+from theory.routes.resummed import finite_width
+from theory.routes.resummed.solved import solve_side
 
 PROBLEM = prototypes((20, 20, 20), n_test=30, d=120, spread=1.5, seed=3)
 NOISE = theory.Replacement(p=0.7, noise=theory.Normal())
@@ -132,6 +136,30 @@ def test_kernels_by_layers_mix_to_others():
     np.testing.assert_allclose(mix([0.0, 0.0, 3.0]), whole.ntk + 3)
     shallow = mean_diag(train, dataclasses.replace(ARCH, depth=2))
     np.testing.assert_allclose(mix([1.0, 0.0, 0.0]), whole.ntk + shallow.nngp)
+
+
+def test_traces_of_a_kernel_that_is_hardly_noisy():
+    # rows of unequal scale, and their own logarithms in the determinant
+    few = prototypes((8, 8), n_test=5, d=30, kind="raw")
+    smooth, x, one = (
+        dataclasses.replace(ARCH, activation="erf"),
+        few.x_train,
+        jnp.ones(()),
+    )
+    train = moments(x, smooth, theory.Replacement(p=1e-8))
+    reduced = finite_width.by_hidden_layers(smooth, choose(smooth, train, 16, one))
+    side = solve_side(
+        jnp.zeros(3), arch=smooth, reduced=reduced, y=few.y, ridge=one, copies=one
+    )
+    measured, basis = reduced.measured, reduced.basis
+    traces = finite_width._traces(
+        smooth, (measured, basis), few.y, one, one, side, jnp.eye(3)
+    )
+    layers = hidden_layers.of_points(x, smooth)
+    inverse = np.linalg.inv(np.asarray(layers.whole.ntk) + np.eye(16))
+    parts = [pair.nngp for pair in layers.pairs[1:]] + [np.ones((16, 16))]
+    expected = [np.trace(np.asarray(part) @ inverse) for part in parts]
+    np.testing.assert_allclose(traces, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
