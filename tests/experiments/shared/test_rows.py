@@ -36,6 +36,19 @@ def test_outputs_that_are_not_finite_are_a_failure(value):
         rows.kept(draws, LABELS)
 
 
+@pytest.mark.parametrize(("share", "doubted"), [(0.2, False), (0.3, True)])
+def test_draws_of_a_width_out_of_its_range_say_so(share, doubted):
+    draws = theory.Draws(
+        outputs=jnp.zeros((2, 1, len(LABELS), 3)),
+        draw_keys=jnp.zeros((2, 2), jnp.uint32),
+        init_var=jnp.ones((2, len(LABELS))),
+        diagnostics={"remainder": jnp.full(2, share)},
+        averaged=True,
+    )
+    row, _ = rows.kept(draws, LABELS)
+    assert (row.get("doubts") == "too many images for this width") == doubted
+
+
 def test_what_is_stored_comes_back(tmp_path):
     directory = RunDirectory(tmp_path)
     row = store(directory, *rows.kept(law(), LABELS))

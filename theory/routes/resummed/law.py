@@ -158,6 +158,8 @@ def resummed(
         draw = one_draw.look(
             arch, corruption, problem, width=width, ridge=ridge, copies=copies
         )
+        # in place of the kernels at infinite width, which are among them
+        reduced = finite_width.by_hidden_layers(arch, reduced)
         solved = _of_width(arch, reduced, draw, **given, with_init_var=with_init_var)
     diagnostics = validity.diagnose(solved, reduced)
     return _at(solved, diagnostics, problem.x_test, test_corruption)
@@ -184,8 +186,7 @@ def _solved(arch, reduced, *, time, with_init_var, **given) -> Solved:
 
 
 def _of_width(arch, reduced, draw, *, with_init_var, **given) -> Solved:
-    """The same at finite width."""
-    reduced = finite_width.by_hidden_layers(arch, reduced)
+    """The same at finite width, of kernels by layers."""
     centre, directions, shared = finite_width.share(arch, reduced, draw, **given)
     return Solved(
         arch=arch,
