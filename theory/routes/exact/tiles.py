@@ -41,17 +41,21 @@ def storage(n: int, dtype: np.dtype, size: int = TILE) -> int:
     return len(positions(n, size)) * size**2 * np.dtype(dtype).itemsize
 
 
-@functools.partial(jax.jit, donate_argnames="out")
-def _add_tile(out, tile, v, i, j):
-    """Adds what a tile at block (i, j), and its mirror image, do to `v`."""
+@functools.partial(jax.jit, donate_argnames=("out", "mirrored"))
+def _add_tile(out, mirrored, tile, v, lying, i, j):
+    """Adds what a tile at block (i, j), and its mirror image, do to `v`.
+
+    The latter to `mirrored`, which lies as `lying`, the transpose of `v`, does: a
+    product that has to be turned over goes through the tile against its memory.
+    """
     size = tile.shape[0]
-    part = lambda x, k: jax.lax.dynamic_slice_in_dim(x, k * size, size)
-    add = lambda out, k, more: jax.lax.dynamic_update_slice_in_dim(
-        out, part(out, k) + more, k * size, 0
+    part = lambda x, k, axis: jax.lax.dynamic_slice_in_dim(x, k * size, size, axis)
+    add = lambda whole, k, more, axis: jax.lax.dynamic_update_slice_in_dim(
+        whole, part(whole, k, axis) + more, k * size, axis
     )
-    out = add(out, i, matmul(tile, part(v, j)))
-    mirrored = matmul(part(v, i).T, tile).T
-    return add(out, j, jnp.where(i == j, 0, mirrored))
+    out = add(out, i, matmul(tile, part(v, j, 0)), 0)
+    found = matmul(part(lying, i, 1), tile)
+    return out, add(mirrored, j, jnp.where(i == j, 0, found), 1)
 
 
 class SymmetricTiles:
@@ -71,12 +75,13 @@ class SymmetricTiles:
         """Returns the kernel times `v`: 2 n^2 m operations, every tile read once."""
         n = self.shape[0]
         v = jnp.pad(v, ((0, -n % self.size), (0, 0)))
-        out = jnp.zeros_like(v)
+        lying = v.T
+        out, mirrored = jnp.zeros_like(v), jnp.zeros_like(lying)
         order = positions(n, self.size)
         # Not a loop of XLA, which would copy every tile out of a stack, or hold a file.
         for tile, (i, j) in zip(self._tiles, order, strict=True):
-            out = _add_tile(out, jnp.asarray(tile), v, i, j)
-        return out[:n]
+            out, mirrored = _add_tile(out, mirrored, jnp.asarray(tile), v, lying, i, j)
+        return (out + mirrored.T)[:n]
 
     def released(self) -> list[Float[Array, "b b"]]:
         """Returns the tiles, which are no longer held here, to be changed in place."""
