@@ -36,6 +36,9 @@ from theory.routes.exact.solvers import (
 
 # Largest error of an output, in units of the targets, that is let pass.
 _OUTPUT_ERROR = 0.1
+# How much larger than that of the targets the residual of kernel rows may be, which are
+# many: one of 1e-3 moves `init_var` by 1e-5 of itself (erf, MNIST, N = 6 000, p = .5).
+_SLACK = 100.0
 
 
 def _widened(tree):
@@ -84,7 +87,8 @@ def _output_error(arch, seen, residual: float, least: float) -> Array:
 
 def _init_var(arch, x, x_test, solve, mesh):
     """docs/theory/training.md (11) at a few test points."""
-    smoothed = solve(matrices.ntk(x, x_test, arch)).weights
+    rows = matrices.ntk(x, x_test, arch)
+    smoothed = solve(rows, slack=_SLACK).weights
     learned = matrices.gram_product(x, smoothed, arch, kind="nngp", mesh=mesh)
     learned = learned - 2 * matrices.nngp(x, x_test, arch)
     prior = matrices.nngp_ntk_diag(x_test, arch).nngp
@@ -216,7 +220,8 @@ def exact_iterative(
             residual of a float32 kernel to 1e-10 at p = .9 and 1e-6 without corruption
             (MNIST, N = 4 000 and 8 000); outputs are float64 then.
         init_var_at: test points to compute `init_var` at; each is one more right-hand
-            side.
+            side, solved to a hundred times the `tolerance`, which moves it by less
+            than a hundredth of that.
         audit_rows: training rows of the residual in float64.
         progress: called with (what is being done, how much is done, of how much); of
             conjugate gradients, whose end is not known, with `max_iterations`.

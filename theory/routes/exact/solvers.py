@@ -1,7 +1,6 @@
 """How the kernel of all training images is solved with, where it is not held whole."""
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable
 from typing import ClassVar, Protocol, runtime_checkable
@@ -18,7 +17,15 @@ from theory.routes.exact.conjugate_gradient import Solution
 
 # (what is being done, how much is done, of how much)
 Report = Callable[[str, int, int], None]
-Solve = Callable[[Float[Array, "n m"]], Solution]
+
+
+@runtime_checkable
+class Solve(Protocol):
+    """Solves with the kernel and the ridge on its diagonal."""
+
+    def __call__(self, rhs: Float[Array, "n m"], *, slack: float = 1.0) -> Solution:
+        """Solves to a residual of `slack` times the solver's tolerance."""
+        ...
 
 
 @runtime_checkable
@@ -79,7 +86,8 @@ class Cholesky:
 
         least = factored.margin * factored.smallest
 
-        def solve(rhs):
+        def solve(rhs, *, slack=1.0):
+            del slack  # the factor is there
             return Solution(factored.solve(rhs), None, 0, least)
 
         return solve
@@ -130,14 +138,19 @@ class ConjugateGradient:
             times = tiles.SplitRows(x, arch, self.mesh).__matmul__
         else:
             times = _in_tiles(arch, x, report, self.file).__matmul__
-        return functools.partial(
-            conjugate_gradient.solve,
-            lambda v: times(v) + ridge * v,
-            precondition=conjugate_gradient.linear_part(x, arch, ridge),
-            tolerance=self.tolerance,
-            max_iterations=self.max_iterations,
-            progress=lambda done, _: report("solve", done, self.max_iterations),
-        )
+        precondition = conjugate_gradient.linear_part(x, arch, ridge)
+
+        def solve(rhs, *, slack=1.0):
+            return conjugate_gradient.solve(
+                lambda v: times(v) + ridge * v,
+                rhs,
+                precondition,
+                tolerance=slack * self.tolerance,
+                max_iterations=self.max_iterations,
+                progress=lambda done, _: report("solve", done, self.max_iterations),
+            )
+
+        return solve
 
     def clean_up(self) -> None:
         """Deletes the file."""
