@@ -65,11 +65,12 @@ def resummed(
 ) -> ResummedLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
-    Cost, m = d + 2 + landmarks: 6 to 9 Newton steps of 3 n m^2 multiply-adds (60 where
-    no fixed point is found, which `doubts` tells), twice 3 more with `init_var`, and
-    per test point 8 n m multiply-adds and 4 n kernel entries (6 n where test images are
-    corrupted). Memory: nothing of size n x n below level full, and kernel rows of 256
-    test points at a time; MNIST at n_train = 60 000: 3.7 GB.
+    Cost, m = d + 2 + landmarks: 5 to 16 n m^2 multiply-adds where bases of rows are
+    alike within a factor of two, else 3 n m^2 for each of 6 to 9 Newton steps (60 where
+    no fixed point is found, which `doubts` tells); up to thrice that with `init_var`;
+    and per test point 8 n m multiply-adds and 4 n kernel entries (6 n where test images
+    are corrupted). Memory: nothing of size n x n below level full, and kernel rows of
+    256 test points at a time; MNIST at n_train = 60 000: 3.7 GB.
 
     Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
     say where the linearisation ends. Accuracies on MNIST are within .01 of the exact

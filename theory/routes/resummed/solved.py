@@ -144,7 +144,7 @@ def solve_side(
     start = None if near is None else (near.solution.tau, near.solution.omega)
     return Side(
         s=s,
-        solution=equivalent.solve(rows, start),
+        solution=equivalent.solve(rows, start, equivalent.moments_of(rows)),
         scales=scales,
         rotation=rotation,
     )
