@@ -20,7 +20,8 @@ from theory.numerics.edges import matmul
 from theory.records import record
 
 # Relative error of the sums in float64; some roundings in float32. More moments than
-# so many cost what they save: a solution takes 8 to 12 times three sums.
+# so many cost what they save: a law with `init_var` solves three times, in 7 to 9 and
+# twice in 4 times three sums.
 _ERROR, _ROUNDINGS, _MOST = 1e-8, 8, 16
 # Rows of a block of features, and below which the sums are not worth a program.
 _BLOCK, _FEW = 4096, 2000
@@ -30,8 +31,8 @@ _BLOCK, _FEW = 4096, 2000
 class Moments:
     """Sums of products of features, weighted by polynomials of the base.
 
-    Of one size, so that what is solved with them is compiled once: those above `count`
-    are zero.
+    Of one size, so that what is solved with them is compiled once: those that
+    are not needed are zero.
 
     Attributes:
         nodes: Chebyshev points between the smallest and the largest base.

@@ -10,7 +10,7 @@ import scipy.linalg
 from closeness import check_sample, within
 from noisy_features import changed, drawn, make
 
-from theory.regression import equivalent, responses
+from theory.regression import determinant, equivalent, responses
 
 EPS = np.finfo(float).eps
 respond, covariance, cross_covariance, quadratic, bilinear = map(
@@ -240,7 +240,7 @@ def test_margin_is_the_smallest_relative_eigenvalue():
         kernel = np.diag(k) + mean @ weight @ np.asarray(solution.shrink).T @ mean.T
         relative = kernel / np.sqrt(np.outer(k, k))
         smallest = np.linalg.eigvalsh((relative + relative.T) / 2)[0]
-        np.testing.assert_allclose(equivalent.margin(solution), smallest, rtol=1e-6)
+        np.testing.assert_allclose(determinant.margin(solution), smallest, rtol=1e-6)
         assert (smallest > 0) == (not indefinite)
 
 
@@ -253,7 +253,7 @@ def test_log_determinant_of_simulated_kernels(entry_noise):
     solution = equivalent.solve(rows)
     rng = np.random.default_rng(1)
     sampled = [np.linalg.slogdet(drawn(rows, g, w, rng)[0])[1] for _ in range(200)]
-    found = equivalent.log_determinant(rows, solution.tau, solution.omega)
+    found = determinant.log_determinant(rows, solution.tau, solution.omega)
     within(np.array(sampled), found, slack=1.0)
     without = changed(rows, noise=np.zeros((64, 64)))
     bare = np.linalg.slogdet(drawn(without, g, w, rng)[0])[1]
@@ -273,19 +273,19 @@ def test_log_determinant_is_stationary_and_its_derivative_the_trace(copies):
     )
     solution = equivalent.solve(rows)
 
-    def determinant(shift, tau, omega):
+    def logarithm(shift, tau, omega):
         moved = changed_base(rows, shift)
-        return equivalent.log_determinant(moved, tau, omega)
+        return determinant.log_determinant(moved, tau, omega)
 
     at = (jnp.zeros(()), solution.tau, solution.omega)
-    by_base, by_tau, by_omega = jax.grad(determinant, argnums=(0, 1, 2))(*at)
+    by_base, by_tau, by_omega = jax.grad(logarithm, argnums=(0, 1, 2))(*at)
     # of sums of sixty terms of order one, solved to 1e4 roundings
     assert abs(by_tau) < 1e6 * EPS * solution.omega
     assert abs(by_omega) < 1e6 * EPS * solution.tau
     np.testing.assert_allclose(by_base, solution.tau, rtol=1e6 * EPS)
     # one step in the scalars is seen in the second derivative alone
     step = 1e-3
-    moved = determinant(at[0], at[1] * (1 + step), at[2]) - determinant(*at)
+    moved = logarithm(at[0], at[1] * (1 + step), at[2]) - logarithm(*at)
     assert abs(moved) < 0.1 * step * abs(float(solution.tau * solution.omega))
 
 

@@ -22,7 +22,7 @@ from theory.linearised.landmarks import Landmarks
 from theory.linearised.layered import by_layers
 from theory.linearised.training_kernel import measure
 from theory.numerics import memory
-from theory.regression import equivalent, finite_width
+from theory.regression import determinant, finite_width
 from theory.routes import of_width
 from theory.routes.resummed.one_draw import Draw
 from theory.routes.resummed.solved import Direction, Shared, Side, direction, solve_side
@@ -61,16 +61,16 @@ def _traces(arch, reduced, y, ridge, copies, side: Side, along):
     """Traces of the resolvent with the parts, (W9): tau and omega are held."""
     measured, basis = reduced
 
-    def determinant(moved):
+    def logarithm(moved):
         s = side.s + moved @ along
         rows, scales = linearise.rows(
             arch, measured, y, basis, s=s, ridge=ridge, copies=copies
         )
         solution, scaled = side.solution, 2 * copies * jnp.log(scales.row).sum()
-        found = equivalent.log_determinant(rows, solution.tau, solution.omega)
+        found = determinant.log_determinant(rows, solution.tau, solution.omega)
         return found + scaled
 
-    return jax.grad(determinant)(jnp.zeros_like(along[:, 0]))
+    return jax.grad(logarithm)(jnp.zeros_like(along[:, 0]))
 
 
 def _differences(directions: list[Direction], of: Callable[[Side], Array]) -> Array:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from theory.linearised import linearise
 from theory.linearised.landmarks import UNEXPLAINED, Landmarks
 from theory.numerics import doors
-from theory.regression import equivalent
+from theory.regression import determinant
 from theory.routes.of_width import LARGEST_REMAINDER, NARROW
 from theory.routes.resummed.solved import Solved
 
@@ -48,7 +48,7 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
         ),
         "steps": int(solution.steps),
         "unexplained": float(reduced.unexplained),
-        "margin": float(equivalent.margin(solution)),
+        "margin": float(determinant.margin(solution)),
         "tau": float(solution.tau),
         "omega": float(solution.omega),
     }
@@ -90,7 +90,7 @@ def _traced(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
         "residual": solution.residual,
         "steps": solution.steps,
         "unexplained": reduced.unexplained,
-        "margin": equivalent.margin(solution),
+        "margin": determinant.margin(solution),
         "tau": solution.tau,
         "omega": solution.omega,
     }

@@ -242,6 +242,20 @@ def test_it_is_the_exact_route(options):
         assert (np.asarray(found.diagnostics[name]) < 1e-11).all()
 
 
+def test_slack_is_of_the_tolerance():
+    x, rhs = points(60), columns(60)
+    solver = ConjugateGradient(tolerance=1e-9)
+    solve = solver.prepared(ARCH, x, 0.1, lambda *_: None)
+    fine, rough = solve(rhs), solve(rhs, slack=1e4)
+    assert fine.residual is not None
+    assert rough.residual is not None
+    assert fine.residual.max() <= 1e-9 < rough.residual.max() <= 1e-5
+    assert rough.iterations < fine.iterations
+    factored = Cholesky().prepared(ARCH, x, 0.1, lambda *_: None)(rhs, slack=1e4)
+    # residuals of 1e-9 and a condition of some hundreds
+    np.testing.assert_allclose(fine.weights, factored.weights, rtol=0, atol=1e-6)
+
+
 def test_a_kernel_in_a_file_is_deleted(tmp_path):
     file = tmp_path / "kernel"
     solver = ConjugateGradient(tolerance=1e-12)
