@@ -13,13 +13,15 @@ order in the number of rows and features, with no sampling. Nothing here knows o
 networks.
 
 Rows of unequal noise strength: divide row, base and targets by it first, the
-prediction is the same. A base that is not diagonal: `diagonalised`, or the diagonal
-plus features without noise (landmarks).
+prediction is the same. A base that is not diagonal: its diagonal plus features without
+noise (landmarks).
 
 Equations: docs/theory/regression.md (E1)-(E9). Hachem, Loubaton, Najim 2007
 (arXiv:math/0507172) for the equivalent of information-plus-noise matrices; the
 covariance follows from the fluctuations about it.
 """
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +31,7 @@ from theory.numerics import doors
 from theory.numerics.edges import matmul
 from theory.records import record
 from theory.regression import row_sums
-from theory.regression.row_sums import Moments
+from theory.regression.row_sums import Moments, Sums
 
 # Newton's method: 5-7 steps from the start below; a step changes neither by more than
 # this factor.
@@ -71,8 +73,10 @@ class Equivalent:
         tau: trace of the mean resolvent over the rows.
         omega: trace of Sigma times the mean resolvent over the features.
         lam: mean resolvent over the features, Lambda.
+        bare: Lambda if no row reached the features, W (1 + tau Sigma W)^{-1}.
         second: A = mean^T (base + omega)^{-1} mean.
         third: A_2, the same with the square of the inverse.
+        fourth: A_3, with its third power.
         shrink: (I + tau W Sigma)^{-1}: what noise leaves of the weights of a test row.
         y_rows: mean resolvent applied to the targets.
         y_features: their image in the features.
@@ -88,8 +92,10 @@ class Equivalent:
     omega: Float[Array, ""]
     shift: Float[Array, ""]
     lam: Float[Array, "m m"]
+    bare: Float[Array, "m m"]
     second: Float[Array, "m m"]
     third: Float[Array, "m m"]
+    fourth: Float[Array, "m m"]
     shrink: Float[Array, "m m"]
     y_rows: Float[Array, "n c"]
     y_features: Float[Array, "m c"]
@@ -99,14 +105,11 @@ class Equivalent:
     steps: Int[Array, ""]
 
 
-def _traces(rows: Rows, tau, omega, moments: Moments | None = None):
-    """Lambda, A, A_2 at (tau, omega), the two traces that they imply, and Pi."""
+def _traces(rows: Rows, tau, omega, sums: Sums):
+    """Lambda at (tau, omega), the two traces that they imply, and Pi."""
     shift = omega - rows.entry_noise * tau
     k, k_idle = rows.base + shift, rows.idle + shift
-    if moments is None:
-        second, third, fourth = row_sums.direct(rows.mean, k)
-    else:
-        second, third, fourth = row_sums.interpolated(moments, shift)
+    second, third, fourth = sums
     identity = jnp.eye(rows.weight.shape[0], dtype=rows.weight.dtype)
     # Lambda = W (1 + (tau Sigma + A) W)^{-1}; neither W nor Sigma is ever inverted
     system = identity + matmul(tau * rows.noise + second, rows.weight)
@@ -127,7 +130,14 @@ def _traces(rows: Rows, tau, omega, moments: Moments | None = None):
     )
     pi_cross = (noise_lam * lam_third).sum()
     pi_features = (noise_lam * noise_lam.T).sum()
-    return (lam, second, third), implied, (pi_rows, pi_cross, pi_features)
+    return lam, implied, (pi_rows, pi_cross, pi_features)
+
+
+def _sums(rows: Rows, moments: Moments | None, tau, omega) -> Sums:
+    shift = omega - rows.entry_noise * tau
+    if moments is None:
+        return row_sums.direct(rows.mean, rows.base + shift)
+    return row_sums.interpolated(moments, shift)
 
 
 def solve(
@@ -144,7 +154,7 @@ def solve(
             targets complex and `start` near the solution (`theory.regression.flow`).
         start: tau and omega to start from.
         moments: `moments_of` the rows; derivatives of what is solved do without, and
-            so does a solution whose noise of entries makes bases smaller than they are.
+            so does a solution whose noise of entries takes much of the bases.
 
     Returns:
         The solution. Stopped where a step changes neither scalar by 1e4 roundings, or
@@ -152,9 +162,10 @@ def solve(
     """
     start = _first_guess(rows) if start is None else start
     found = _solve(rows, *start, moments)
-    # moments are good for shifts that are not negative
-    if moments is not None and not bool(found.shift >= 0):
-        found = _solve(rows, *start, None)
+    if moments is None:
+        return found
+    if not bool(found.shift >= row_sums.least_shift(rows.base)):
+        return _solve(rows, *start, None)
     return found
 
 
@@ -179,20 +190,24 @@ def _first_guess(rows: Rows) -> tuple[Array, Array]:
     return tau + rows.idle_count * (1 / (rows.idle + omega)).sum(), omega
 
 
-def _change(rows: Rows, moments: Moments | None, tau: Array, omega: Array) -> Array:
-    """The step of Newton's method from (tau, omega), undamped."""
-    _, implied, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega, moments)
-    at = jnp.stack([tau, omega])
-    gap = implied - at
+def _answer(gap: Array, pi: tuple[Array, Array, Array], v) -> Array:
+    """What a gap between implied and given scalars changes of them, to first order."""
+    pi_rows, pi_cross, pi_features = pi
     # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
     # - entry_noise [[-Pi_11, 0], [Pi_12, 0]]
-    v, one = rows.entry_noise, 1 - pi_cross
+    one = 1 - pi_cross
     return jnp.stack(
         [
             one * gap[0] - pi_rows * gap[1],
             (one - v * pi_rows) * gap[1] - (pi_features + v * pi_cross) * gap[0],
         ]
     ) / (one**2 - pi_rows * (pi_features + v))
+
+
+def _change(rows: Rows, moments: Moments | None, tau: Array, omega: Array) -> Array:
+    """The step of Newton's method from (tau, omega), undamped."""
+    _, implied, pi = _traces(rows, tau, omega, _sums(rows, moments, tau, omega))
+    return _answer(implied - jnp.stack([tau, omega]), pi, rows.entry_noise)
 
 
 def _newton_step(rows: Rows, moments, tau: Array, omega: Array) -> tuple[Array, Array]:
@@ -241,13 +256,20 @@ def _fixed_point_jvp(primals, tangents):
 @jax.jit
 def _solve(rows: Rows, tau: Array, omega: Array, moments: Moments | None) -> Equivalent:
     (tau, omega), residual, steps = _fixed_point(rows, moments, tau, omega)
-    (lam, second, third), _, pi = _traces(rows, tau, omega, moments)
-    pi_rows, pi_cross, pi_features = pi
+    sums = _sums(rows, moments, tau, omega)
+    return _solved(rows, tau, omega, sums, residual=residual, steps=steps)
+
+
+def _solved(rows: Rows, tau: Array, omega: Array, sums: Sums, **of_search: Array):
+    """The equivalent at the scalars that imply themselves."""
+    second, third, fourth = sums
+    lam, _, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega, sums)
     shift = omega - rows.entry_noise * tau
     k = rows.base + shift
     y_features = matmul(lam, matmul(rows.mean.T, rows.y / k[:, None]))
     y_rows = (rows.y - matmul(rows.mean, y_features)) / k[:, None]
     identity = jnp.eye(lam.shape[0], dtype=lam.dtype)
+    shrink = jnp.linalg.inv(identity + tau * matmul(rows.weight, rows.noise))
     one, beside = 1 - pi_cross, pi_features + rows.entry_noise
     return Equivalent(
         rows=rows,
@@ -255,9 +277,11 @@ def _solve(rows: Rows, tau: Array, omega: Array, moments: Moments | None) -> Equ
         omega=omega,
         shift=shift,
         lam=lam,
+        bare=matmul(shrink, rows.weight),
         second=second,
         third=third,
-        shrink=jnp.linalg.inv(identity + tau * matmul(rows.weight, rows.noise)),
+        fourth=fourth,
+        shrink=shrink,
         y_rows=y_rows,
         y_features=y_features,
         y_pairs=jnp.stack(
@@ -267,30 +291,48 @@ def _solve(rows: Rows, tau: Array, omega: Array, moments: Moments | None) -> Equ
             ]
         ),
         kernel=jnp.array([[beside, one], [one, pi_rows]]) / (one**2 - pi_rows * beside),
-        residual=residual,
-        steps=steps,
+        **of_search,
     )
 
 
-def diagonalised(
-    base: Float[Array, "n n"],
-    mean: Float[Array, "n m"],
-    weight: Float[Array, "m m"],
-    noise: Float[Array, "m m"],
-    y: Float[Array, "n c"],
-) -> tuple[Rows, Float[Array, "n n"]]:
-    """Returns `Rows` for a base that is a symmetric matrix, and the rotation U to them.
+@jax.jit
+def along(solution: Equivalent, change: Rows) -> Equivalent:
+    """Returns the derivative of a solution as its rows change.
 
-    Noise that is equal in all rows stays so in any rotation of them; test rows g become
-    g U. One eigendecomposition, about 10 n^3.
+    Cost: 2 n m^2 multiply-adds, and some 10 m^3.
+
+    Args:
+        solution: of `solve`.
+        change: derivative of its rows.
+
+    Returns:
+        Derivatives, in the places of what they are of, but for `fourth` and `kernel`,
+        of which zeros stand there: predictions of covariances are not differentiated.
     """
-    values, vectors = jnp.linalg.eigh(base)
-    return Rows(
-        base=values,
-        mean=matmul(vectors.T, mean),
-        weight=weight,
-        noise=noise,
-        y=matmul(vectors.T, y),
-        idle=jnp.zeros_like(values[:0]),
-        idle_count=jnp.zeros((), y.dtype),
-    ), vectors
+    rows, tau, omega = solution.rows, solution.tau, solution.omega
+    k, zero = rows.base + solution.shift, jnp.zeros_like(solution.fourth)
+    sums = solution.second, solution.third, solution.fourth
+    by_rows = row_sums.slopes(rows.mean, k, change.mean, change.base)
+
+    def moved(shift):
+        first, second = by_rows
+        return first - shift * sums[1], second - 2 * shift * sums[2], zero
+
+    # what the traces become at fixed scalars, and what follows of the scalars
+    at_fixed = moved(-change.entry_noise * tau)
+    implied = lambda rows, sums: _traces(rows, tau, omega, sums)[1]
+    gap = jax.jvp(implied, (rows, sums), (change, at_fixed))[1]
+    _, _, pi = _traces(rows, tau, omega, sums)
+    by_tau, by_omega = _answer(gap, pi, rows.entry_noise)
+    shift = by_omega - rows.entry_noise * by_tau - change.entry_noise * tau
+    none = dict(residual=jnp.zeros_like(tau), steps=solution.steps)
+    found = jax.jvp(
+        lambda *at: _solved(*at, **none),
+        (rows, tau, omega, sums),
+        (change, by_tau, by_omega, moved(shift)),
+    )[1]
+    return dataclasses.replace(
+        found,
+        kernel=jnp.zeros_like(solution.kernel),
+        steps=jnp.zeros_like(none["steps"]),
+    )

@@ -21,11 +21,13 @@ class Responses:
         mean: mean predictions.
         rows: u_N, mean resolvent applied to the test rows.
         features: u_F.
+        reach: mean^T u_N, what the rows add to the features.
     """
 
     mean: Float[Array, "t c"]
     rows: Float[Array, "t n"]
     features: Float[Array, "t m"]
+    reach: Float[Array, "t m"]
 
 
 def respond(
@@ -49,6 +51,7 @@ def respond(
         - matmul(lost, matmul(rows.mean.T, solution.y_rows)),
         rows=(g - matmul(features + lost, rows.mean.T)) / k[None, :],
         features=features - kept,
+        reach=reach - matmul(features, solution.second),
     )
 
 
@@ -109,6 +112,46 @@ def quadratic(
     explained = (matmul(reach, solution.lam) * reach).sum(1)
     noise = solution.tau * (matmul(w, solution.rows.noise) * kept).sum(1)
     return squares - explained + noise
+
+
+def quadratic_slope(
+    solution: Equivalent,
+    along: Equivalent,
+    of: Responses,
+    w: Float[Array, "t m"],
+    row_slope: tuple[Float[Array, "t n"], Float[Array, "t m"]],
+    *,
+    still: int = 0,
+) -> Float[Array, " t"]:
+    """Returns the derivative of `quadratic` as everything changes, (E8).
+
+    It is stationary in the duals, which need none of theirs: t n (m - still).
+
+    Args:
+        solution: of `equivalent.solve`.
+        along: of `equivalent.along`.
+        of: of `respond`.
+        w: weights of the noise in the test rows.
+        row_slope: derivatives of the test rows g and of w.
+        still: how many of the first features do not change.
+    """
+    (g_slope, w_slope), tau, noise = row_slope, solution.tau, solution.rows.noise
+    kept = matmul(w, solution.shrink.T)
+    kept_slope = matmul(w_slope, solution.shrink.T) + matmul(w, along.shrink.T)
+    lost, lost_slope = w - kept, w_slope - kept_slope
+    by_mean = matmul(of.rows, along.rows.mean[:, still:])
+    by_mean = jnp.pad(by_mean, ((0, 0), (still, 0)))
+    rows = (2 * of.rows * g_slope).sum(axis=1) - matmul(
+        of.rows**2, along.rows.base + along.shift
+    )
+    lost_too = lost + matmul(of.reach, solution.bare)
+    features = 2 * (lost_slope * of.reach + lost_too * by_mean).sum(axis=1)
+    features += (matmul(of.reach, along.bare) * of.reach).sum(axis=1)
+    noisy = matmul(w, noise)
+    moved = along.tau * noisy + tau * matmul(w, along.rows.noise)
+    own = (moved * kept).sum(axis=1)
+    own += tau * (matmul(w_slope, noise) * kept + noisy * kept_slope).sum(axis=1)
+    return rows - features + own
 
 
 def bilinear(

@@ -46,15 +46,22 @@ class Moments:
     products: Float[Array, "k m m"]
 
 
+def least_shift(base: Float[Array, " n"]) -> Float[Array, ""]:
+    """Returns the least shift that `nodes_needed` are enough for."""
+    return -base.min() / 4
+
+
 def nodes_needed(base: Float[Array, " n"]) -> int | None:
     """Returns how many nodes interpolate 1/base^3 well enough. Host.
 
     None if too many, or for few rows.
 
-    Any positive shift makes it smoother. The error of k nodes falls as rho^-k, rho of
-    the ellipse through the pole at zero; k^2/2 is what two derivatives add to it.
+    Good for shifts that take a quarter of the smallest base and for all above. The
+    error of k nodes falls as rho^-k, rho of the ellipse through the pole; k^2/2 is what
+    two derivatives add to it.
     """
-    lowest, highest = float(base.min()), float(base.max())
+    taken = -float(least_shift(base))
+    lowest, highest = float(base.min()) - taken, float(base.max()) - taken
     if len(base) < _FEW or not 0 < lowest <= highest < math.inf:
         return None
     error = max(_ERROR, _ROUNDINGS * float(jnp.finfo(base.dtype).eps))
@@ -144,3 +151,28 @@ def direct(mean: Float[Array, "n m"], k: Array) -> Sums:
         matmul(weighted.T, weighted),
         matmul((weighted / k[:, None]).T, weighted),
     )
+
+
+def slopes(
+    mean: Float[Array, "n m"],
+    k: Float[Array, " n"],
+    mean_slope: Float[Array, "n m"],
+    k_slope: Float[Array, " n"],
+) -> tuple[Float[Array, "m m"], Float[Array, "m m"]]:
+    """Returns the derivatives of `direct` for powers 1 and 2: 2 n m^2 multiply-adds.
+
+    Args:
+        mean: features of every row.
+        k: base + shift of every row.
+        mean_slope: derivative of the features.
+        k_slope: derivative of k.
+    """
+    found = []
+    for power in (1, 2):
+        weight = k**-power
+        moved = 2 * weight[:, None] * mean_slope
+        moved -= (power * weight * k_slope / k)[:, None] * mean
+        product = matmul(mean.T, moved)
+        found.append((product + product.T) / 2)
+    first, second = found
+    return first, second

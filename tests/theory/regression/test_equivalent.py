@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.linalg
 from closeness import check_sample, within
 from noisy_features import changed, drawn, make
 
@@ -190,31 +189,6 @@ def test_copies_are_rows_repeated():
     )
 
 
-def test_base_that_is_a_matrix():
-    rows, g, w = make(seed=7)
-    rng = np.random.default_rng(0)
-    extra = rng.normal(size=(60, 4))
-    base = np.diag(np.asarray(rows.base)) + extra @ extra.T
-    rotated, rotation = equivalent.diagonalised(
-        jnp.asarray(base), rows.mean, rows.weight, rows.noise, rows.y
-    )
-    # the same through features without noise
-    features = changed(
-        rows,
-        mean=np.hstack([rows.mean, extra]),
-        weight=scipy.linalg.block_diag(rows.weight, np.eye(4)),
-        noise=np.pad(rows.noise, ((0, 4), (0, 4))),
-    )
-    one, two = equivalent.solve(rotated), equivalent.solve(features)
-    np.testing.assert_allclose(one.omega, two.omega, rtol=1e-9)
-    first = respond(one, jnp.asarray(np.asarray(g) @ np.asarray(rotation)), w)
-    second = respond(two, g, jnp.asarray(np.pad(w, ((0, 0), (0, 4)))))
-    np.testing.assert_allclose(first.mean, second.mean, rtol=1e-8, atol=1e-11)
-    np.testing.assert_allclose(
-        covariance(one, first), covariance(two, second), rtol=1e-7, atol=1e-11
-    )
-
-
 def test_random_rows_are_the_mean_over_rows():
     rows, _, _ = make(seed=8)
     solution = equivalent.solve(rows)
@@ -291,3 +265,56 @@ def test_log_determinant_is_stationary_and_its_derivative_the_trace(copies):
 
 def changed_base(rows, shift):
     return dataclasses.replace(rows, base=rows.base + shift, idle=rows.idle + shift)
+
+
+def test_derivative_along_a_change_of_the_rows():
+    """Of solution and `quadratic`, against differences of both, entries noisy too."""
+    rows, g, w = make(seed=9, entry_noise=1e-4)
+    rows = changed(rows, idle=rows.base, idle_count=0.5)
+    other, g_other, w_other = make(seed=10)
+    change = jax.tree.map(lambda leaf: 0.1 * leaf, changed(other, entry_noise=1e-3))
+    # targets move, too; a rank of W and of the noise are kept by none
+    change = changed(change, idle=change.base, idle_count=0.2)
+    g_slope, w_slope = 0.1 * g_other, 0.1 * w_other
+    step = 1e-4
+
+    def moved(part, by, sign):
+        return jax.tree.map(lambda a, b: a + sign * step * b, part, by)
+
+    start = equivalent.solve(rows)
+    found = equivalent.along(start, change)
+    ends = [equivalent.solve(moved(rows, change, sign)) for sign in (-1, 1)]
+    for name in (
+        "tau",
+        "omega",
+        "shift",
+        "lam",
+        "second",
+        "third",
+        "shrink",
+        "y_rows",
+        "y_features",
+        "y_pairs",
+    ):
+        below, above = (np.asarray(getattr(end, name)) for end in ends)
+        expected = (above - below) / (2 * step)
+        # of the square of the step, and 1e4 roundings over it
+        np.testing.assert_allclose(
+            getattr(found, name), expected, atol=1e-5 * np.abs(expected).max()
+        )
+        assert np.abs(expected).max() > 1e-3
+    norms = [
+        quadratic(end, moved(g, g_slope, sign), moved(w, w_slope, sign))
+        for sign, end in zip((-1, 1), ends, strict=True)
+    ]
+    slope = jax.jit(responses.quadratic_slope)(
+        start, found, respond(start, g, w), w, (g_slope, w_slope)
+    )
+    expected = np.asarray(norms[1] - norms[0]) / (2 * step)
+    np.testing.assert_allclose(slope, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_reach_is_of_the_rows():
+    rows, g, w = make(seed=11)
+    found = respond(equivalent.solve(rows), g, w)
+    np.testing.assert_allclose(found.reach, found.rows @ rows.mean, atol=1e-12)

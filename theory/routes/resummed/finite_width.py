@@ -8,7 +8,6 @@ Equations: docs/theory/finite_width.md (W1)-(W10).
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -25,7 +24,14 @@ from theory.numerics import memory
 from theory.regression import determinant, finite_width
 from theory.routes import of_width
 from theory.routes.resummed.one_draw import Draw
-from theory.routes.resummed.solved import Direction, Shared, Side, direction, solve_side
+from theory.routes.resummed.solved import (
+    Direction,
+    Setting,
+    Shared,
+    Side,
+    direction,
+    solve_side,
+)
 
 
 def by_hidden_layers(arch: Architecture, reduced: Landmarks) -> Landmarks:
@@ -57,9 +63,9 @@ def _along(coupled: Couplings, b_var) -> Float[Array, "k k"]:
 
 
 @jax.jit
-def _traces(arch, reduced, y, ridge, copies, side: Side, along):
+def _traces(setting: Setting, side: Side, along):
     """Traces of the resolvent with the parts, (W9): tau and omega are held."""
-    measured, basis = reduced
+    arch, measured, basis, y, ridge, copies = setting
 
     def logarithm(moved):
         s = side.s + moved @ along
@@ -73,33 +79,20 @@ def _traces(arch, reduced, y, ridge, copies, side: Side, along):
     return jax.grad(logarithm)(jnp.zeros_like(along[:, 0]))
 
 
-def _differences(directions: list[Direction], of: Callable[[Side], Array]) -> Array:
+def _slopes(centre: Side, directions: list[Direction], of: Callable[[Side], Array]):
     """Derivatives of something along every direction, as a last axis."""
-    found = [each.slope(of(each.below), of(each.above)) for each in directions]
-    return jnp.stack(found, axis=-1)
+    return jnp.stack([each.of(of, centre) for each in directions], axis=-1)
 
 
-def share(
-    arch: Architecture,
-    reduced: Landmarks,
-    draw: Draw,
-    *,
-    y: Float[Array, "n c"],
-    ridge: Float[Array, ""],
-    copies: Float[Array, ""],
-) -> tuple[Side, tuple[Direction, ...], Shared]:
+def share(setting: Setting, draw: Draw) -> tuple[Side, tuple[Direction, ...], Shared]:
     """Solves for the shares of the layers, (W3)-(W4), with the traces (W9).
 
     The derivatives of the traces are those of the first step until the last: some more
     steps, each of one regression.
 
     Args:
-        arch: the architecture.
-        reduced: of `by_hidden_layers`.
+        setting: what is trained, measured by `by_hidden_layers`.
         draw: what was looked at in one draw.
-        y: targets.
-        ridge: added to the diagonal of the kernel.
-        copies: of every training image.
 
     Returns:
         The solved regression, its directions, and how the shares answer.
@@ -108,27 +101,20 @@ def share(
         NumericalError: where the shares are not found.
     """
     coupled, width, layers = draw.coupled, draw.width, len(draw.coupled.passed)
-    constant = jnp.asarray(arch.b_var, y.dtype)
-    along = _along(coupled, constant)[: layers + bool(arch.b_var)]
-    solve_at = functools.partial(
-        solve_side, arch=arch, reduced=reduced, y=y, ridge=ridge, copies=copies
-    )
-    traces = lambda side: _traces(
-        arch, (reduced.measured, reduced.basis), y, ridge, copies, side, along
-    )
+    dtype, b_var = setting.y.dtype, setting.arch.b_var
+    constant = jnp.asarray(b_var, dtype)
+    along = _along(coupled, constant)[: layers + bool(b_var)]
+    traces = lambda side: _traces(setting, side, along)
 
     def around(centre: Side) -> tuple[list[Direction], Array]:
-        found = [
-            direction(centre, each, constant, reduced=reduced, solve_at=solve_at)
-            for each in along
-        ]
-        return found, -_differences(found, traces)[:layers]
+        found = [direction(setting, centre, each, constant) for each in along]
+        return found, -_slopes(centre, found, traces)[:layers]
 
     infinite = shares = finite_width.infinite(coupled)
-    size, steps = jnp.asarray(jnp.inf, y.dtype), 0
+    size, steps = jnp.asarray(jnp.inf, dtype), 0
     centre = double = None
     while True:
-        centre = solve_at((shares - infinite) @ along[:layers], near=centre)
+        centre = solve_side(setting, (shares - infinite) @ along[:layers], near=centre)
         single, going_on = traces(centre)[:layers], finite_width.unfinished(size, steps)
         if double is None or not going_on:
             directions, double = around(centre)
@@ -138,7 +124,7 @@ def share(
         shares, size = finite_width.newton_step(coupled, shares, found, width)
         steps += 1
     of_width.check_residual(size, int(width))
-    pairs = -_differences(directions, _products)
+    pairs = -_slopes(centre, directions, _products)
     moved = (
         constant * double[:, layers:].sum(axis=1),
         jnp.moveaxis(pairs, -1, 0)[:layers],

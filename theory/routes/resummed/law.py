@@ -7,7 +7,6 @@ and no kernel is drawn. docs/theory/linearised.md, docs/theory/regression.md,
 docs/theory/one_network.md.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -33,7 +32,7 @@ from theory.routes.checks import check_inputs, check_tests, check_time
 from theory.routes.resummed import finite_width, one_draw, validity
 from theory.routes.resummed.own_noise import facing
 from theory.routes.resummed.predictions import ResummedCross, predict
-from theory.routes.resummed.solved import Solved, direction, solve_side
+from theory.routes.resummed.solved import Setting, Solved, direction, solve_side
 
 
 @record(kw_only=True, repr=False)
@@ -150,52 +149,62 @@ def resummed(
         # copies coincide, docs/theory/training.md (D1)
         ridge_value, copies = ridge_value / copies, 1
         reduced = Landmarks("noiseless", measured_on(arch, train, n), None, 0.0)
-    given = dict(
-        y=problem.y, ridge=ridge_value, copies=jnp.asarray(copies, ridge_value.dtype)
-    )
-    if width is None:
-        solved = _solved(arch, reduced, **given, time=time, with_init_var=with_init_var)
-    else:
+    draw = None
+    if width is not None:
         draw = one_draw.look(
             arch, corruption, problem, width=width, ridge=ridge, copies=copies
         )
         # in place of the kernels at infinite width, which are among them
         reduced = finite_width.by_hidden_layers(arch, reduced)
-        solved = _of_width(arch, reduced, draw, **given, with_init_var=with_init_var)
+    setting = Setting(
+        arch=arch,
+        measured=reduced.measured,
+        basis=reduced.basis,
+        y=problem.y,
+        ridge=ridge_value,
+        copies=jnp.asarray(copies, ridge_value.dtype),
+    )
+    if draw is None:
+        solved = _solved(
+            setting,
+            noiseless=reduced.level == "noiseless",
+            time=time,
+            with_init_var=with_init_var,
+        )
+    else:
+        solved = _of_width(setting, draw, with_init_var=with_init_var)
     diagnostics = validity.diagnose(solved, reduced)
     return _at(solved, diagnostics, problem.x_test, test_corruption)
 
 
-def _solved(arch, reduced, *, time, with_init_var, **given) -> Solved:
-    """The regression, its neighbours in s for `init_var`, or its training."""
-    solve_at = functools.partial(solve_side, arch=arch, reduced=reduced, **given)
-    one, trained, directions = jnp.ones((), given["y"].dtype), None, ()
-    centre = solve_at(0 * one)
+def _solved(setting: Setting, *, noiseless, time, with_init_var) -> Solved:
+    """The regression, its derivative in s for `init_var`, or its training."""
+    one, trained, directions = jnp.ones((), setting.y.dtype), None, ()
+    centre = solve_side(setting, 0 * one, noiseless=noiseless)
     if with_init_var and time is None:
-        alone = direction(centre, one, one, reduced=reduced, solve_at=solve_at)
-        directions = (alone,)
+        directions = (direction(setting, centre, one, one),)
     if time is not None:
         trained = flow.train(centre.solution.rows, 1 / centre.scales.row**2, time)
     return Solved(
-        arch=arch,
-        measured=reduced.measured,
+        arch=setting.arch,
+        measured=setting.measured,
         centre=centre,
         directions=directions,
         flow=trained,
-        copies=given["copies"],
+        copies=setting.copies,
     )
 
 
-def _of_width(arch, reduced, draw, *, with_init_var, **given) -> Solved:
+def _of_width(setting: Setting, draw, *, with_init_var) -> Solved:
     """The same at finite width, of kernels by layers."""
-    centre, directions, shared = finite_width.share(arch, reduced, draw, **given)
+    centre, directions, shared = finite_width.share(setting, draw)
     return Solved(
-        arch=arch,
-        measured=reduced.measured,
+        arch=setting.arch,
+        measured=setting.measured,
         centre=centre,
         directions=directions if with_init_var else (),
         flow=None,
-        copies=given["copies"],
+        copies=setting.copies,
         shared=shared,
     )
 
@@ -255,7 +264,7 @@ def _at(
     seen, own = facing(solved, x_test, test_corruption)
     mean, cov, init_var, kernel_cov = predict(solved, own, seen)
     cross = ResummedCross(solved=solved, own=own, x_test=seen)
-    if solved.shared is not None and init_var is not None:
+    if solved.shared is not None and init_var is not None and kernel_cov is not None:
         remains = one_draw.remaining(
             solved.arch, solved.shared.draw, one_draw.seen(test_corruption, x_test)
         )

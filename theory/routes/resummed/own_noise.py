@@ -24,13 +24,15 @@ class PointNoise:
         corruption: of the test points.
         strength: their mean variance of a pixel, which `moments` and `norms` are for.
         moments: of outputs, for the three parts of `kernel_rows.OwnNoise`.
-        norms: of kernel rows in the regression of each of `Solved.sides`, alike.
+        norms: of kernel rows, alike.
+        norm_slopes: derivatives of the norms along each of `Solved.directions`.
     """
 
     corruption: Corruption
     strength: Float[Array, ""]
     moments: Float[Array, "3 c c"]
-    norms: tuple[Float[Array, "3"], ...]
+    norms: Float[Array, "3"]
+    norm_slopes: tuple[Float[Array, "3"], ...]
 
 
 _parts = jax.jit(kernel_rows.own_noise, static_argnames="features")
@@ -47,12 +49,16 @@ def facing(
     if not test.var.any():
         return test.mean, None
     parts = _parts(solved.arch, solved.measured, test, features=x_test.shape[1] + 2)
-    of_outputs, _ = _answers(solved.centre, parts)
+    of_outputs, norms = _answers(solved.centre, parts)
+    of_norms = lambda side: _answers(side, parts)[1]
     return x_test, PointNoise(
         corruption=corruption,
         strength=test.var.mean(),
         moments=of_outputs,
-        norms=tuple(_answers(side, parts)[1] for side in solved.sides),
+        norms=norms,
+        norm_slopes=tuple(
+            each.of(of_norms, solved.centre) for each in solved.directions
+        ),
     )
 
 

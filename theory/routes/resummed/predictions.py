@@ -1,7 +1,7 @@
 """Predictions of the resummed law at test points, and the covariances between them.
 
 Kernel rows are made block by block and used for both kernels: at s = 0 for mean and
-covariance, at two small s for the variance of one initialisation.
+covariance, their derivative in s for the variance of one initialisation.
 
 Equations: docs/theory/linearised.md (L8), docs/theory/one_network.md (L10),
 docs/theory/regression.md (E5)-(E9).
@@ -119,16 +119,12 @@ def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"
     if not solved.directions:
         return response.mean, cov, None, None
     # (L10) variance of one initialisation: prior less the derivative of the norm in s
-    norms = []
-    for number, side in enumerate(solved.sides):
-        norm = responses.quadratic(side.solution, *_scaled(solved, block, side))
-        norm = norm + side.solution.tau * _own_entry_noise(solved, block, side)
-        if own is not None:
-            share = weights(own, solved, block.images, block.rows, side)
-            norm = norm + own.norms[number] @ share
-        norms.append(norm)
+    slopes = [
+        _norm_slope(solved, own, block, number, response)
+        for number in range(len(solved.directions))
+    ]
     prior = solved.kernels(lambda arch: mean_kernel.mean_diag(block.images, arch))
-    left = _left(solved, prior, norms)
+    left = _left(solved, prior, slopes)
     init_var = sum(
         each.weight * part for each, part in zip(solved.directions, left, strict=True)
     )
@@ -140,17 +136,51 @@ def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"
     return response.mean, cov, init_var, kernel_cov
 
 
-def _left(solved: Solved, prior: KernelPair, norms: list[Array]) -> list[Array]:
+def _norm_slope(
+    solved: Solved,
+    own: PointNoise | None,
+    block: _Block,
+    number: int,
+    response: responses.Responses,
+) -> Float[Array, " t"]:
+    """Derivative along a direction of the mean of (row) kernel^{-1} (row)^T."""
+    at, centre = solved.directions[number], solved.centre
+    rows = lambda side: _scaled(solved, block, side)
+    slope = responses.quadratic_slope(
+        centre.solution,
+        at.slope.solution,
+        response,
+        rows(centre)[1],
+        at.of(rows, centre),
+        still=0 if centre.rotation is not None else block.images.mean.shape[1],
+    )
+    entries = lambda side: side.solution.tau * _own_entry_noise(solved, block, side)
+    slope = slope + at.of(entries, centre)
+    return slope if own is None else slope + _of_own(solved, own, block, number)
+
+
+def _of_own(
+    solved: Solved, own: PointNoise, block: _Block, number: int
+) -> Float[Array, " t"]:
+    """Derivative of what test points' own noise adds to the norm."""
+    at, centre = solved.directions[number], solved.centre
+    share = lambda side: weights(own, solved, block.images, block.rows, side)
+    moved = own.norms @ at.of(share, centre)
+    return moved + own.norm_slopes[number] @ share(centre)
+
+
+def _left(solved: Solved, prior: KernelPair, slopes: list[Array]) -> list[Array]:
     """What training leaves of the kernel of every direction, (L10).
 
     Args:
         solved: the training.
         prior: kernels of the points.
-        norms: mean of (row) kernel^{-1} (row)^T for each of `solved.sides`.
+        slopes: derivatives of the mean of (row) kernel^{-1} (row)^T along each of
+            `solved.directions`.
     """
     return [
-        each.of_start(prior) - each.slope(norms[2 * at], norms[2 * at + 1])
-        for at, each in enumerate(solved.directions)
+        each.of_start(prior) - slope
+        for each, slope in zip(solved.directions, slopes, strict=True)
     ]
 
 
@@ -224,15 +254,16 @@ def _cross_cov(
 def _cross_init_cov(
     solved: Solved, own: PointNoise | None, first: _Block, second: _Block, same: Array
 ) -> Array:
-    found, norms = (first, second), []
-    for number, side in enumerate(solved.sides):
+    (at,), found = solved.directions, (first, second)
+
+    def norm(side):
         rows = [_scaled(solved, block, side) for block in found]
-        norm = responses.bilinear(side.solution, *rows)
-        norm = norm + side.solution.tau * _entry_noise(solved, *found, same, side)
-        if own is not None:
-            share = weights(own, solved, first.images, first.rows, side)
-            norm = norm + (own.norms[number] @ share)[:, None] * same
-        norms.append(norm)
+        noise = side.solution.tau * _entry_noise(solved, *found, same, side)
+        return responses.bilinear(side.solution, *rows) + noise
+
+    slope = at.of(norm, solved.centre)
+    if own is not None:
+        slope += _of_own(solved, own, first, 0)[:, None] * same
     one, two = first.images, second.images
     if own is None:
         q1, q2 = one.q[:, None], two.q[None, :]
@@ -242,5 +273,5 @@ def _cross_init_cov(
         prior = mean_kernel.mean_kernel(one, two, solved.arch)
     diagonal = mean_kernel.mean_diag(one, solved.arch)
     nngp = jnp.where(same > 0, diagonal.nngp[:, None], prior.nngp)
-    (left,) = _left(solved, dataclasses.replace(prior, nngp=nngp), norms)
+    (left,) = _left(solved, dataclasses.replace(prior, nngp=nngp), [slope])
     return left

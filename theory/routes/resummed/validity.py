@@ -41,14 +41,16 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
             max(
                 each.residual
                 for each in (
-                    *(side.solution for side in (solved.centre, *solved.sides)),
+                    solved.centre.solution,
                     *(solved.flow.solutions if solved.flow else ()),
                 )
             )
         ),
         "steps": int(solution.steps),
         "unexplained": float(reduced.unexplained),
-        "margin": float(determinant.margin(solution)),
+        "margin": 1.0
+        if reduced.level == "noiseless"
+        else float(determinant.margin(solution)),
         "tau": float(solution.tau),
         "omega": float(solution.omega),
     }

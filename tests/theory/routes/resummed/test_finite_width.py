@@ -17,7 +17,7 @@ from theory.linearised.layered import by_layers
 from theory.linearised.mean_kernel import mean_diag
 from theory.linearised.training_kernel import combined, moments
 from theory.routes.resummed import finite_width
-from theory.routes.resummed.solved import solve_side
+from theory.routes.resummed.solved import Setting, solve_side
 
 PROBLEM = prototypes((20, 20, 20), n_test=30, d=120, spread=1.5, seed=3)
 NOISE = theory.Replacement(p=0.7, noise=theory.Normal())
@@ -148,13 +148,9 @@ def test_traces_of_a_kernel_that_is_hardly_noisy():
     )
     train = moments(x, smooth, theory.Replacement(p=1e-8))
     reduced = finite_width.by_hidden_layers(smooth, choose(smooth, train, 16, one))
-    side = solve_side(
-        jnp.zeros(3), arch=smooth, reduced=reduced, y=few.y, ridge=one, copies=one
-    )
-    measured, basis = reduced.measured, reduced.basis
-    traces = finite_width._traces(
-        smooth, (measured, basis), few.y, one, one, side, jnp.eye(3)
-    )
+    setting = Setting(smooth, reduced.measured, reduced.basis, few.y, one, one)
+    side = solve_side(setting, jnp.zeros(3))
+    traces = finite_width._traces(setting, side, jnp.eye(3))
     layers = hidden_layers.of_points(x, smooth)
     inverse = np.linalg.inv(np.asarray(layers.whole.ntk) + np.eye(16))
     parts = [pair.nngp for pair in layers.pairs[1:]] + [np.ones((16, 16))]

@@ -179,6 +179,7 @@ def test_a_negative_variance_is_flagged(small, clean, monkeypatch):
 
     def wrong(*args):
         mean, cov, init_var, kernel_cov = right(*args)
+        assert init_var is not None
         return mean, cov, init_var.at[3].set(-1e-3), kernel_cov
 
     monkeypatch.setattr(route, "predict", wrong)

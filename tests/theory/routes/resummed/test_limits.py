@@ -7,7 +7,6 @@ from resummed_cases import DEEP, ERF, KEY, centred
 
 import theory
 from theory import Additive, Architecture, Replacement, exact, resummed
-from theory.regression import equivalent
 
 
 def test_without_corruption_it_is_the_exact_kernel(small):
@@ -19,21 +18,6 @@ def test_without_corruption_it_is_the_exact_kernel(small):
         np.asarray(law.init_var), np.asarray(draws.init_var)[0], rtol=1e-4
     )
     assert law.diagnostics["level"] == "noiseless"
-
-
-@pytest.mark.slow
-def test_neighbouring_regressions_start_from_the_first_and_end_where_they_would():
-    law = resummed(DEEP, Additive(p=0.9), prototypes((25,) * 4))
-    solved = law.solved
-    assert solved is not None
-    for side in solved.sides:
-        cold = equivalent.solve(side.solution.rows)
-        assert side.solution.steps < solved.centre.solution.steps == cold.steps
-        for name in ("tau", "omega"):
-            found, expected = (float(getattr(of, name)) for of in (side.solution, cold))
-            # the last steps of both are below 1e4 roundings
-            rounding = 2e4 * np.finfo(float).eps
-            np.testing.assert_allclose(found, expected, rtol=rounding)
 
 
 def test_copies_without_corruption_coincide(small):
