@@ -12,6 +12,8 @@ from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair, propagate
+from theory.linearised import entry_tables
+from theory.linearised.entry_tables import EntryTables
 from theory.linearised.image_moments import ImageMoments
 from theory.linearised.linearise import Scales
 from theory.linearised.mean_kernel import (
@@ -49,9 +51,19 @@ class KernelRows:
 
 
 def kernel_rows(
-    arch: Architecture, measured: TrainingKernel, test: ImageMoments
+    arch: Architecture,
+    measured: TrainingKernel,
+    test: ImageMoments,
+    tables: EntryTables | None = None,
 ) -> KernelRows:
-    """Returns the kernel rows of the images `test`, to be called block by block."""
+    """Returns the kernel rows of the images `test`, to be called block by block.
+
+    Args:
+        arch: the architecture.
+        measured: of the training images.
+        test: the points.
+        tables: of `entry_tables.tabulate` for clean points, None for entry by entry.
+    """
     picked = jax.tree.map(lambda leaf: leaf[measured.sample], measured.train)
     of = pairs(test, picked, arch)
     slope_own, slope_q, slope_k = averaged(slopes(tilted(arch)), of)
@@ -59,8 +71,12 @@ def kernel_rows(
     k = arch.b_var + arch.w_var / d * (test.mean @ train.mean.mean(axis=0))
     typical = (test.q, train.q.mean(), k)
     curved, third = curves(functools.partial(propagate, arch=arch), typical)
+    if tables is None:
+        entries = mean_kernel(test, measured.train, arch)
+    else:
+        entries = entry_tables.rows(tables, arch, measured.train, test)
     return KernelRows(
-        entries=mean_kernel(test, measured.train, arch),
+        entries=entries,
         slope_k=slope_k,
         slope_q=slope_q,
         slope_own=slope_own,

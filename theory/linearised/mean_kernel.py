@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair, propagate, propagate_diag
@@ -174,6 +174,37 @@ def pairs(one: ImageMoments, two: ImageMoments, arch: Architecture) -> Pairs:
         two, arch, lambda rows: matmul(one.mean, rows.T), lambda each: each[None, :]
     )
     return _pairs(centre, sides, unit * cov_var)
+
+
+def given(
+    two: ImageMoments,
+    arch: Architecture,
+    q: Float[Array, " n"],
+    k: Float[Array, " n"],
+    cov_var: Float[Array, " n"],
+    cov_q: Float[Array, " n"],
+    cov_centre: Float[Array, " n"],
+) -> Pairs:
+    """`pairs` of clean points with one image each of `two`, of known products.
+
+    Args:
+        two: corrupted images, with their tilts.
+        arch: the architecture.
+        q: of the points.
+        k: mean k of the pairs.
+        cov_var: variance of k.
+        cov_q: covariance of k with the image's q.
+        cov_centre: covariance of k with C_w m.(noise)/d, m of the tilt.
+    """
+    tilt = two.tilt
+    assert tilt is not None
+    side = _Side(
+        q_var=two.q_var,
+        cov_q=cov_q,
+        tilt=tilt.along(two.q_var),
+        cov_tilt=tilt.by_q * cov_q + tilt.by_k * cov_centre,
+    )
+    return _pairs((q, two.q, k), {1: side}, cov_var)
 
 
 def _each(one: ImageMoments, arch: Architecture, k, square) -> Pairs:

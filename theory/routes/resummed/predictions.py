@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from theory.kernels import propagation
 from theory.kernels.propagation import KernelPair
 from theory.linearised import kernel_rows, linearise, mean_kernel
+from theory.linearised.entry_tables import EntryTables, tabulate
 from theory.linearised.image_moments import ImageMoments, image_moments
 from theory.linearised.training_kernel import combined
 from theory.numerics import blocks
@@ -39,9 +40,14 @@ class _Block(NamedTuple):
     rows: kernel_rows.KernelRows
 
 
-def _block(solved: Solved, noise: PointNoise | None, x: Float[Array, "t d"]) -> _Block:
+def _block(
+    solved: Solved,
+    noise: PointNoise | None,
+    x: Float[Array, "t d"],
+    tables: EntryTables | None = None,
+) -> _Block:
     test = image_moments(x, solved.arch, None if noise is None else noise.corruption)
-    rows = lambda arch: kernel_rows.kernel_rows(arch, solved.measured, test)
+    rows = lambda arch: kernel_rows.kernel_rows(arch, solved.measured, test, tables)
     return _Block(test, solved.kernels(rows))
 
 
@@ -105,9 +111,9 @@ def _trained(solved: Solved) -> tuple[Any, Any]:
     return flow, solved.flow
 
 
-def _predict_block(solved: Solved, own: PointNoise | None, x: Float[Array, "t d"]):
+def _predict_block(solved: Solved, own, tables, x: Float[Array, "t d"]):
     """Mean, covariance and init_var at a block of test points."""
-    block, centre = _block(solved, own, x), solved.centre
+    block, centre = _block(solved, own, x, tables), solved.centre
     how, trained = _trained(solved)
     response = how.respond(trained, *_scaled(solved, block, centre))
     cov, moments = how.covariance(trained, response), how.independent(trained)
@@ -184,7 +190,6 @@ def _left(solved: Solved, prior: KernelPair, slopes: list[Array]) -> list[Array]
     ]
 
 
-@jax.jit
 def predict(
     solved: Solved, own: PointNoise | None, x_test: Float[Array, "n d"]
 ) -> tuple[
@@ -197,7 +202,16 @@ def predict(
 
     The latter two None without directions, and `kernel_cov` at infinite width.
     """
-    return blocks.map_rows(lambda x: _predict_block(solved, own, x), x_test, _BLOCK)
+    tables = None
+    if own is None and solved.shared is None:
+        tables = tabulate(solved.arch, solved.measured.train, x_test)
+    return _predict(solved, own, tables, x_test)
+
+
+@jax.jit
+def _predict(solved: Solved, own, tables: EntryTables | None, x_test):
+    one = lambda x: _predict_block(solved, own, tables, x)
+    return blocks.map_rows(one, x_test, _BLOCK)
 
 
 @record(kw_only=True)

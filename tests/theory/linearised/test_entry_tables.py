@@ -1,0 +1,114 @@
+"""Interpolated kernel rows against the rows, and where they are not used."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from problems import prototypes
+
+import theory
+from theory.linearised import entry_tables
+from theory.linearised.image_moments import image_moments
+from theory.linearised.landmarks import choose
+from theory.linearised.mean_kernel import mean_kernel
+from theory.linearised.training_kernel import moments
+
+ARCH = theory.Architecture(depth=3, activation="erf")
+NOISE = theory.Replacement(p=0.7)
+IMAGES = (75,) * 4
+
+
+@pytest.fixture(autouse=True)
+def few_entries_are_enough(monkeypatch):
+    monkeypatch.setattr(entry_tables, "_ENTRIES", 0)
+
+
+def trained(arch=ARCH, noise=NOISE, kind="standardised"):
+    """Training images with their tilts, and test points."""
+    problem = prototypes(IMAGES, n_test=400, d=300, kind=kind)
+    train = moments(problem.x_train, arch, noise)
+    reduced = choose(arch, train, 100, jnp.zeros(()))
+    return reduced.measured.train, problem.x_test
+
+
+tabulate = entry_tables.tabulate
+rows, exactly = jax.jit(entry_tables.rows), jax.jit(mean_kernel)
+
+
+@pytest.mark.parametrize(
+    ("activation", "noise", "kind"),
+    [
+        ("erf", NOISE, "standardised"),
+        ("relu", NOISE, "standardised"),
+        ("relu", theory.Additive(p=0.7), "raw"),
+        ("gelu", theory.Replacement(p=0.5, noise=theory.Uniform(0.0, 1.0)), "unit"),
+    ],
+)
+def test_entries_of_many_points(activation, noise, kind):
+    arch = dataclasses.replace(ARCH, activation=activation)
+    train, x = trained(arch, noise, kind)
+    tables = tabulate(arch, train, x)
+    assert tables is not None
+    assert (len(tables.weights) == 1) == (kind == "standardised")
+    test = image_moments(x, arch, None)
+    found, expected = rows(tables, arch, train, test), exactly(test, train, arch)
+    for name in ("nngp", "ntk"):
+        one, other = (np.asarray(getattr(of, name)) for of in (found, expected))
+        spread = (other - other.mean(axis=0)).std()
+        # the promise, with some room for points that were not looked at
+        assert np.abs(one - other).max() < 3e-4 * spread
+        assert ((one - other) ** 2).mean() ** 0.5 < 2e-5 * spread
+
+
+def test_the_law_is_that_of_the_entries(monkeypatch):
+    problem = prototypes(IMAGES, n_test=400, d=300, spread=3.0)
+    seen, right = [], entry_tables.rows
+    monkeypatch.setattr(
+        entry_tables, "rows", lambda *args: seen.append(0) or right(*args)
+    )
+    one = theory.resummed(ARCH, NOISE, problem)
+    used = len(seen)
+    assert used == 2  # a few rows, and all
+    monkeypatch.setattr(entry_tables, "_ENTRIES", 1_000_000)
+    other = theory.resummed(ARCH, NOISE, problem)
+    assert len(seen) == used
+    mean = np.asarray(other.mean)
+    np.testing.assert_allclose(
+        one.mean, mean, rtol=0, atol=1e-3 * (mean - mean.mean(axis=0)).std()
+    )
+    cov = np.asarray(other.cov)
+    np.testing.assert_allclose(np.asarray(one.cov), cov, rtol=0, atol=1e-4 * cov.max())
+    np.testing.assert_allclose(
+        np.asarray(one.init_var), np.asarray(other.init_var), rtol=1e-4
+    )
+
+
+def test_covariances_move_what_they_should():
+    """Without the slopes, and without the pole, a few entries are not met."""
+    arch = dataclasses.replace(ARCH, activation="relu")
+    train, x = trained(arch)
+    tables = tabulate(arch, train, x)
+    assert tables is not None
+    assert entry_tables._are_met(arch, train, x[:64], tables)
+    none = jax.tree.map(jnp.zeros_like, tables.slopes)
+    without = dataclasses.replace(tables, slopes=none)
+    assert not entry_tables._are_met(arch, train, x[:64], without)
+    far = dataclasses.replace(tables, length=tables.length * (1 + 1e-3))
+    assert not entry_tables._are_met(arch, train, x[:64], far)
+
+
+def test_what_is_not_tabulated(monkeypatch):
+    train, x = trained()
+    assert tabulate(ARCH, train, x) is not None
+    assert tabulate(ARCH, train, x[:20]) is None  # entries are cheaper
+    assert tabulate(ARCH, train, 0 * x) is None
+    # lengths that differ by a factor of a hundred
+    scale = np.geomspace(0.1, 10, len(x))[:, None]
+    assert tabulate(ARCH, train, x * scale) is None
+    traced = []
+    jax.eval_shape(lambda x: traced.append(tabulate(ARCH, train, x)), x)
+    assert traced == [None]
+    monkeypatch.setattr(entry_tables, "_ENTRIES", len(x) * len(train.q) + 1)
+    assert tabulate(ARCH, train, x) is None
