@@ -95,8 +95,8 @@ def test_equations_cited_in_code_exist_in_the_derivations():
 @pytest.mark.parametrize(
     "text",
     [
-        "docs/theory/regression.md (E14)",
-        "docs/theory/regression.md (E10)-(E14)",
+        "docs/theory/regression.md (E15)",
+        "docs/theory/regression.md (E10)-(E15)",
         "docs/theory/regression.md (E1), (E2) and\n    # (L8)",
         "docs/theory/linearised.md (L8), (L10)",
         "docs/theory/absent.md",

@@ -28,11 +28,16 @@ class Scales:
 
     Attributes:
         slope: t_a, slope of an image's entries over the mean slope.
-        row: t_a sqrt(r_a), by which rows, columns and targets are divided.
+        root: sqrt(r_a).
     """
 
     slope: Float[Array, " n"]
-    row: Float[Array, " n"]
+    root: Float[Array, " n"]
+
+    @property
+    def row(self) -> Float[Array, " n"]:
+        """By which rows, columns and targets are divided."""
+        return self.slope * self.root
 
 
 def scales_at(
@@ -45,7 +50,7 @@ def scales_at(
     t = jnp.where(regular, slope / jnp.where(regular, mean, 1.0), 1.0)
     strength = measured.train.var.mean(axis=1)
     r = jnp.where(strength.mean() > 0, strength / strength.mean(), 1.0)
-    return Scales(slope=t, row=t * jnp.sqrt(r)), mean
+    return Scales(slope=t, root=jnp.sqrt(r)), mean
 
 
 def remainder(
@@ -94,26 +99,79 @@ class Linear(NamedTuple):
 
     scales: Scales
     base: Float[Array, " n"]
-    features: Float[Array, "n m"]
-    weight: Float[Array, "m m"]
+    features: "_Features"
     noise: Float[Array, "m m"]
     entry_noise: Float[Array, ""]
     rest: Float[Array, "n r"]  # mean kernel less base and features, sampled columns
     own_rest: Float[Array, " n"]  # the same of every image and a copy of itself
 
 
-def _features(train: ImageMoments, scales: Scales) -> Float[Array, "n m"]:
-    """Features of every image, (L5): pixels, first-layer variance, constant."""
-    t = scales.slope
-    centre = train.mean.mean(axis=0)
-    deviation = (train.q - train.q.mean()) / t
-    columns = [train.mean - centre[None, :], deviation[:, None], 1 / t[:, None]]
-    return jnp.concatenate(columns, axis=1) * (t / scales.row)[:, None]
+class _Features(NamedTuple):
+    """Features of every image, (L5), and W, (L7): pixels apart, which no s moves.
+
+    Attributes:
+        pixels: less those of the mean image, over the root of the strength.
+        others: along the mean image, first-layer variance, constant.
+        of_pixels: what W has on the diagonal of the pixels.
+        of_others: W of the others.
+        along: the direction of the mean image.
+    """
+
+    pixels: Float[Array, "n d"]
+    others: Float[Array, "n 3"]
+    of_pixels: Float[Array, ""]
+    of_others: Float[Array, "3 3"]
+    along: Float[Array, " d"]
+
+    def values(self) -> Float[Array, "n m"]:
+        """Returns features of every image: pixels, first-layer variance, constant."""
+        return jnp.concatenate([self.pixels, self.others[:, 1:]], axis=1)
+
+    def weight(self) -> Float[Array, "m m"]:
+        """Returns W."""
+        d = len(self.along)
+        outer = jnp.zeros((d + 2, 3), self.along.dtype)
+        outer = outer.at[:d, 0].set(self.along).at[d, 1].set(1.0).at[d + 1, 2].set(1.0)
+        weight = matmul(matmul(outer, self.of_others), outer.T)
+        return weight.at[jnp.arange(d), jnp.arange(d)].add(self.of_pixels)
+
+    def kernel(self, columns: Array) -> Float[Array, "n r"]:
+        """Returns features W features^T for some columns, n r d multiply-adds."""
+        pixels = matmul(self.pixels, self.pixels[columns].T)
+        others = matmul(matmul(self.others, self.of_others), self.others[columns].T)
+        return self.of_pixels * pixels + others
+
+    def own(self) -> Float[Array, " n"]:
+        """Returns the same of every image with itself."""
+        others = (matmul(self.others, self.of_others) * self.others).sum(axis=1)
+        return self.of_pixels * (self.pixels**2).sum(axis=1) + others
 
 
 def _along(arch: Architecture, train: ImageMoments) -> Float[Array, " d"]:
     """The direction of the mean image, by which pixels change a covariance."""
     return arch.w_var / train.mean.shape[1] * train.mean.mean(axis=0)
+
+
+def _features(
+    arch: Architecture, measured: TrainingKernel, scales: Scales, slope_k, s
+) -> _Features:
+    """The features, and W by blocks but for the constant's own entry."""
+    train, along = measured.train, _along(arch, measured.train)
+    # t_a over t_a sqrt(r_a), the same at any s
+    pixels = (train.mean - train.mean.mean(axis=0)[None, :]) / scales.root[:, None]
+    deviation = (train.q - train.q.mean()) / scales.row
+    h = combined(measured.curvature, s)
+    h_kk, h_kq, h_qq = h[2, 2], (h[0, 2] + h[1, 2]) / 2, h[0, 1]
+    slope_q, zero = combined(measured.slope_q, s), jnp.zeros_like(h_kk)
+    return _Features(
+        pixels=pixels,
+        others=jnp.stack([matmul(pixels, along), deviation, 1 / scales.row], axis=1),
+        of_pixels=slope_k * arch.w_var / train.mean.shape[1],
+        of_others=jnp.array(
+            [[h_kk, h_kq, slope_k], [h_kq, h_qq, slope_q], [slope_k, slope_q, zero]]
+        ),
+        along=along,
+    )
 
 
 def _noise(arch: Architecture, train: ImageMoments, tilt: Tilt) -> Float[Array, "m m"]:
@@ -133,28 +191,6 @@ def _noise(arch: Architecture, train: ImageMoments, tilt: Tilt) -> Float[Array, 
     return noise.at[-1, -1].set(-(on_tilt @ by))
 
 
-def _weight(
-    arch: Architecture,
-    measured: TrainingKernel,
-    slope_k: Float[Array, ""],
-    s: Float[Array, "..."] | float,
-) -> Float[Array, "m m"]:
-    """W by blocks, (L7), but for the constant's own entry."""
-    train = measured.train
-    d, along = train.mean.shape[1], _along(arch, train)
-    pixels, h = jnp.arange(d), combined(measured.curvature, s)
-    h_kk, h_kq, h_qq = h[2, 2], (h[0, 2] + h[1, 2]) / 2, h[0, 1]
-    slope_q = combined(measured.slope_q, s)
-    weight = jnp.zeros((d + 2, d + 2), train.mean.dtype)
-    weight = weight.at[:d, :d].set(h_kk * along[:, None] * along[None, :])
-    weight = weight.at[pixels, pixels].add(slope_k * arch.w_var / d)
-    weight = weight.at[:d, d].set(h_kq * along).at[d, :d].set(h_kq * along)
-    weight = weight.at[:d, d + 1].set(slope_k * along)
-    weight = weight.at[d + 1, :d].set(slope_k * along)
-    weight = weight.at[d, d].set(h_qq)
-    return weight.at[d, d + 1].set(slope_q).at[d + 1, d].set(slope_q)
-
-
 def linear(
     arch: Architecture,
     measured: TrainingKernel,
@@ -165,24 +201,23 @@ def linear(
     train, columns = measured.train, measured.columns
     scales, slope_k = scales_at(measured, s)
     scale = scales.row
-    features = _features(train, scales)
+    features = _features(arch, measured, scales, slope_k, s)
     noise = _noise(arch, train, measured.tilt)
-    weight = _weight(arch, measured, slope_k, s)
     # the constant takes up the mean of what the other features leave
     entries = combined(measured.entries, s) / (scale[:, None] * scale[columns][None, :])
-    rest = entries - matmul(matmul(features, weight), features[columns].T)
-    constant = features[:, -1]
+    rest = entries - features.kernel(columns)
+    constant = features.others[:, -1]
     level = (constant @ (rest @ constant[columns])) / (
         (constant**2).sum() * (constant[columns] ** 2).sum()
     )
-    weight = weight.at[-1, -1].set(level)
+    of_others = features.of_others.at[-1, -1].set(level)
+    features = features._replace(of_others=of_others)
     own = combined(measured.own, s)
     return Linear(
         scales=scales,
         base=(combined(measured.diag, s) + ridge - own) / scale**2
-        - (weight * noise).sum(),
+        - (features.weight() * noise).sum(),
         features=features,
-        weight=weight,
         noise=noise,
         entry_noise=remainder(
             _noise_of_pairs(arch, train),
@@ -190,7 +225,7 @@ def linear(
             combined(measured.third, s) ** 2,
         ),
         rest=rest - level * constant[:, None] * constant[columns][None, :],
-        own_rest=own / scale**2 - (matmul(features, weight) * features).sum(axis=1),
+        own_rest=own / scale**2 - features.own(),
     )
 
 
@@ -218,7 +253,8 @@ def rows(
         copies: independently corrupted copies of every image.
     """
     part = linear(arch, measured, s, ridge)
-    features, weight, noise = part.features, part.weight, part.noise
+    weight, noise = part.features.weight(), part.noise
+    features = part.features.values()
     base = part.base
     if basis is not None:
         extra = matmul(part.rest, basis)

@@ -1,8 +1,9 @@
 """Mean and covariance of predictions, from the deterministic equivalent.
 
-A test point has kernel entries g + w.noise_a with the training rows a. Equations:
-docs/theory/regression.md (E5)-(E10). Everything is exact to leading order in the number
-of rows and features, and nothing is sampled.
+A test point has kernel entries g + w.noise_a with the training rows a. Everything is
+exact to leading order in the number of rows and features, and nothing is sampled.
+
+Equations: docs/theory/regression.md (E5)-(E10), (E14).
 """
 
 import jax.numpy as jnp
@@ -123,7 +124,7 @@ def quadratic_slope(
     *,
     still: int = 0,
 ) -> Float[Array, " t"]:
-    """Returns the derivative of `quadratic` as everything changes, (E8).
+    """Returns the derivative of `quadratic` as everything changes, (E14).
 
     It is stationary in the duals, which need none of theirs: t n (m - still).
 

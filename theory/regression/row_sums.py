@@ -132,7 +132,7 @@ Sums = tuple[Array, Array, Array]
 
 def interpolated(of: Moments, shift: Float[Array, ""]) -> Sums:
     """Returns `direct` of the rows that the moments are of."""
-    at_nodes = (of.nodes + shift)[None, :] ** -jnp.arange(1.0, 4.0)[:, None]
+    at_nodes = (of.nodes + shift)[None, :] ** -jnp.arange(1, 4)[:, None]
     weights = matmul(at_nodes, of.coefficients)
     first, second, third = jnp.tensordot(weights, of.products, 1)
     return first, second, third

@@ -63,6 +63,18 @@ def test_the_solution_is_that_of_the_sums(seed):
     assert float(other.residual) < 1e4 * np.finfo(float).eps
 
 
+def test_float32_among_float64():
+    rows = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), rows_of(1.5))
+    moments = equivalent.moments_of(rows)
+    assert moments is not None
+    one, other = equivalent.solve(rows), equivalent.solve(rows, None, moments)
+    assert other.tau.dtype == other.lam.dtype == jnp.float32
+    # sums over 5 000 rows, of some roundings each
+    eps = np.finfo(np.float32).eps
+    np.testing.assert_allclose(other.tau, one.tau, rtol=100 * eps)
+    np.testing.assert_allclose(other.lam, one.lam, rtol=0, atol=1000 * eps)
+
+
 @pytest.mark.parametrize(("noise", "enough"), [(5e-6, True), (2e-5, False)])
 def test_noise_of_entries_that_makes_bases_small(noise, enough):
     # bases from .5 to .75 less about .07, and about .4, which the moments are not for

@@ -64,12 +64,13 @@ def resummed(
 ) -> ResummedLaw:
     """Predicts the outputs at any corruption level; classes may be unbalanced.
 
-    Cost, m = d + 2 + landmarks: 5 to 16 n m^2 multiply-adds where bases of rows are
-    alike within a factor of two, else 3 n m^2 for each of 6 to 9 Newton steps (60 where
-    no fixed point is found, which `doubts` tells); up to thrice that with `init_var`;
-    and per test point 8 n m multiply-adds and 4 n kernel entries (6 n where test images
-    are corrupted). Memory: nothing of size n x n below level full, and kernel rows of
-    256 test points at a time; MNIST at n_train = 60 000: 3.7 GB.
+    Cost, m = d + 2 + landmarks: 2 to 16 n m^2 multiply-adds where bases of rows are
+    alike within a factor of 1.9, else 3 n m^2 for each of 6 to 9 Newton steps (60 where
+    no fixed point is found, which `doubts` tells); 2 n m^2 more with `init_var`; and
+    per test point 2 n m and 4 n d multiply-adds, and 4 n kernel entries unless they are
+    interpolated (2e7 of them or more, clean points of like lengths; mean outputs then
+    within 1e-3 of what they vary by). Memory: nothing of size n x n below level full,
+    and kernel rows of 256 test points at a time; MNIST at n_train = 60 000: PEAK.
 
     Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
     say where the linearisation ends. Accuracies on MNIST are within .01 of the exact
@@ -93,8 +94,8 @@ def resummed(
             `theory.numerics.solve.gradient_flow`) instead of training to the end. Some
             50 times the cost, training images must be corrupted and test images clean,
             and `init_var` is not known.
-        with_init_var: whether to compute `init_var`, for which two more regressions are
-            solved; without it `averaged` refuses.
+        with_init_var: whether to compute `init_var`, for which the solution is
+            differentiated; without it `averaged` refuses.
         width: units of every hidden layer: the law of networks of that width that stay
             near their start, as `theory.exact(width=)` is; None for infinite width.
             Training images must be corrupted. Five times the cost at depth 3, and

@@ -4,7 +4,7 @@ Kernel rows are made block by block and used for both kernels: at s = 0 for mean
 covariance, their derivative in s for the variance of one initialisation.
 
 Equations: docs/theory/linearised.md (L8), docs/theory/one_network.md (L10),
-docs/theory/regression.md (E5)-(E9).
+docs/theory/regression.md (E5)-(E10), (E14).
 """
 
 import dataclasses
