@@ -74,6 +74,8 @@ def test_the_law_is_that_of_the_entries(monkeypatch):
     monkeypatch.setattr(entry_tables, "_ENTRIES", 1_000_000)
     other = theory.resummed(ARCH, NOISE, problem)
     assert len(seen) == used
+    assert 0 < one.diagnostics["entry_error"] < 1e-4
+    assert other.diagnostics["entry_error"] == 0
     mean = np.asarray(other.mean)
     np.testing.assert_allclose(
         one.mean, mean, rtol=0, atol=1e-3 * (mean - mean.mean(axis=0)).std()
@@ -104,12 +106,16 @@ def test_covariances_move_what_they_should():
     train, x = trained(arch)
     tables = tabulate(arch, train, x)
     assert tables is not None
-    assert entry_tables._are_met(arch, train, x[:64], tables)
+    error, allowed = entry_tables._error(arch, train, x[:64], tables)
+    assert error <= allowed
+    assert 0 < float(tables.error) <= allowed
     none = jax.tree.map(jnp.zeros_like, tables.slopes)
     without = dataclasses.replace(tables, slopes=none)
-    assert not entry_tables._are_met(arch, train, x[:64], without)
+    error, allowed = entry_tables._error(arch, train, x[:64], without)
+    assert error > allowed
     far = dataclasses.replace(tables, length=tables.length * (1 + 1e-3))
-    assert not entry_tables._are_met(arch, train, x[:64], far)
+    error, allowed = entry_tables._error(arch, train, x[:64], far)
+    assert error > allowed
 
 
 def test_what_is_not_tabulated(monkeypatch):

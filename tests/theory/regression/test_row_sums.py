@@ -70,7 +70,7 @@ def test_float32_among_float64():
     one, other = equivalent.solve(rows), equivalent.solve(rows, None, moments)
     assert other.tau.dtype == other.lam.dtype == jnp.float32
     # sums over 5 000 rows, of some roundings each
-    eps = np.finfo(np.float32).eps
+    eps = float(np.finfo(np.float32).eps)
     np.testing.assert_allclose(other.tau, one.tau, rtol=100 * eps)
     np.testing.assert_allclose(other.lam, one.lam, rtol=0, atol=1000 * eps)
 

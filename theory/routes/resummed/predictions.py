@@ -190,8 +190,21 @@ def _left(solved: Solved, prior: KernelPair, slopes: list[Array]) -> list[Array]
     ]
 
 
-def predict(
+def tables_for(
     solved: Solved, own: PointNoise | None, x_test: Float[Array, "n d"]
+) -> EntryTables | None:
+    """Returns what kernel rows of many points are interpolated from, None for few."""
+    if own is not None or solved.shared is not None:
+        return None
+    return tabulate(solved.arch, solved.measured.train, x_test)
+
+
+@jax.jit
+def predict(
+    solved: Solved,
+    own: PointNoise | None,
+    tables: EntryTables | None,
+    x_test: Float[Array, "n d"],
 ) -> tuple[
     Float[Array, "n c"],
     Float[Array, "n c c"],
@@ -202,14 +215,6 @@ def predict(
 
     The latter two None without directions, and `kernel_cov` at infinite width.
     """
-    tables = None
-    if own is None and solved.shared is None:
-        tables = tabulate(solved.arch, solved.measured.train, x_test)
-    return _predict(solved, own, tables, x_test)
-
-
-@jax.jit
-def _predict(solved: Solved, own, tables: EntryTables | None, x_test):
     one = lambda x: _predict_block(solved, own, tables, x)
     return blocks.map_rows(one, x_test, _BLOCK)
 
