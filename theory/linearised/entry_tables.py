@@ -2,46 +2,33 @@
 
 With one training image, the mean entry of a clean point depends on five numbers: the
 length of its pixels, their cosine u with the mean image, and three covariances of the
-image's noise, in which it is all but linear. Tables hold it and its derivatives in
-these for every image at Chebyshev points of length and u; a point then costs four
-products with the images and some multiply-adds an entry, whatever the activation.
+image's noise, in which it is all but linear. Tables (`tabulate`) hold it and its
+derivatives in these for every image at Chebyshev points of length and u; a point then
+costs four products with the images and some multiply-adds an entry, whatever the
+activation.
 
 Equations: docs/theory/linearised.md (L8), and below it.
 """
 
-import dataclasses
-import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair
-from theory.linearised.image_moments import ImageMoments, image_moments
-from theory.linearised.mean_kernel import given, mean_entry, mean_kernel
-from theory.numerics import blocks, doors
+from theory.linearised.image_moments import ImageMoments
+from theory.numerics import blocks
 from theory.numerics.edges import matmul, ratio
 from theory.records import record
 
-# Numbers of nodes tried, in u and in length: with more, entries themselves are faster.
-# Powers of u of the slopes, whose share is small.
-_IN_U, _IN_LENGTH, _SLOPES = (6, 8, 10, 12, 14, 17, 20), (1, 2, 3, 4), 6
-# Rows and points that are looked at, and the fewest entries that pay for a compilation.
-_FEW, _ENTRIES = 64, 20_000_000
 # A block of entries stays in the cache: of 128, 512 and 1 024 rows the latter two take
 # 1.5 times as long.
 _COLUMNS = 128
-# Error allowed, of what entries vary by, in roundings of theirs, and of what comes out,
-# root mean square: outputs are off by up to a thousand times that of what they vary by.
-_TAIL, _ROUNDINGS, _ERROR = 1e-6, 64, 4e-6
-# Step of the slopes, of a standard deviation; entries that a node costs.
-_STEP, _PER_NODE = 0.1, 7
 
 
-class _Shares(NamedTuple):
+class Shares(NamedTuple):
     """Covariances of a row's noise with the mean point, over its length."""
 
     var: Float[Array, " n"]
@@ -66,226 +53,59 @@ class EntryTables:
     weights: Float[Array, "i i"]
     lengths: Float[Array, "2"]
     length: Float[Array, " n"]
-    shares: _Shares
+    shares: Shares
     entries: tuple[Float[Array, "i j n"], Float[Array, "i j n"]]
     slopes: tuple[Float[Array, "3 i k n"], Float[Array, "3 i k n"]]
     error: Float[Array, ""]
 
 
-def _nodes(count: int) -> np.ndarray:
-    return np.cos((np.arange(count) + 0.5) * math.pi / count)
-
-
-def _to_powers(count: int, kept: int) -> np.ndarray:
-    """Takes values at `count` Chebyshev points to coefficients of the first powers."""
-    nodes = np.polynomial.chebyshev.chebvander(_nodes(count), count - 1)
-    powers = [np.polynomial.chebyshev.cheb2poly(row) for row in np.eye(kept)]
-    padded = np.array([np.pad(row, (0, kept - len(row))) for row in powers])
-    return padded.T @ np.linalg.inv(nodes)[:kept]
-
-
-def _length(arch: Architecture, x: Float[Array, "n d"]) -> Float[Array, " n"]:
+def length_of(arch: Architecture, x: Float[Array, "n d"]) -> Float[Array, " n"]:
     """Root of what the pixels add to the first-layer variance."""
     return jnp.sqrt(arch.w_var * (x**2).mean(axis=1))
-
-
-def _shares(arch: Architecture, train: ImageMoments, x: Float[Array, "t d"]) -> _Shares:
-    unit = (arch.w_var / x.shape[1]) ** 2
-    square = (x**2).mean(axis=0)
-    size = arch.w_var * square.mean()
-    mean = x.mean(axis=0)
-    root = jnp.sqrt(size)
-    assert train.tilt is not None
-    return _Shares(
-        var=ratio(unit * matmul(train.var, square), size),
-        with_q=ratio(unit * matmul(train.cov_square, mean), root),
-        with_centre=ratio(unit * matmul(train.tilt.centre * train.var, mean), root),
-    )
 
 
 def _inverse(x: Array) -> Array:
     return ratio(jnp.ones_like(x), x)
 
 
-class _Scale(NamedTuple):
-    """How the scales of rows follow their noise: inverse variance of q, and tilts."""
+def centre_var(arch: Architecture, train: ImageMoments) -> Float[Array, " n"]:
+    """Variance of C_w m.(noise)/d, m of the tilt."""
+    assert train.tilt is not None
+    unit = (arch.w_var / train.mean.shape[1]) ** 2
+    return unit * (train.tilt.centre**2 * train.var).sum(axis=1)
+
+
+class Scale(NamedTuple):
+    """How the scales of rows follow their noise.
+
+    Attributes:
+        inverse: of the variance of q.
+        by_q, by_k: of the tilt, less its slope in q.
+        left: variance of the tilt that q leaves.
+    """
 
     inverse: Float[Array, " n"]
     by_q: Float[Array, " n"]
     by_k: Float[Array, " n"]
+    left: Float[Array, " n"]
 
     @classmethod
-    def of(cls, train: ImageMoments) -> "_Scale":
-        tilt = train.tilt
+    def of(cls, arch: Architecture, train: ImageMoments) -> "Scale":
+        """Returns that of the training images."""
+        tilt, inverse = train.tilt, _inverse(train.q_var)
         assert tilt is not None
+        left = centre_var(arch, train) - inverse * tilt.cov**2
         beyond = tilt.by_q - tilt.along(train.q_var)
-        return cls(_inverse(train.q_var), beyond, tilt.by_k)
+        return cls(inverse, beyond, tilt.by_k, tilt.by_k**2 * jnp.maximum(left, 0.0))
 
     def square(self, var: Array, with_q: Array, with_centre: Array) -> Array:
         """Square of the tilt's slope in what k has beside q, which has a pole there."""
         along = self.by_q * with_q + self.by_k * with_centre
         return ratio(along**2, var - self.inverse * with_q**2)
 
-
-@jax.jit  # one program for all nodes
-def _values(arch: Architecture, train: ImageMoments, shares: _Shares, length, u):
-    """Entries at a length and u with every row, and their slopes in the covariances."""
-    k = arch.b_var + u * length * _length(arch, train.mean)
-    at = (shares.var * length**2, shares.with_q * length, shares.with_centre * length)
-    sd = jnp.sqrt(at[0])
-    assert train.tilt is not None
-    unit = (arch.w_var / train.mean.shape[1]) ** 2
-    centre = jnp.sqrt(unit * (train.tilt.centre**2 * train.var).sum(axis=1))
-    steps = (_STEP * at[0], _STEP * sd * jnp.sqrt(train.q_var), _STEP * sd * centre)
-    q = jnp.full_like(k, arch.b_var + length**2)
-
-    def moved(by) -> tuple[KernelPair, Array]:
-        shifted = [a + s * step for a, s, step in zip(at, by, steps, strict=True)]
-        entry = mean_entry(given(train, arch, q, k, *shifted), arch)
-        return entry, _Scale.of(train).square(*shifted)
-
-    # the middle, and both ways along every covariance
-    unit = np.eye(3)
-    signed = jnp.asarray(np.concatenate([0 * unit[:1], unit, -unit]), k.dtype)
-    found, squares = jax.lax.map(moved, signed)
-    found = jax.tree.map(lambda kernel: kernel - squares / 2 * kernel[:1], found)
-    slopes = jax.tree.map(
-        lambda kernel: ratio(kernel[1:4] - kernel[4:], 2 * jnp.stack(steps)), found
-    )
-    return jax.tree.map(lambda kernel: kernel[0], found), slopes
-
-
-def _at_nodes(arch, train: ImageMoments, shares: _Shares, lengths, us):
-    """`_values` at all pairs of nodes, (i, j, n) and (i, j, 3, n)."""
-    of = lambda value: jnp.asarray(value, train.q.dtype)
-    stacked = lambda parts: jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-    at = lambda length, u: _values(arch, train, shares, of(length), of(u))
-    return stacked([stacked([at(length, u) for u in us]) for length in lengths])
-
-
-def _range(length: Array) -> tuple[float, float]:
-    lowest, highest = float(length.min()), float(length.max())
-    return (lowest + highest) / 2, (highest - lowest) / 2
-
-
-def _enough(tail: np.ndarray, tried: tuple[int, ...], allowed: float) -> int | None:
-    """The fewest nodes that leave coefficients below what is allowed."""
-    beyond = lambda count: tail[count:].max()
-    return next((count for count in tried if beyond(count) <= allowed), None)
-
-
-def _degrees(arch, train, shares, lengths) -> tuple[int, int] | None:
-    """Nodes in length and u that are enough for a few rows."""
-    dtype, most = train.q.dtype, (_IN_LENGTH[-1] + 2, _IN_U[-1] + 2)
-    length = lengths[0] + lengths[1] * _nodes(most[0])
-    found, _ = _at_nodes(arch, train, shares, length, _nodes(most[1]))
-    enough = []
-    for kernel in (found.ntk, found.nngp):
-        coefficients = np.asarray(kernel, float)
-        for axis, count in enumerate(most):
-            nodes = np.polynomial.chebyshev.chebvander(_nodes(count), count - 1)
-            coefficients = np.moveaxis(
-                np.tensordot(np.linalg.inv(nodes), coefficients, (1, axis)), 0, axis
-            )
-        size = np.abs(coefficients)
-        varies = np.median(size[0, 1])
-        rounding = _ROUNDINGS * float(jnp.finfo(dtype).eps) * size[0, 0].max()
-        allowed = max(_TAIL * varies, rounding)
-        enough.append(
-            (
-                _enough(size.max(axis=(1, 2)), _IN_LENGTH, allowed),
-                _enough(size.max(axis=(0, 2)), _IN_U, allowed),
-            )
-        )
-    in_length, in_u = zip(*enough, strict=True)
-    if None in in_length or None in in_u:
-        return None
-    return max(in_length), max(in_u)
-
-
-def tabulate(
-    arch: Architecture, train: ImageMoments, x: Float[Array, "t d"]
-) -> EntryTables | None:
-    """Returns tables for rows of the clean points `x`; None where entries are cheaper.
-
-    None also where a few entries are not met to 4e-6 of what they vary by, and of what
-    is traced. Host. Cost: 28 kernels for every row and node, 6 to 80 nodes; memory 48
-    to 300 numbers a row.
-
-    Args:
-        arch: the architecture.
-        train: the rows, with their tilts.
-        x: the points.
-    """
-    if not doors.concrete(arch, train, x) or train.tilt is None:
-        return None
-    rows, points = len(train.q), len(x)
-    if rows * points < _ENTRIES:
-        return None
-    few = jax.tree.map(lambda leaf: leaf[:: -(-rows // _FEW)], train)
-    seen = x[:: -(-points // _FEW)]
-    lengths = _range(_length(arch, x))
-    if lengths[0] == 0:
-        return None
-    shares = jax.jit(_shares)(arch, train, x)
-    of_few = jax.tree.map(lambda leaf: leaf[:: -(-rows // _FEW)], shares)
-    found = _degrees(arch, few, of_few, lengths)
-    if found is None or points < _PER_NODE * math.prod(found):
-        return None
-    small = _tabulated(arch, few, of_few, lengths, found)
-    error, allowed = _error(arch, few, seen, small)
-    if not error <= allowed:
-        return None
-    tables = _tabulated(arch, train, shares, lengths, found)
-    return dataclasses.replace(tables, error=jnp.asarray(error, x.dtype))
-
-
-@jax.jit
-def _compared(arch, few: ImageMoments, x, tables: EntryTables):
-    test = image_moments(x, arch, None)
-    found, expected = rows(tables, arch, few, test), mean_kernel(test, few, arch)
-    return jax.tree.map(
-        lambda one, other: (
-            jnp.sqrt(((one - other) ** 2).mean()),
-            (other - other.mean(axis=0)[None, :]).std(),
-            jnp.abs(other).max(),
-        ),
-        found,
-        expected,
-    )
-
-
-def _error(arch, few, x, tables) -> tuple[float, float]:
-    """Error of the entries of some points with a few rows, and what is allowed."""
-    found = _compared(arch, few, x, tables)
-    rounding = _ROUNDINGS * float(jnp.finfo(x.dtype).eps)
-    # of the kernel that is further from what is allowed
-    return max(
-        (
-            (float(error / spread), max(_ERROR, rounding * float(size / spread)))
-            for error, spread, size in (found.ntk, found.nngp)
-        ),
-        key=lambda pair: pair[0] / pair[1],
-    )
-
-
-def _tabulated(arch, train, shares, lengths, counts: tuple[int, int]) -> EntryTables:
-    dtype, (in_length, in_u) = train.q.dtype, counts
-    of = lambda value: jnp.asarray(value, dtype)
-    length = lengths[0] + lengths[1] * _nodes(in_length)
-    entries, slopes = _at_nodes(arch, train, shares, length, _nodes(in_u))
-    powers = lambda kept: of(_to_powers(in_u, kept))
-    of_entries = lambda kernel: jnp.einsum("kj,ijn->ikn", powers(in_u), kernel)
-    of_slopes = lambda kernel: jnp.einsum("kj,ijsn->sikn", powers(_SLOPES), kernel)
-    return EntryTables(
-        weights=of(_to_powers(in_length, in_length)),
-        lengths=of(lengths),
-        length=_length(arch, train.mean),
-        shares=shares,
-        entries=(of_entries(entries.ntk), of_entries(entries.nngp)),
-        slopes=(of_slopes(slopes.ntk), of_slopes(slopes.nngp)),
-        error=of(math.nan),
-    )
+    def bounded(self, *of_pairs: Array) -> Array:
+        """The same of covariances that there are, where k may be all q but rounding."""
+        return jnp.clip(self.square(*of_pairs), 0.0, self.left)  # Cauchy and Schwarz
 
 
 def _polynomial(table: Float[Array, "i k n"], weights: Float[Array, "t i"], u: Array):
@@ -312,7 +132,7 @@ def rows(
     """
     x, unit = test.mean, (arch.w_var / test.mean.shape[1]) ** 2
     assert train.tilt is not None
-    length, centre = _length(arch, x), train.tilt.centre
+    length, centre = length_of(arch, x), train.tilt.centre
     size = length[:, None]
     middle, half = tables.lengths
     place = ratio(length - middle, half)
@@ -322,7 +142,7 @@ def rows(
     single = lambda part: part.astype(jnp.float32)
     rough = lambda a, b: matmul(a, single(b).T).astype(x.dtype)
     pixels, squares = single(x), single(x**2)
-    inverse, scale = arch.w_var / x.shape[1] * _inverse(length), _Scale.of(train)
+    inverse, scale = arch.w_var / x.shape[1] * _inverse(length), Scale.of(arch, train)
     n, block = len(train.q), min(_COLUMNS, len(train.q))
     first = jnp.asarray(blocks.starts(n, block))
 
@@ -337,7 +157,7 @@ def rows(
             unit * rough(pixels, cut(train.cov_square)),
             unit * rough(pixels, cut(centre) * var),
         )
-        square = _Scale(*(cut(part)[None, :] for part in scale)).square(*found) / 2
+        square = Scale(*(cut(part)[None, :] for part in scale)).bounded(*found) / 2
         beyond = [
             each - size**power * share
             for each, share, power in zip(found, shares, (2, 1, 1), strict=True)

@@ -9,7 +9,7 @@ import pytest
 from problems import prototypes
 
 import theory
-from theory.linearised import entry_tables
+from theory.linearised import entry_tables, tabulate
 from theory.linearised.image_moments import image_moments
 from theory.linearised.landmarks import choose
 from theory.linearised.mean_kernel import mean_kernel
@@ -22,7 +22,7 @@ IMAGES = (75,) * 4
 
 @pytest.fixture(autouse=True)
 def few_entries_are_enough(monkeypatch):
-    monkeypatch.setattr(entry_tables, "_ENTRIES", 0)
+    monkeypatch.setattr(tabulate, "_ENTRIES", 0)
 
 
 def trained(arch=ARCH, noise=NOISE, kind="standardised"):
@@ -33,7 +33,7 @@ def trained(arch=ARCH, noise=NOISE, kind="standardised"):
     return reduced.measured.train, problem.x_test
 
 
-tabulate = entry_tables.tabulate
+tabulated = tabulate.tabulate
 rows, exactly = jax.jit(entry_tables.rows), jax.jit(mean_kernel)
 
 
@@ -49,7 +49,7 @@ rows, exactly = jax.jit(entry_tables.rows), jax.jit(mean_kernel)
 def test_entries_of_many_points(activation, noise, kind):
     arch = dataclasses.replace(ARCH, activation=activation)
     train, x = trained(arch, noise, kind)
-    tables = tabulate(arch, train, x)
+    tables = tabulated(arch, train, x)
     assert tables is not None
     assert (len(tables.weights) == 1) == (kind == "standardised")
     test = image_moments(x, arch, None)
@@ -63,7 +63,7 @@ def test_entries_of_many_points(activation, noise, kind):
 
 
 def test_the_law_is_that_of_the_entries(monkeypatch):
-    problem = prototypes(IMAGES, n_test=400, d=300, spread=3.0)
+    problem = prototypes(IMAGES, n_test=401, d=300, spread=3.0)
     seen, right = [], entry_tables.rows
     monkeypatch.setattr(
         entry_tables, "rows", lambda *args: seen.append(0) or right(*args)
@@ -71,7 +71,7 @@ def test_the_law_is_that_of_the_entries(monkeypatch):
     one = theory.resummed(ARCH, NOISE, problem)
     used = len(seen)
     assert used > 0
-    monkeypatch.setattr(entry_tables, "_ENTRIES", 1_000_000)
+    monkeypatch.setattr(tabulate, "_ENTRIES", 1_000_000)
     other = theory.resummed(ARCH, NOISE, problem)
     assert len(seen) == used
     assert 0 < one.diagnostics["entry_error"] < 1e-4
@@ -104,30 +104,41 @@ def test_covariances_move_what_they_should():
     """Without the slopes, and without the pole, a few entries are not met."""
     arch = dataclasses.replace(ARCH, activation="relu")
     train, x = trained(arch)
-    tables = tabulate(arch, train, x)
+    tables = tabulated(arch, train, x)
     assert tables is not None
-    error, allowed = entry_tables._error(arch, train, x[:64], tables)
+    error, allowed = tabulate._error(arch, train, x[:64], tables)
     assert error <= allowed
     assert 0 < float(tables.error) <= allowed
     none = jax.tree.map(jnp.zeros_like, tables.slopes)
     without = dataclasses.replace(tables, slopes=none)
-    error, allowed = entry_tables._error(arch, train, x[:64], without)
+    error, allowed = tabulate._error(arch, train, x[:64], without)
     assert error > allowed
     far = dataclasses.replace(tables, length=tables.length * (1 + 1e-3))
-    error, allowed = entry_tables._error(arch, train, x[:64], far)
+    error, allowed = tabulate._error(arch, train, x[:64], far)
     assert error > allowed
+
+
+def test_a_pole_is_bounded_by_the_variance_of_the_tilt():
+    train, _ = trained()
+    scale = entry_tables.Scale.of(ARCH, train)
+    assert (scale.left > 0).all()
+    # k that is all q: by rounding, less is left of it than nothing
+    with_q, with_centre = jnp.sqrt(train.q_var), jnp.ones_like(train.q)
+    for var in (1 - 1e-12, 1.0, 1 + 1e-12):
+        found = scale.bounded(var * jnp.ones_like(with_q), with_q, with_centre)
+        assert ((found >= 0) & (found <= scale.left)).all()
 
 
 def test_what_is_not_tabulated(monkeypatch):
     train, x = trained()
-    assert tabulate(ARCH, train, x) is not None
-    assert tabulate(ARCH, train, x[:20]) is None  # entries are cheaper
-    assert tabulate(ARCH, train, 0 * x) is None
+    assert tabulated(ARCH, train, x) is not None
+    assert tabulated(ARCH, train, x[:20]) is None  # entries are cheaper
+    assert tabulated(ARCH, train, 0 * x) is None
     # lengths that differ by a factor of a hundred
     scale = np.geomspace(0.1, 10, len(x))[:, None]
-    assert tabulate(ARCH, train, x * scale) is None
+    assert tabulated(ARCH, train, x * scale) is None
     traced = []
-    jax.eval_shape(lambda x: traced.append(tabulate(ARCH, train, x)), x)
+    jax.eval_shape(lambda x: traced.append(tabulated(ARCH, train, x)), x)
     assert traced == [None]
-    monkeypatch.setattr(entry_tables, "_ENTRIES", len(x) * len(train.q) + 1)
-    assert tabulate(ARCH, train, x) is None
+    monkeypatch.setattr(tabulate, "_ENTRIES", len(x) * len(train.q) + 1)
+    assert tabulated(ARCH, train, x) is None

@@ -18,8 +18,9 @@ from jaxtyping import Array, Float
 from theory.kernels import propagation
 from theory.kernels.propagation import KernelPair
 from theory.linearised import kernel_rows, linearise, mean_kernel
-from theory.linearised.entry_tables import EntryTables, tabulate
+from theory.linearised.entry_tables import EntryTables
 from theory.linearised.image_moments import ImageMoments, image_moments
+from theory.linearised.tabulate import tabulate
 from theory.linearised.training_kernel import combined
 from theory.numerics import blocks
 from theory.numerics.edges import matmul

@@ -20,6 +20,8 @@ from theory.regression import equivalent
 from theory.regression.flow import Flow
 from theory.routes.resummed.one_draw import Draw
 
+T = TypeVar("T")
+
 
 @record(kw_only=True)
 class Side:
@@ -32,9 +34,6 @@ class Side:
     solution: equivalent.Equivalent
     scales: linearise.Scales
     rotation: Array | None
-
-
-T = TypeVar("T")
 
 
 @record(kw_only=True)
