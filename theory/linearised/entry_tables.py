@@ -60,7 +60,7 @@ class EntryTables:
 
 
 def length_of(arch: Architecture, x: Float[Array, "n d"]) -> Float[Array, " n"]:
-    """Root of what the pixels add to the first-layer variance."""
+    """Returns the root of what the pixels add to the first-layer variance."""
     return jnp.sqrt(arch.w_var * (x**2).mean(axis=1))
 
 
@@ -69,7 +69,7 @@ def _inverse(x: Array) -> Array:
 
 
 def centre_var(arch: Architecture, train: ImageMoments) -> Float[Array, " n"]:
-    """Variance of C_w m.(noise)/d, m of the tilt."""
+    """Returns the variance of C_w m.(noise)/d, m of the tilt."""
     assert train.tilt is not None
     unit = (arch.w_var / train.mean.shape[1]) ** 2
     return unit * (train.tilt.centre**2 * train.var).sum(axis=1)

@@ -14,8 +14,8 @@ from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair, propagate
 from theory.linearised import entry_tables
 from theory.linearised.entry_tables import EntryTables
+from theory.linearised.features import Scales
 from theory.linearised.image_moments import ImageMoments
-from theory.linearised.linearise import Scales
 from theory.linearised.mean_kernel import (
     averaged,
     curves,
@@ -62,7 +62,7 @@ def kernel_rows(
         arch: the architecture.
         measured: of the training images.
         test: the points.
-        tables: of `entry_tables.tabulate` for clean points, None for entry by entry.
+        tables: of `tabulate` for clean points, None for entry by entry.
     """
     picked = jax.tree.map(lambda leaf: leaf[measured.sample], measured.train)
     of = pairs(test, picked, arch)

@@ -21,8 +21,6 @@ Equations: docs/theory/regression.md (E1)-(E9). Hachem, Loubaton, Najim 2007
 covariance follows from the fluctuations about it.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -105,7 +103,7 @@ class Equivalent:
     steps: Int[Array, ""]
 
 
-def _traces(rows: Rows, tau, omega, sums: Sums):
+def traces(rows: Rows, tau, omega, sums: Sums):
     """Lambda at (tau, omega), the two traces that they imply, and Pi."""
     shift = omega - rows.entry_noise * tau
     k, k_idle = rows.base + shift, rows.idle + shift
@@ -190,7 +188,7 @@ def _first_guess(rows: Rows) -> tuple[Array, Array]:
     return tau + rows.idle_count * (1 / (rows.idle + omega)).sum(), omega
 
 
-def _answer(gap: Array, pi: tuple[Array, Array, Array], v) -> Array:
+def answer(gap: Array, pi: tuple[Array, Array, Array], v) -> Array:
     """What a gap between implied and given scalars changes of them, to first order."""
     pi_rows, pi_cross, pi_features = pi
     # d implied / d (tau, omega) = [[Pi_12, -Pi_11], [-Pi_22, Pi_12]]
@@ -206,8 +204,8 @@ def _answer(gap: Array, pi: tuple[Array, Array, Array], v) -> Array:
 
 def _change(rows: Rows, moments: Moments | None, tau: Array, omega: Array) -> Array:
     """The step of Newton's method from (tau, omega), undamped."""
-    _, implied, pi = _traces(rows, tau, omega, _sums(rows, moments, tau, omega))
-    return _answer(implied - jnp.stack([tau, omega]), pi, rows.entry_noise)
+    _, implied, pi = traces(rows, tau, omega, _sums(rows, moments, tau, omega))
+    return answer(implied - jnp.stack([tau, omega]), pi, rows.entry_noise)
 
 
 def _newton_step(rows: Rows, moments, tau: Array, omega: Array) -> tuple[Array, Array]:
@@ -257,13 +255,13 @@ def _fixed_point_jvp(primals, tangents):
 def _solve(rows: Rows, tau: Array, omega: Array, moments: Moments | None) -> Equivalent:
     (tau, omega), residual, steps = _fixed_point(rows, moments, tau, omega)
     sums = _sums(rows, moments, tau, omega)
-    return _solved(rows, tau, omega, sums, residual=residual, steps=steps)
+    return solved(rows, tau, omega, sums, residual=residual, steps=steps)
 
 
-def _solved(rows: Rows, tau: Array, omega: Array, sums: Sums, **of_search: Array):
+def solved(rows: Rows, tau: Array, omega: Array, sums: Sums, **of_search: Array):
     """The equivalent at the scalars that imply themselves."""
     second, third, fourth = sums
-    lam, _, (pi_rows, pi_cross, pi_features) = _traces(rows, tau, omega, sums)
+    lam, _, (pi_rows, pi_cross, pi_features) = traces(rows, tau, omega, sums)
     shift = omega - rows.entry_noise * tau
     k = rows.base + shift
     y_features = matmul(lam, matmul(rows.mean.T, rows.y / k[:, None]))
@@ -292,47 +290,4 @@ def _solved(rows: Rows, tau: Array, omega: Array, sums: Sums, **of_search: Array
         ),
         kernel=jnp.array([[beside, one], [one, pi_rows]]) / (one**2 - pi_rows * beside),
         **of_search,
-    )
-
-
-@jax.jit
-def along(solution: Equivalent, change: Rows) -> Equivalent:
-    """Returns the derivative of a solution as its rows change.
-
-    Cost: 2 n m^2 multiply-adds, and some 10 m^3.
-
-    Args:
-        solution: of `solve`.
-        change: derivative of its rows.
-
-    Returns:
-        Derivatives, in the places of what they are of, but for `fourth` and `kernel`,
-        of which zeros stand there: predictions of covariances are not differentiated.
-    """
-    rows, tau, omega = solution.rows, solution.tau, solution.omega
-    k, zero = rows.base + solution.shift, jnp.zeros_like(solution.fourth)
-    sums = solution.second, solution.third, solution.fourth
-    by_rows = row_sums.slopes(rows.mean, k, change.mean, change.base)
-
-    def moved(shift):
-        first, second = by_rows
-        return first - shift * sums[1], second - 2 * shift * sums[2], zero
-
-    # what the traces become at fixed scalars, and what follows of the scalars
-    at_fixed = moved(-change.entry_noise * tau)
-    implied = lambda rows, sums: _traces(rows, tau, omega, sums)[1]
-    gap = jax.jvp(implied, (rows, sums), (change, at_fixed))[1]
-    _, _, pi = _traces(rows, tau, omega, sums)
-    by_tau, by_omega = _answer(gap, pi, rows.entry_noise)
-    shift = by_omega - rows.entry_noise * by_tau - change.entry_noise * tau
-    none = dict(residual=jnp.zeros_like(tau), steps=solution.steps)
-    found = jax.jvp(
-        lambda *at: _solved(*at, **none),
-        (rows, tau, omega, sums),
-        (change, by_tau, by_omega, moved(shift)),
-    )[1]
-    return dataclasses.replace(
-        found,
-        kernel=jnp.zeros_like(solution.kernel),
-        steps=jnp.zeros_like(none["steps"]),
     )

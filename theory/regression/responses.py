@@ -130,7 +130,7 @@ def quadratic_slope(
 
     Args:
         solution: of `equivalent.solve`.
-        along: of `equivalent.along`.
+        along: of `derivative.along`.
         of: of `respond`.
         w: weights of the noise in the test rows.
         row_slope: derivatives of the test rows g and of w.

@@ -9,7 +9,7 @@ import pytest
 from closeness import check_sample, within
 from noisy_features import changed, drawn, make
 
-from theory.regression import determinant, equivalent, responses
+from theory.regression import derivative, determinant, equivalent, responses
 
 EPS = np.finfo(float).eps
 respond, covariance, cross_covariance, quadratic, bilinear = map(
@@ -282,7 +282,7 @@ def test_derivative_along_a_change_of_the_rows():
         return jax.tree.map(lambda a, b: a + sign * step * b, part, by)
 
     start = equivalent.solve(rows)
-    found = equivalent.along(start, change)
+    found = derivative.along(start, change)
     ends = [equivalent.solve(moved(rows, change, sign)) for sign in (-1, 1)]
     for name in (
         "tau",

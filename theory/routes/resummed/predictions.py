@@ -112,7 +112,12 @@ def _trained(solved: Solved) -> tuple[Any, Any]:
     return flow, solved.flow
 
 
-def _predict_block(solved: Solved, own, tables, x: Float[Array, "t d"]):
+def _predict_block(
+    solved: Solved,
+    own: PointNoise | None,
+    tables: EntryTables | None,
+    x: Float[Array, "t d"],
+):
     """Mean, covariance and init_var at a block of test points."""
     block, centre = _block(solved, own, x, tables), solved.centre
     how, trained = _trained(solved)
@@ -161,6 +166,8 @@ def _norm_slope(
         at.of(rows, centre),
         still=0 if centre.rotation is not None else block.images.mean.shape[1],
     )
+    if at.kernel is not None:
+        slope -= (matmul(response.rows, at.kernel) * response.rows).sum(axis=1)
     entries = lambda side: side.solution.tau * _own_entry_noise(solved, block, side)
     slope = slope + at.of(entries, centre)
     return slope if own is None else slope + _of_own(solved, own, block, number)
@@ -282,6 +289,14 @@ def _cross_init_cov(
         return responses.bilinear(side.solution, *rows) + noise
 
     slope = at.of(norm, solved.centre)
+    if at.kernel is not None:
+        one, two = (
+            responses.respond(
+                solved.centre.solution, *_scaled(solved, block, solved.centre)
+            ).rows
+            for block in found
+        )
+        slope -= matmul(matmul(one, at.kernel), two.T)
     if own is not None:
         slope += _of_own(solved, own, first, 0)[:, None] * same
     one, two = first.images, second.images

@@ -1,5 +1,6 @@
 """The solved training of the resummed law: all that its predictions need."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
@@ -11,12 +12,13 @@ from jaxtyping import Array, Float
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair
 from theory.linearised import linearise
+from theory.linearised.features import Scales
 from theory.linearised.layered import Measured, by_layers
 from theory.linearised.training_kernel import TrainingKernel, combined
 from theory.numerics import solve
 from theory.numerics.edges import matmul
 from theory.records import record
-from theory.regression import equivalent
+from theory.regression import derivative, equivalent
 from theory.regression.flow import Flow
 from theory.routes.resummed.one_draw import Draw
 
@@ -32,7 +34,7 @@ class Side:
 
     s: Array
     solution: equivalent.Equivalent
-    scales: linearise.Scales
+    scales: Scales
     rotation: Array | None
 
 
@@ -43,13 +45,15 @@ class Direction:
     Attributes:
         along: the direction, of the size of `Side.s`.
         slope: derivatives of the solved side, in the places of what they are of; those
-            of `equivalent.along`.
+            of `derivative.along`.
         weight: of the derivative in what an initialisation adds.
+        kernel: derivative of the kernel between rotated rows; None without rotation.
     """
 
     along: Array
     slope: Side
     weight: Array
+    kernel: Float[Array, "n n"] | None
 
     def of(self, fn: Callable[[Side], T], centre: Side) -> T:
         """Returns the derivative of what `fn` makes of the side."""
@@ -105,13 +109,6 @@ class Solved:
         return fn(self.arch) if self.shared is None else by_layers(fn, self.arch)
 
 
-class _Frame(NamedTuple):
-    """Eigenvalues and eigenvectors of the kernel of images without noise."""
-
-    values: Float[Array, " n"]
-    vectors: Float[Array, "n n"]
-
-
 class Setting(NamedTuple):
     """What is trained, at any s.
 
@@ -132,7 +129,7 @@ class Setting(NamedTuple):
     copies: Float[Array, ""]
 
 
-def _noiseless(setting: Setting, s) -> tuple[equivalent.Rows, linearise.Scales, Array]:
+def _noiseless(setting: Setting, s) -> tuple[equivalent.Rows, Scales, Array]:
     """Rows of images without noise, and the scaled kernel that they are to have."""
     measured = setting.measured
     rows, scales = linearise.rows(
@@ -144,14 +141,24 @@ def _noiseless(setting: Setting, s) -> tuple[equivalent.Rows, linearise.Scales, 
 
 
 @jax.jit
-def _frame(setting: Setting, s) -> _Frame:
-    return _Frame(*jnp.linalg.eigh(_noiseless(setting, s)[2]))
+def _rotation(setting: Setting, s) -> tuple[Array, Array]:
+    """Eigenvalues and eigenvectors of the kernel of images without noise."""
+    values, vectors = jnp.linalg.eigh(_noiseless(setting, s)[2])
+    return values, vectors
 
 
+def _rotated(setting: Setting, s, vectors: Array) -> tuple[Array, Array, Scales, Array]:
+    """Features and targets in the frame of some vectors, scales, and the kernel."""
+    rows, scales, kernel = _noiseless(setting, s)
+    turned = lambda part: matmul(vectors.T, part)
+    return turned(rows.mean), turned(rows.y), scales, matmul(turned(kernel), vectors)
+
+
+@jax.jit
 def _rows(
-    setting: Setting, frame: _Frame | None, s
-) -> tuple[equivalent.Rows, linearise.Scales]:
-    """The regression at s; near the s of the frame where there is one."""
+    setting: Setting, frame: tuple[Array, Array] | None, s
+) -> tuple[equivalent.Rows, Scales]:
+    """The regression at s, in the frame of its kernel where it has no noise."""
     if frame is None:
         return linearise.rows(
             setting.arch,
@@ -162,26 +169,19 @@ def _rows(
             ridge=setting.ridge,
             copies=setting.copies,
         )
-    rows, scales, kernel = _noiseless(setting, s)
-    rotated = lambda part: matmul(frame.vectors.T, part)
-    n, m = rows.mean.shape
-    # features know noise of test points alone; beside them every row is one of its own,
-    # whose weights are what moves with s
-    moved = matmul(rotated(kernel), frame.vectors) - jnp.diag(frame.values)
-    weight = jnp.pad(moved, ((m, 0), (m, 0)))
-    unit = jnp.eye(n, dtype=rows.y.dtype)
+    values, vectors = frame
+    mean, y, scales, _ = _rotated(setting, s, vectors)
+    # features know noise of test points alone: the kernel is the base
+    zero = jnp.zeros((mean.shape[1],) * 2, y.dtype)
     return equivalent.Rows(
-        base=frame.values,
-        mean=jnp.concatenate([rotated(rows.mean), unit], axis=1),
-        weight=weight,
-        noise=jnp.zeros_like(weight),
-        y=rotated(rows.y),
-        idle=jnp.zeros_like(frame.values[:0]),
-        idle_count=jnp.zeros((), rows.y.dtype),
+        base=values,
+        mean=mean,
+        weight=zero,
+        noise=zero,
+        y=y,
+        idle=jnp.zeros_like(values[:0]),
+        idle_count=jnp.zeros((), y.dtype),
     ), scales
-
-
-_rows_at = jax.jit(_rows)
 
 
 def solve_side(
@@ -190,36 +190,58 @@ def solve_side(
     """Solves the regression for the kernel ntk + s nngp, from that of an s `near`."""
     frame = None
     if noiseless:
-        frame = _frame(setting, s)
+        values, _ = frame = _rotation(setting, s)
         # without noise nothing tells identical images apart
-        margin = float(frame.values.min() / jnp.abs(frame.values).max())
+        margin = float(values.min() / jnp.abs(values).max())
         mean = setting.measured.train.mean
         solve.check(margin, mean, flow=False, ridge=float(setting.ridge))
-    rows, scales = _rows_at(setting, frame, s)
+    rows, scales = _rows(setting, frame, s)
     start = None if near is None else (near.solution.tau, near.solution.omega)
     return Side(
         s=s,
         solution=equivalent.solve(rows, start, equivalent.moments_of(rows)),
         scales=scales,
-        rotation=None if frame is None else frame.vectors,
+        rotation=None if frame is None else frame[1],
     )
 
 
 def direction(setting: Setting, centre: Side, along: Array, weight: Array) -> Direction:
     """Returns the derivative of the solved centre along a direction of s."""
-    return Direction(along=along, slope=_slope(setting, centre, along), weight=weight)
+    if centre.rotation is None:
+        return Direction(
+            along=along,
+            slope=_slope(setting, centre, along),
+            weight=weight,
+            kernel=None,
+        )
+    slope, kernel = _slope_without_noise(setting, centre, along)
+    return Direction(along=along, slope=slope, weight=weight, kernel=kernel)
 
 
 @jax.jit
 def _slope(setting: Setting, centre: Side, along: Array) -> Side:
-    frame, rotation = None, centre.rotation
-    if rotation is not None:
-        frame = _Frame(centre.solution.rows.base, rotation)
-    at = lambda s: _rows(setting, frame, s)
+    at = lambda s: _rows(setting, None, s)
     rows, scales = jax.jvp(at, (centre.s,), (along,))[1]
-    return Side(
-        s=along,
-        solution=equivalent.along(centre.solution, rows),
-        scales=scales,
-        rotation=None if rotation is None else jnp.zeros_like(rotation),
+    solution = derivative.along(centre.solution, rows)
+    return Side(s=along, solution=solution, scales=scales, rotation=None)
+
+
+@jax.jit
+def _slope_without_noise(
+    setting: Setting, centre: Side, along: Array
+) -> tuple[Side, Array]:
+    """The same of rotated rows, and of the kernel between them."""
+    assert centre.rotation is not None
+    vectors, values = centre.rotation, centre.solution.rows.base
+    at = lambda s: _rotated(setting, s, vectors)
+    mean, y, scales, kernel = jax.jvp(at, (centre.s,), (along,))[1]
+    rows = jax.tree.map(jnp.zeros_like, centre.solution.rows)
+    solution = derivative.along(
+        centre.solution, dataclasses.replace(rows, mean=mean, y=y)
     )
+    # the base moves by a matrix: what predictions use of it
+    weighted = centre.solution.rows.mean / values[:, None]
+    moved = matmul(weighted.T, matmul(kernel, weighted))
+    solution = dataclasses.replace(solution, second=solution.second - moved)
+    rotation = jnp.zeros_like(vectors)
+    return Side(s=along, solution=solution, scales=scales, rotation=rotation), kernel

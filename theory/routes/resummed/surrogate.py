@@ -16,7 +16,7 @@ from theory.corruption.base import Corruption
 from theory.corruption.copies import corrupt
 from theory.errors import InputError, check_count
 from theory.keys import draw_key
-from theory.linearised.linearise import Scales
+from theory.linearised.features import Scales
 from theory.linearised.training_kernel import TrainingKernel
 from theory.numerics import blocks, doors, memory
 from theory.numerics.edges import matmul

@@ -48,9 +48,7 @@ def diagnose(solved: Solved, reduced: Landmarks) -> dict[str, Any]:
         ),
         "steps": int(solution.steps),
         "unexplained": float(reduced.unexplained),
-        "margin": 1.0
-        if reduced.level == "noiseless"
-        else float(determinant.margin(solution)),
+        "margin": float(determinant.margin(solution)),
         "tau": float(solution.tau),
         "omega": float(solution.omega),
     }

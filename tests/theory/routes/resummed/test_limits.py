@@ -36,6 +36,25 @@ def test_copies_without_corruption_coincide(small):
     np.testing.assert_allclose(np.asarray(law.init_var), init_var, rtol=1e-4)
 
 
+def test_initial_covariances_without_corruption(small):
+    law = resummed(ERF, Replacement(p=0.0), small, ridge=0.2)
+    x_train, x_test = np.asarray(small.x_train), np.asarray(small.x_test)
+    nngp, ntk = erf_kernels(x_train, x_train, 2)
+    test_nngp, test_ntk = erf_kernels(x_test, x_train, 2)
+    smooth = np.linalg.solve(ntk + 0.2 * np.eye(len(x_train)), test_ntk.T)
+    crossed = test_nngp @ smooth
+    expected = erf_kernels(x_test, x_test, 2)[0] - crossed - crossed.T
+    expected += smooth.T @ nngp @ smooth
+    points = np.arange(5)
+    assert law.cross is not None
+    found = np.asarray(law.cross.init_cov(points, np.arange(4, 9)))
+    # 180 images of a condition number of a thousand or so
+    np.testing.assert_allclose(found, expected[:5, 4:9], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(
+        np.asarray(law.init_var), np.diagonal(expected), rtol=0, atol=1e-10
+    )
+
+
 @pytest.mark.slow
 def test_pure_noise_tells_no_images_apart(small):
     for kind in (Replacement, Additive):
