@@ -47,6 +47,7 @@ class EntryTables:
         shares: covariances that the entries are tabulated for.
         entries: coefficients of the powers of u, both kernels.
         slopes: the same for their derivatives in the three covariances.
+        curves: the same for the second and third power of the covariance with q.
         error: root mean square of that of a few entries, over what these vary by.
     """
 
@@ -56,6 +57,7 @@ class EntryTables:
     shares: Shares
     entries: tuple[Float[Array, "i j n"], Float[Array, "i j n"]]
     slopes: tuple[Float[Array, "3 i k n"], Float[Array, "3 i k n"]]
+    curves: tuple[Float[Array, "2 i k n"], Float[Array, "2 i k n"]]
     error: Float[Array, ""]
 
 
@@ -163,11 +165,14 @@ def rows(
             for each, share, power in zip(found, shares, (2, 1, 1), strict=True)
         ]
         kernels = []
-        for entries, slopes in zip(tables.entries, tables.slopes, strict=True):
+        tabulated = tables.entries, tables.slopes, tables.curves
+        for entries, slopes, curves in zip(*tabulated, strict=True):
             middle = _polynomial(cut(entries, 2), weights, u)
             value = middle * (1 + square + square**2)
             for slope, moved in zip(cut(slopes, 3), beyond, strict=True):
                 value += moved * _polynomial(slope, weights, u)
+            second, third = (_polynomial(of, weights, u) for of in cut(curves, 3))
+            value += beyond[1] ** 2 * (second + beyond[1] * third)
             kernels.append(value)
         return kernels
 

@@ -27,15 +27,18 @@ from theory.numerics import doors
 from theory.numerics.edges import matmul, ratio
 
 # Numbers of nodes tried, in u and in length: with more, entries themselves are faster.
-# Powers of u of the slopes, whose share is small.
-_IN_U, _IN_LENGTH, _SLOPES = (6, 8, 10, 12, 14, 17, 20), (1, 2, 3, 4), 6
+# Powers of u of the slopes, whose share is small, and of the curve beyond.
+_IN_U, _IN_LENGTH, _SLOPES, _CURVE = (6, 8, 10, 12, 14, 17, 20), (1, 2, 3, 4), 6, 3
 # Rows and points that are looked at, and the fewest entries that pay for a compilation.
 _FEW, _ENTRIES = 64, 20_000_000
 # Error allowed, of what entries vary by, in roundings of theirs, and of what comes out,
 # root mean square: outputs are off by up to a thousand times that of what they vary by.
 _TAIL, _ROUNDINGS, _ERROR = 1e-6, 64, 4e-6
-# Step of the slopes, of a standard deviation; entries that a node costs.
-_STEP, _PER_NODE = 0.1, 7
+# Step of the slopes, of a standard deviation; that of the curve, of the way to a
+# covariance that is all of both variances; entries that a node costs.
+_STEP, _WIDE, _PER_NODE = 0.1, 0.4, 9
+# Takes values at -2 to 2 steps to coefficients of the first to third power.
+_BY_POWERS = np.linalg.inv(np.vander(np.arange(-2.0, 3.0), increasing=True))[1:4]
 
 
 def _nodes(count: int) -> np.ndarray:
@@ -66,12 +69,13 @@ def _shares(arch: Architecture, train: ImageMoments, x: Float[Array, "t d"]) -> 
 
 @jax.jit  # one program for all nodes
 def _values(arch: Architecture, train: ImageMoments, shares: Shares, length, u):
-    """Entries at a length and u with every row, and their slopes in the covariances."""
+    """Entries at a length and u with every row, their slopes, and the curve in one."""
     k = arch.b_var + u * length * length_of(arch, train.mean)
     at = (shares.var * length**2, shares.with_q * length, shares.with_centre * length)
     sd = jnp.sqrt(at[0])
-    centre = jnp.sqrt(centre_var(arch, train))
-    steps = (_STEP * at[0], _STEP * sd * jnp.sqrt(train.q_var), _STEP * sd * centre)
+    centre, most = jnp.sqrt(centre_var(arch, train)), sd * jnp.sqrt(train.q_var)
+    wide = _WIDE * (most - jnp.abs(at[1]))
+    steps = (_STEP * at[0], wide, _STEP * sd * centre)
     q = jnp.full_like(k, arch.b_var + length**2)
 
     def moved(by) -> tuple[KernelPair, Array]:
@@ -79,19 +83,29 @@ def _values(arch: Architecture, train: ImageMoments, shares: Shares, length, u):
         entry = mean_entry(given(train, arch, q, k, *shifted), arch)
         return entry, Scale.of(arch, train).square(*shifted)
 
-    # the middle, and both ways along every covariance
-    unit = np.eye(3)
-    signed = jnp.asarray(np.concatenate([0 * unit[:1], unit, -unit]), k.dtype)
-    found, squares = jax.lax.map(moved, signed)
-    found = jax.tree.map(lambda kernel: kernel - squares / 2 * kernel[:1], found)
-    slopes = jax.tree.map(
-        lambda kernel: ratio(kernel[1:4] - kernel[4:], 2 * jnp.stack(steps)), found
+    # along the covariance with q, the middle among them, and both ways along the others
+    unit, along = np.eye(3), np.arange(-2.0, 3.0)[:, None]
+    places = [along * unit[1:2], unit[::2], -unit[::2]]
+    found, squares = jax.lax.map(moved, jnp.asarray(np.concatenate(places), k.dtype))
+
+    def parted(kernel) -> tuple[Array, Array, Array]:
+        kernel = kernel - squares / 2 * kernel[2:3]
+        powers = jnp.tensordot(jnp.asarray(_BY_POWERS, k.dtype), kernel[:5], 1)
+        powers = ratio(powers, wide[None, :] ** jnp.arange(1, 4)[:, None])
+        by_var, by_centre = (
+            ratio(kernel[5 + i] - kernel[7 + i], 2 * steps[2 * i]) for i in (0, 1)
+        )
+        return kernel[2], jnp.stack([by_var, powers[0], by_centre]), powers[1:]
+
+    of_ntk, of_nngp = parted(found.ntk), parted(found.nngp)
+    return tuple(
+        KernelPair(nngp=nngp, ntk=ntk)
+        for nngp, ntk in zip(of_nngp, of_ntk, strict=True)
     )
-    return jax.tree.map(lambda kernel: kernel[0], found), slopes
 
 
 def _at_nodes(arch, train: ImageMoments, shares: Shares, lengths, us):
-    """`_values` at all pairs of nodes, (i, j, n) and (i, j, 3, n)."""
+    """`_values` at all pairs of nodes, (i, j, n), (i, j, 3, n) and (i, j, 2, n)."""
     of = lambda value: jnp.asarray(value, train.q.dtype)
     stacked = lambda parts: jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
     at = lambda length, u: _values(arch, train, shares, of(length), of(u))
@@ -113,7 +127,7 @@ def _degrees(arch, train, shares, lengths) -> tuple[int, int] | None:
     """Nodes in length and u that are enough for a few rows."""
     dtype, most = train.q.dtype, (_IN_LENGTH[-1] + 2, _IN_U[-1] + 2)
     length = lengths[0] + lengths[1] * _nodes(most[0])
-    found, _ = _at_nodes(arch, train, shares, length, _nodes(most[1]))
+    found, *_ = _at_nodes(arch, train, shares, length, _nodes(most[1]))
     enough = []
     for kernel in (found.ntk, found.nngp):
         coefficients = np.asarray(kernel, float)
@@ -144,7 +158,7 @@ def tabulate(
     """Returns tables for rows of the clean points `x`; None where entries are cheaper.
 
     None also where a few entries are not met to 4e-6 of what they vary by, and of what
-    is traced. Host. Cost: 28 kernels for every row and node, 6 to 80 nodes; memory 48
+    is traced. Host. Cost: 36 kernels for every row and node, 6 to 80 nodes; memory 48
     to 300 numbers a row.
 
     Args:
@@ -208,10 +222,13 @@ def _tabulated(arch, train, shares, lengths, counts: tuple[int, int]) -> EntryTa
     dtype, (in_length, in_u) = train.q.dtype, counts
     of = lambda value: jnp.asarray(value, dtype)
     length = lengths[0] + lengths[1] * _nodes(in_length)
-    entries, slopes = _at_nodes(arch, train, shares, length, _nodes(in_u))
+    entries, slopes, curves = _at_nodes(arch, train, shares, length, _nodes(in_u))
     powers = lambda kept: of(_to_powers(in_u, kept))
     of_entries = lambda kernel: jnp.einsum("kj,ijn->ikn", powers(in_u), kernel)
-    of_slopes = lambda kernel: jnp.einsum("kj,ijsn->sikn", powers(_SLOPES), kernel)
+    small = lambda kept: (
+        lambda kernel: jnp.einsum("kj,ijsn->sikn", powers(kept), kernel)
+    )
+    of_slopes, of_curves = small(_SLOPES), small(_CURVE)
     return EntryTables(
         weights=of(_to_powers(in_length, in_length)),
         lengths=of(lengths),
@@ -219,5 +236,6 @@ def _tabulated(arch, train, shares, lengths, counts: tuple[int, int]) -> EntryTa
         shares=shares,
         entries=(of_entries(entries.ntk), of_entries(entries.nngp)),
         slopes=(of_slopes(slopes.ntk), of_slopes(slopes.nngp)),
+        curves=(of_curves(curves.ntk), of_curves(curves.nngp)),
         error=of(math.nan),
     )

@@ -69,7 +69,7 @@ def resummed(
     no fixed point is found, which `doubts` tells); 2 n m^2 more with `init_var`; and
     per test point 2 n m and 4 n d multiply-adds, and 4 n kernel entries unless they are
     interpolated (2e7 of them or more, clean points of like lengths; mean outputs then
-    move by up to .002 of their spread at n_train = 60 000, .0002 at 4 000). Memory:
+    move by up to .0002 of their spread at n_train = 60 000). Memory:
     nothing of size n x n below level full, and kernel rows of 256 test points at a
     time; MNIST at n_train = 60 000: 5.2 GB in float64, 3.1 in float32.
 
