@@ -119,6 +119,9 @@ class Options:
     x64: bool = setting(True, "whether the theory runs in float64")
     overwrite: bool = setting(False, "discard the cells asked for, compute them again")
     dry_run: bool = setting(False, "list the cells and their cost, compute nothing")
+    shard: str | None = setting(
+        None, "I/N: compute the I-th of N parts, for a later run without it to take up"
+    )
 
 
 class Parser(flags.ArgumentParser):

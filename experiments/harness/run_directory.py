@@ -157,7 +157,18 @@ class RunDirectory:
         for name, array in arrays.items():
             if array.dtype.kind not in "biufcSU":  # it would not come back
                 raise TypeError(f"`{name}` must be numbers or text, got {array.dtype}.")
-        with self.new_file(f"arrays/{cell.key}.npz") as file:
+        self._store(row, arrays)
+
+    def take_into(self, other: "RunDirectory") -> int:
+        """Stores what this directory has and another lacks there; returns how much."""
+        there = {row["key"] for row in other.rows()}
+        new = [row for row in self.rows() if row["key"] not in there]
+        for row in new:
+            other._store(row, self.arrays(row))
+        return len(new)
+
+    def _store(self, row: Row, arrays: Mapping[str, np.ndarray]) -> None:
+        with self.new_file(f"arrays/{row['key']}.npz") as file:
             np.savez(file, allow_pickle=False, **arrays)
         self._append(lines.written(row, arrays))
 

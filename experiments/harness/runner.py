@@ -7,28 +7,28 @@ does the work, and is what tests and notebooks call.
 """
 
 import dataclasses
+import functools
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import jax
-import tqdm
 from absl import app, flags
 
 from experiments.harness import (
     compilation,
+    computing,
     endings,
     interrupts,
     planning,
+    shards,
     sizes,
     terminal,
 )
 from experiments.harness import flags as settings
 from experiments.harness.caveats import caveats, with_nan
-from experiments.harness.environment import environment
 from experiments.harness.flags import (
     Config,
     Options,
@@ -37,7 +37,7 @@ from experiments.harness.flags import (
     settable,
 )
 from experiments.harness.run_directory import Cell, Row, RunDirectory
-from theory.errors import InputError, NumericalError, unknown
+from theory.errors import InputError, unknown
 
 C = TypeVar("C", bound=Config)
 
@@ -89,6 +89,7 @@ def execute(
     workdir: str | os.PathLike[str],
     overwrite: bool = False,
     dry_run: bool = False,
+    shard: shards.Shard | None = None,
 ) -> list[Row]:
     """Computes the cells that `workdir` lacks, then tabulates and draws all asked for.
 
@@ -100,12 +101,16 @@ def execute(
         workdir: the run directory; created unless the settings are bad.
         overwrite: discard the cells asked for first.
         dry_run: print what there is and what is missing; write nothing.
+        shard: compute this part of what is missing alone, for a run without a shard
+            to take up, and show nothing.
 
     Returns:
         The rows of the cells asked for, in the order of `experiment.cells`.
     """
     if not 0 <= config.seed < 2**31:
         raise InputError(f"`--seed` must be in 0 ... 2^31 - 1, got {config.seed}.")
+    if shard and overwrite:
+        raise InputError("`--overwrite` must be left to the run, got it with --shard.")
     settings.check(config)
     with planning.planning(dry_run):
         return _execute(
@@ -114,6 +119,7 @@ def execute(
             RunDirectory(workdir),
             overwrite=overwrite,
             dry_run=dry_run,
+            shard=shard,
         )
 
 
@@ -124,6 +130,7 @@ def _execute(
     *,
     overwrite: bool,
     dry_run: bool,
+    shard: shards.Shard | None,
 ) -> list[Row]:
     """`execute`, with a run directory and numbers that are in their ranges."""
     experiment.check(config)
@@ -133,24 +140,30 @@ def _execute(
     if not asked:
         raise InputError("settings must ask for one cell at least, got none.")
     _check_owner(experiment, directory)
-    rows = [] if overwrite else directory.rows(asked)
-    missing = _missing(asked, rows)
-    seconds = _estimate(experiment, config, missing)
-    sizes.check(config, missing, seconds)
+    names = computing.labels(asked)  # before a shard leaves some out
+    estimate = functools.partial(_estimate, experiment, config)
+    if shard:  # jobs split alike: while they compute, nobody adds to the run
+        lacking = computing.missing(asked, directory.rows(asked))
+        asked = shards.split(lacking, estimate(lacking), shard.count)[shard.number - 1]
+        directory = shard.directory(directory)
+    rows = [] if overwrite else shards.rows(directory, asked)
+    lacking = computing.missing(asked, rows)
+    seconds = estimate(lacking)
+    sizes.check(config, lacking, None if seconds is None else sum(seconds))
     if dry_run:
-        _print_plan(asked, missing, seconds)
+        computing.print_plan(asked, lacking, names, seconds)
         return rows
     with directory.writing():
+        shards.take_up(directory, functools.partial(_check_owner, experiment))
         if overwrite:
             directory.discard(asked)
         own = {"experiment": experiment.name, **dataclasses.asdict(config)}
         directory.write_json("config.json", own)
-        _compute_missing(experiment, config, asked, directory)
+        one = functools.partial(experiment.compute, config)
+        computing.compute(asked, directory, one, names)
         rows = directory.rows(asked)
-        numbers = with_nan(rows, asked)
-        table = experiment.table(directory, numbers)
-        print(table, *caveats(rows, asked, _labels(asked), table), sep="\n")
-        _draw(experiment, numbers, directory)
+        if not shard:
+            _show(experiment, rows, asked, directory, names)
     return rows
 
 
@@ -173,73 +186,27 @@ def _check_owner(experiment: Experiment, directory: RunDirectory) -> None:
         )
 
 
-def _missing(cells: Sequence[Cell], rows: Sequence[Row]) -> list[Cell]:
-    computed = {row["key"] for row in rows}
-    return [cell for cell in cells if cell.key not in computed]
-
-
-def _labels(cells: Sequence[Cell]) -> dict[str, str]:
-    """Returns, by key, the settings that tell the cells apart."""
-    names = dict.fromkeys(name for cell in cells for name in cell.settings)
-    values = {n: {str(c.settings[n]) for c in cells if n in c.settings} for n in names}
-    varying = [n for n in names if len(values[n]) > 1]
-    return {
-        c.key: " ".join(f"{n}={c.settings[n]}" for n in varying if n in c.settings)
-        for c in cells
-    }
-
-
-def _compute_missing(
-    experiment: Experiment[C], config: C, cells: Sequence[Cell], directory: RunDirectory
-) -> None:
-    """Computes cell by cell, under a bar or, without a terminal, a line for each."""
-    missing, labels = _missing(cells, directory.rows(cells)), _labels(cells)
-    count = f"{len(cells)} cells, {len(missing)} to compute"
-    print(f"{directory.path}: {count}", file=sys.stderr)
-    if missing:
-        directory.write_json("environment.json", environment())
-    failed: dict[str, NumericalError] = {}
-    with tqdm.tqdm(total=len(missing), disable=None) as bar:
-        for number, cell in enumerate(missing, start=1):
-            label, start = labels[cell.key], time.perf_counter()
-            bar.set_description(label)
-            try:
-                row, arrays = experiment.compute(config, cell)
-                seconds = round(time.perf_counter() - start, 3)
-                directory.save(cell, {**row, "seconds": seconds}, arrays)
-                done = f"{seconds:.1f} s"
-            except NumericalError as error:
-                failed[label], done = error, f"failed: {error}"
-            bar.update()
-            if bar.disable or label in failed:
-                line = f"[{number}/{len(missing)}] {label} ({done})"
-                bar.write(line, file=sys.stderr)
-    if failed:
-        label, error = next(iter(failed.items()))
-        raise NumericalError(
-            f"{len(failed)} of {len(cells)} cells failed; others are stored, and have "
-            f"a table without these. The first: {label}: {error}"
-        )
-
-
 def _estimate(
     experiment: Experiment[C], config: C, cells: Sequence[Cell]
-) -> float | None:
-    """Returns the seconds that the cells will take, None if nothing tells."""
+) -> list[float] | None:
+    """Returns the seconds that each cell will take, None if nothing tells."""
     if experiment.estimate is None:
         return None
-    return sum(experiment.estimate(config, cell) for cell in cells)
+    return [experiment.estimate(config, cell) for cell in cells]
 
 
-def _print_plan(
-    cells: Sequence[Cell], missing: Sequence[Cell], seconds: float | None
+def _show(
+    experiment: Experiment,
+    rows: Sequence[Row],
+    asked: Sequence[Cell],
+    directory: RunDirectory,
+    names: Mapping[str, str],
 ) -> None:
-    labels, lacking = _labels(cells), {cell.key for cell in missing}
-    for cell in cells:
-        state = "missing " if cell.key in lacking else "computed"
-        print(f"{state}  {cell.key}  {labels[cell.key]}")
-    cost = "" if seconds is None else f", about {seconds:.0f} s"
-    print(f"{len(cells)} cells, {len(missing)} to compute{cost}")
+    """Prints the table of the rows, with what it must not hide, and draws them."""
+    numbers = with_nan(rows, asked)
+    table = experiment.table(directory, numbers)
+    print(table, *caveats(rows, asked, names, table), sep="\n")
+    _draw(experiment, numbers, directory)
 
 
 def _draw(
@@ -266,6 +233,7 @@ def main(experiment: Experiment[C]) -> None:
         if argv[1:]:
             raise flags.Error(f"settings are given as --name=value, got {argv[1]!r}.")
         config, options = read_flags(experiment)
+        shard = shards.Shard.read(options.shard) if options.shard else None
         jax.config.update("jax_enable_x64", options.x64)
         compilation.use_cache()
         if options.preset == "smoke":  # it does little but compile
@@ -276,6 +244,7 @@ def main(experiment: Experiment[C]) -> None:
             workdir=options.workdir or f"results/{experiment.name}",
             overwrite=options.overwrite,
             dry_run=options.dry_run,
+            shard=shard,
         )
 
     interrupts.watch()

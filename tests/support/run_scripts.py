@@ -10,11 +10,24 @@ from experiments.harness import runner
 HANGS = 500
 
 
-def execute(workdir, experiment=EXPERIMENT, *, overwrite=False, dry_run=False, **set_):
+def execute(
+    workdir,
+    experiment=EXPERIMENT,
+    *,
+    overwrite=False,
+    dry_run=False,
+    shard=None,
+    **set_,
+):
     calls.clear()
-    config = Config(**set_)
-    options = {"overwrite": overwrite, "dry_run": dry_run}
-    return runner.execute(experiment, config, workdir=workdir, **options)
+    return runner.execute(
+        experiment,
+        Config(**set_),
+        workdir=workdir,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        shard=shard,
+    )
 
 
 def without_seconds(rows):
