@@ -5,6 +5,7 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -119,6 +120,11 @@ class Options:
     x64: bool = setting(True, "whether the theory runs in float64")
     overwrite: bool = setting(False, "discard the cells asked for, compute them again")
     dry_run: bool = setting(False, "list the cells and their cost, compute nothing")
+    cluster: str | None = setting(None, "have jobs compute the cells: slurm or local")
+    jobs: int | None = setting(None, "how many jobs share the cells", most=1000)
+    cluster_options: str | None = setting(
+        None, "of each job, as sbatch names them: 'time=60 partition=gpu'; in minutes"
+    )
     shard: str | None = setting(
         None, "I/N: compute the I-th of N parts, for a later run without it to take up"
     )
@@ -192,6 +198,21 @@ def define_flags(experiment: Any, flag_values: flags.FlagValues = flags.FLAGS) -
             flag = _flag(field, hints[field.name])
             flags.DEFINE_flag(flag, flag_values)
             flag_values.register_key_flag_for_module(sys.argv[0], flag)  # for --help
+
+
+def given(
+    experiment: Any, options: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
+) -> list[str]:
+    """Returns the flags of settings that were given, and these of the run options."""
+    names = [*(field.name for field in settable(experiment.config)), *options]
+
+    def text(value: Any) -> str:
+        if value is None:
+            return "none"
+        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+    present = (flag_values[name] for name in names if flag_values[name].present)
+    return [f"--{flag.name}={text(flag.value)}" for flag in present]
 
 
 def read_flags(

@@ -22,6 +22,7 @@ from experiments.harness import (
     computing,
     endings,
     interrupts,
+    jobs,
     planning,
     shards,
     sizes,
@@ -40,6 +41,8 @@ from experiments.harness.run_directory import Cell, Row, RunDirectory
 from theory.errors import InputError, unknown
 
 C = TypeVar("C", bound=Config)
+
+_OF_JOBS = ("workdir", "preset", "x64")  # run options that jobs are given too
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,7 @@ def execute(
     overwrite: bool = False,
     dry_run: bool = False,
     shard: shards.Shard | None = None,
+    cluster: jobs.Cluster | None = None,
 ) -> list[Row]:
     """Computes the cells that `workdir` lacks, then tabulates and draws all asked for.
 
@@ -103,6 +107,7 @@ def execute(
         dry_run: print what there is and what is missing; write nothing.
         shard: compute this part of what is missing alone, for a run without a shard
             to take up, and show nothing.
+        cluster: where jobs compute the cells, each a shard; None is here.
 
     Returns:
         The rows of the cells asked for, in the order of `experiment.cells`.
@@ -120,6 +125,7 @@ def execute(
             overwrite=overwrite,
             dry_run=dry_run,
             shard=shard,
+            cluster=cluster,
         )
 
 
@@ -131,6 +137,7 @@ def _execute(
     overwrite: bool,
     dry_run: bool,
     shard: shards.Shard | None,
+    cluster: jobs.Cluster | None,
 ) -> list[Row]:
     """`execute`, with a run directory and numbers that are in their ranges."""
     experiment.check(config)
@@ -149,18 +156,26 @@ def _execute(
     rows = [] if overwrite else shards.rows(directory, asked)
     lacking = computing.missing(asked, rows)
     seconds = estimate(lacking)
-    sizes.check(config, lacking, None if seconds is None else sum(seconds))
+    at_once = cluster.at_once(len(lacking)) if cluster else 1
+    total = None if seconds is None else sum(seconds)
+    sizes.check(config, lacking, total, at_once)
     if dry_run:
-        computing.print_plan(asked, lacking, names, seconds)
+        parts = cluster.split(lacking, seconds) if cluster else ()
+        computing.print_plan(asked, lacking, names, seconds, parts)
         return rows
     with directory.writing():
-        shards.take_up(directory, functools.partial(_check_owner, experiment))
+        check = functools.partial(_check_owner, experiment)
+        take_up = functools.partial(shards.take_up, directory, check)
+        take_up()
         if overwrite:
             directory.discard(asked)
         own = {"experiment": experiment.name, **dataclasses.asdict(config)}
         directory.write_json("config.json", own)
-        one = functools.partial(experiment.compute, config)
-        computing.compute(asked, directory, one, names)
+        if cluster:
+            cluster.compute(asked, directory, estimate, take_up, names)
+        else:
+            one = functools.partial(experiment.compute, config)
+            computing.compute(asked, directory, one, names)
         rows = directory.rows(asked)
         if not shard:
             _show(experiment, rows, asked, directory, names)
@@ -233,7 +248,10 @@ def main(experiment: Experiment[C]) -> None:
         if argv[1:]:
             raise flags.Error(f"settings are given as --name=value, got {argv[1]!r}.")
         config, options = read_flags(experiment)
+        settings.check(options)
+        command = (sys.argv[0], *settings.given(experiment, _OF_JOBS))
         shard = shards.Shard.read(options.shard) if options.shard else None
+        cluster = jobs.Cluster.read(options, command)
         jax.config.update("jax_enable_x64", options.x64)
         compilation.use_cache()
         if options.preset == "smoke":  # it does little but compile
@@ -245,6 +263,7 @@ def main(experiment: Experiment[C]) -> None:
             overwrite=options.overwrite,
             dry_run=options.dry_run,
             shard=shard,
+            cluster=cluster,
         )
 
     interrupts.watch()

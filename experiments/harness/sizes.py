@@ -42,19 +42,23 @@ _YEAR = 365.25 * 24 * 3600
 _MOST_YEARS = 10.0
 
 
-def check(config: Config, cells: Sequence[Cell], seconds: float | None) -> None:
+def check(
+    config: Config, cells: Sequence[Cell], seconds: float | None, at_once: int = 1
+) -> None:
     """Raises `InputError` where the cells cannot be computed here.
 
     Args:
         config: the settings asked for, of which the message names one.
         cells: all that they ask for.
         seconds: the estimate for those that are missing; None is unknown.
+        at_once: how many cells this machine holds at once; 0 if others compute them.
     """
     needed, free = max(map(held_bytes, cells), default=0), available_bytes()
-    if free is not None and needed > free:
+    if free is not None and at_once * needed > free:
+        many = f", and {at_once} jobs as often," if at_once > 1 else ""
         raise InputError(
             f"{_too_large(config)}: one cell needs {_in_words(needed)} of memory or "
-            f"more and {_in_words(free)} are free."
+            f"more{many} and {_in_words(free)} are free."
         )
     if seconds is not None and not seconds < _MOST_YEARS * _YEAR:
         raise InputError(

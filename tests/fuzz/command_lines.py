@@ -142,6 +142,10 @@ def _odd(line: Line, rng: random.Random) -> Line:
             ("--seed",),
             ("-",),
             ("--=3",),
+            ("--jobs=2",),
+            ("--shard=3/2",),
+            ("--cluster=pbs", "--jobs=2"),
+            ("--cluster=local", "--jobs=2", "--cluster_options=memory=3"),
         )
     )
     return Line(line.script, (*line.arguments, *odd), refused=True)

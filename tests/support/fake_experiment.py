@@ -49,10 +49,20 @@ def compute(config, cell):
     if config.pause:
         pathlib.Path("asleep").touch()
         time.sleep(config.pause)
+    signalled(cell.settings["p"])
     key = jax.random.key(cell.settings["seed"])
     # made of random bits without rounding: two processes must agree to the last one
     outputs = jax.random.uniform(key, (cell.settings["width"],), jnp.float32)
     return {"accuracy": cell.settings["p"] / 3}, {"outputs": outputs}
+
+
+def signalled(p):
+    """Sends this process the signal that a file such as SIGKILL-0.5 says, once."""
+    for ending in ("SIGKILL", "SIGUSR2"):
+        asked = pathlib.Path(f"{ending}-{p}")
+        if asked.exists():
+            asked.unlink()
+            os.kill(os.getpid(), getattr(signal, ending))
 
 
 def table(directory, rows):
@@ -84,8 +94,12 @@ EXPERIMENT = runner.Experiment(
 
 
 def script(cwd, arguments):
-    """Runs this file as a script in a process of its own, its outputs in two files."""
+    """Runs this file as a script in a process of its own, its outputs in two files.
+
+    What it calls is looked for in `bin` first.
+    """
     os.chdir(cwd)
+    os.environ["PATH"] = f"{cwd / 'bin'}:{os.environ['PATH']}"
     os.environ["XDG_CACHE_HOME"] = str(cwd / "cache")
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(cwd / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

@@ -11,7 +11,16 @@ from run_scripts import finish
 from experiments.harness import endings
 from theory.errors import InputError, NumericalError
 
-BAD_COMMANDS = [("--widht=3",), ("--p=1.5",), ("--p", "0.5", "0.9")]
+BAD_COMMANDS = [
+    ("--widht=3",),
+    ("--p=1.5",),
+    ("--p", "0.5", "0.9"),
+    ("--jobs=2",),
+    ("--shard=3/2",),
+    ("--cluster=local", "--jobs=0"),
+    ("--cluster=local", "--jobs=2", "--cluster_options=memory=3"),
+    ("--cluster=local", "--jobs=2", "--p=1.5"),
+]
 
 
 @pytest.mark.parametrize(
