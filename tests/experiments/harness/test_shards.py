@@ -1,6 +1,7 @@
 """Shards of a run: which cells they have, and that the run takes up what they store."""
 
 import json
+import shutil
 
 import pytest
 from fake_experiment import calls
@@ -13,7 +14,7 @@ from theory.errors import InputError
 P = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
-def sizes(parts, costs):
+def loads(parts, costs):
     return [sum(costs[cell.settings["i"]] for cell in part) for part in parts]
 
 
@@ -25,8 +26,8 @@ def test_parts_hold_every_cell_once_and_take_about_equally_long(count):
     parts = shards.split(cells, costs, count)
     assert len(parts) == count
     assert sorted(c.settings["i"] for part in parts for c in part) == list(range(12))
-    loads = sizes(parts, costs)
-    assert max(loads) - min(loads) <= 100
+    taken = loads(parts, costs)
+    assert max(taken) - min(taken) <= 100
     for part in parts:
         assert part == sorted(part, key=lambda cell: cell.settings["i"])
     dealt = shards.split(cells, None, count)
@@ -79,6 +80,19 @@ def test_a_shard_goes_on_where_it_was(tmp_path):
     execute(tmp_path, p=P, shard=shard)
     execute(tmp_path, p=P, shard=shard)
     assert calls == []
+
+
+def test_rows_that_the_run_has_are_not_taken_up_again(tmp_path):
+    shard = shards.Shard.read("2/2")
+    execute(tmp_path / "run", p=P, shard=shard)
+    shutil.copytree(tmp_path / "run" / "shards", tmp_path / "late")
+    execute(tmp_path / "run", p=P)
+    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    # as of a job that was queued again after the run had ended without it
+    shutil.copytree(tmp_path / "late", tmp_path / "run" / "shards")
+    execute(tmp_path / "run", p=P)
+    assert calls == []
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
 
 
 def test_overwriting_discards_what_shards_hold_too(tmp_path):
