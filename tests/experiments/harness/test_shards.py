@@ -34,6 +34,12 @@ def test_parts_hold_every_cell_once_and_take_about_equally_long(count):
     assert [len(part) for part in dealt] == [len(cells[i::count]) for i in range(count)]
 
 
+def test_a_long_cell_outweighs_many_short_ones():
+    costs = [1.0] * 10 + [10.0]
+    cells = [Cell({"i": i}) for i in range(len(costs))]
+    assert loads(shards.split(cells, costs, 2), costs) == [10, 10]
+
+
 @pytest.mark.parametrize(
     "text", ["", "2", "0/3", "4/3", "1/0", "a/b", "1/2/3", "1/1001"]
 )
