@@ -18,7 +18,7 @@ LEVELS = {
         "problem",
         "activations corruption outputs regression",
         "kernels",
-        "linearised two_layer",
+        "architectures linearised two_layer",
         "routes",
     ),
     "ntk_corrupt": (
@@ -50,6 +50,7 @@ HEAVY = {
 REEXPORTS = {
     "experiments",  # what must come first
     *("theory", "theory.activations", "theory.corruption", "theory.kernels"),
+    "theory.architectures",
     *("theory.outputs", "ntk_corrupt.adversarial", "ntk_corrupt.data"),
     *("ntk_corrupt.ensembles", "ntk_corrupt.label_noise", "ntk_corrupt.probes"),
     *("ntk_corrupt.spectral", "ntk_corrupt.training"),
