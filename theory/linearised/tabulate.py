@@ -67,7 +67,6 @@ def _shares(arch: Architecture, train: ImageMoments, x: Float[Array, "t d"]) -> 
     )
 
 
-@jax.jit  # one program for all nodes
 def _values(arch: Architecture, train: ImageMoments, shares: Shares, length, u):
     """Entries at a length and u with every row, their slopes, and the curve in one."""
     k = arch.b_var + u * length * length_of(arch, train.mean)
@@ -104,17 +103,22 @@ def _values(arch: Architecture, train: ImageMoments, shares: Shares, length, u):
     )
 
 
-def _at_nodes(arch, train: ImageMoments, shares: Shares, lengths, us):
+@jax.jit
+def _at_nodes(arch, train: ImageMoments, shares: Shares, lengths: Array, us: Array):
     """`_values` at all pairs of nodes, (i, j, n), (i, j, 3, n) and (i, j, 2, n)."""
-    of = lambda value: jnp.asarray(value, train.q.dtype)
-    stacked = lambda parts: jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
-    at = lambda length, u: _values(arch, train, shares, of(length), of(u))
-    return stacked([stacked([at(length, u) for u in us]) for length in lengths])
+    length, u = (part.ravel() for part in jnp.meshgrid(lengths, us, indexing="ij"))
+    found = jax.lax.map(lambda at: _values(arch, train, shares, *at), (length, u))
+    split = lambda leaf: leaf.reshape(len(lengths), len(us), *leaf.shape[1:])
+    return jax.tree.map(split, found)
 
 
 def _range(length: Array) -> tuple[float, float]:
     lowest, highest = float(length.min()), float(length.max())
     return (lowest + highest) / 2, (highest - lowest) / 2
+
+
+def _lengths(lengths: tuple[float, float], count: int, dtype) -> Array:
+    return jnp.asarray(lengths[0] + lengths[1] * _nodes(count), dtype)
 
 
 def _enough(tail: np.ndarray, tried: tuple[int, ...], allowed: float) -> int | None:
@@ -126,8 +130,8 @@ def _enough(tail: np.ndarray, tried: tuple[int, ...], allowed: float) -> int | N
 def _degrees(arch, train, shares, lengths) -> tuple[int, int] | None:
     """Nodes in length and u that are enough for a few rows."""
     dtype, most = train.q.dtype, (_IN_LENGTH[-1] + 2, _IN_U[-1] + 2)
-    length = lengths[0] + lengths[1] * _nodes(most[0])
-    found, *_ = _at_nodes(arch, train, shares, length, _nodes(most[1]))
+    nodes = _lengths(lengths, most[0], dtype), jnp.asarray(_nodes(most[1]), dtype)
+    found, *_ = _at_nodes(arch, train, shares, *nodes)
     enough = []
     for kernel in (found.ntk, found.nngp):
         coefficients = np.asarray(kernel, float)
@@ -221,21 +225,33 @@ def _error(arch, few, x, tables) -> tuple[float, float]:
 def _tabulated(arch, train, shares, lengths, counts: tuple[int, int]) -> EntryTables:
     dtype, (in_length, in_u) = train.q.dtype, counts
     of = lambda value: jnp.asarray(value, dtype)
-    length = lengths[0] + lengths[1] * _nodes(in_length)
-    entries, slopes, curves = _at_nodes(arch, train, shares, length, _nodes(in_u))
-    powers = lambda kept: of(_to_powers(in_u, kept))
-    of_entries = lambda kernel: jnp.einsum("kj,ijn->ikn", powers(in_u), kernel)
-    small = lambda kept: (
-        lambda kernel: jnp.einsum("kj,ijsn->sikn", powers(kept), kernel)
+    nodes = _lengths(lengths, in_length, dtype), of(_nodes(in_u))
+    parts = _at_nodes(arch, train, shares, *nodes)
+    kept = in_u, _SLOPES, _CURVE
+    powers = tuple(of(_to_powers(in_u, count)) for count in kept)
+    entries, slopes, curves = (
+        (of_kernel.ntk, of_kernel.nngp) for of_kernel in _fitted(parts, powers)
     )
-    of_slopes, of_curves = small(_SLOPES), small(_CURVE)
     return EntryTables(
         weights=of(_to_powers(in_length, in_length)),
         lengths=of(lengths),
         length=length_of(arch, train.mean),
         shares=shares,
-        entries=(of_entries(entries.ntk), of_entries(entries.nngp)),
-        slopes=(of_slopes(slopes.ntk), of_slopes(slopes.nngp)),
-        curves=(of_curves(curves.ntk), of_curves(curves.nngp)),
+        entries=entries,
+        slopes=slopes,
+        curves=curves,
         error=of(math.nan),
+    )
+
+
+@jax.jit
+def _fitted(parts: tuple[KernelPair, ...], powers: tuple[Array, ...]):
+    """Coefficients of powers of u, from values at its nodes."""
+    entries, *others = zip(parts, powers, strict=True)
+    of = lambda form, kernel, to: jax.tree.map(
+        lambda leaf: jnp.einsum(form, to, leaf), kernel
+    )
+    return (
+        of("kj,ijn->ikn", *entries),
+        *(of("kj,ijsn->sikn", *other) for other in others),
     )
