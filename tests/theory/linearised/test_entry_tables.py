@@ -12,7 +12,7 @@ import theory
 from theory.linearised import entry_tables, tabulate
 from theory.linearised.image_moments import image_moments
 from theory.linearised.landmarks import choose
-from theory.linearised.mean_kernel import mean_kernel
+from theory.linearised.mean_kernel import given, mean_entry, mean_kernel
 from theory.linearised.training_kernel import moments
 
 ARCH = theory.Architecture(depth=3, activation="erf")
@@ -116,6 +116,34 @@ def test_covariances_move_what_they_should():
     far = dataclasses.replace(tables, length=tables.length * (1 + 1e-3))
     error, allowed = tabulate._error(arch, train, x[:64], far)
     assert error > allowed
+
+
+def test_powers_of_the_covariance_with_q():
+    """A slope alone would miss entries where it reaches half of its bound."""
+    train, x = trained(noise=theory.Replacement(p=0.9))
+    few = jax.tree.map(lambda leaf: leaf[:20], train)
+    shares = tabulate._shares(ARCH, few, x)
+    length, u = jnp.ones((1,)), jnp.full((1,), 0.3)
+    found = tabulate._at_nodes(ARCH, few, shares, length, u)
+    entry, slopes, curves = (each.ntk[0, 0] for each in found)
+    k = ARCH.b_var + u[0] * entry_tables.length_of(ARCH, few.mean)
+    q = jnp.full_like(k, ARCH.b_var + 1)
+    scale = entry_tables.Scale.of(ARCH, few)
+
+    def expected(with_q):
+        at = shares.var, with_q, shares.with_centre
+        value = mean_entry(given(few, ARCH, q, k, *at), ARCH).ntk
+        return value / (1 + scale.square(*at) / 2)
+
+    far = 0.5 * jnp.sqrt(shares.var * few.q_var)
+    middle, moved = expected(shares.with_q), far - shares.with_q
+    change = expected(far) - middle
+    linear = slopes[1] * moved
+    others = curves[0] * moved**2 + curves[1] * moved**3
+    missed = jnp.abs(linear - change).max()
+    assert missed > 0.1 * jnp.abs(change).max()
+    # what is left is the fourth power, which is not kept
+    assert jnp.abs(linear + others - change).max() < missed / 10
 
 
 def test_a_pole_is_bounded_by_the_variance_of_the_tilt():
