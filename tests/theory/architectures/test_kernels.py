@@ -1,7 +1,6 @@
 """Kernels of stacks of layers against neural-tangents, and by other routes."""
 
 import functools
-import math
 from typing import Any
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 import theory
-from ntk_corrupt import neural_tangents
+from benchmarks.architectures import theirs
 from theory import architectures
 from theory.architectures import kernels
 from theory.errors import InputError
@@ -43,35 +42,6 @@ STACKS = {
     ),
     "dense": architectures.dense(depth=3, shape=SHAPE, activation="erf", **VARIANCES),
 }
-
-
-def theirs(stack):
-    """The same network in neural-tangents."""
-    stax = neural_tangents.load().stax
-    std = dict(W_std=math.sqrt(stack.w_var), b_std=math.sqrt(stack.b_var))
-    phi = {"relu": stax.Relu, "erf": stax.Erf}[stack.activation]
-
-    def layer(of):
-        match of:
-            case architectures.Phi():
-                return phi()
-            case architectures.Convolution():
-                kind = stax.Conv if of.shared else stax.ConvLocal
-                sides = (of.size,) * 2, (of.stride,) * 2
-                return kind(1, *sides, padding=of.padding.upper(), **std)
-            case architectures.AveragePooling():
-                return stax.AvgPool((of.size,) * 2, (of.size,) * 2)
-            case architectures.GlobalAverage():
-                return stax.GlobalAvgPool()
-            case architectures.Flatten():
-                return stax.Flatten()
-            case architectures.Dense():
-                return stax.Dense(1, **std)
-        branch = stax.serial(*map(layer, of.layers))
-        both = stax.parallel(stax.Identity(), branch)
-        return stax.serial(stax.FanOut(2), both, stax.FanInSum())
-
-    return stax.serial(*map(layer, stack.layers))[2]
 
 
 def images(stack, n, seed=0):
