@@ -91,8 +91,9 @@ def compare(stack: architectures.Stack, x: jax.Array, repeats: int) -> str:
     ratios = np.array(taken["theirs"]) / np.array(taken["ours"])
     mine = kernels._filled.lower(x, x, stack, own=True, block=block).compile()
     memory = [planned(mine), planned(other.lower(images).compile())]
+    ours_seconds, ratio = np.median(taken["ours"]), spread(ratios, 2)
     return (
-        f"{np.median(taken['ours']):8.3f} s  neural-tangents / ours {spread(ratios, 2)}  "
+        f"{ours_seconds:8.3f} s  neural-tangents / ours {ratio}  "
         f"{memory[0] / 2**20:6.0f} | {memory[1] / 2**20:6.0f} MiB"
     )
 

@@ -11,6 +11,7 @@ import theory
 from theory import architectures
 from theory.architectures import kernels
 from theory.errors import InputError
+from theory.keys import stream
 
 SHAPE = (4, 4, 1)
 NOISE = theory.Replacement(p=0.7, noise=theory.Normal())
@@ -26,7 +27,7 @@ def test_against_differences_of_the_mean_kernel(pooling):
     found = architectures.metric(stack, NOISE, key=KEY, samples=samples)
     np.testing.assert_allclose(np.trace(found.weight), 16, rtol=1e-12)
     # the same noise, and images of which only a little is there
-    keys = jax.random.split(theory.keys.stream(KEY, "metric noise"), samples)
+    keys = jax.random.split(stream(KEY, "metric noise"), samples)
     pure = jnp.stack(
         [
             theory.Replacement(p=1.0, noise=NOISE.noise).apply(key, jnp.zeros((2, 16)))
