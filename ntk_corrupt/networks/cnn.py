@@ -2,22 +2,24 @@
 
 import math
 
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
 from ntk_corrupt.networks.layers import PARAMETRISATIONS, Layer
+from ntk_corrupt.networks.patches import patches
 from theory.activations import registry
+from theory.architectures.layers import Convolution
 from theory.errors import InputError, check_count, unknown
 from theory.numerics.signatures import checked
+
+_WINDOW = Convolution()
 
 
 class CNN(nn.Module):
     """A convolutional network: 3 x 3 convolutions, each followed by 2 x 2 max-pooling.
 
     Then one hidden layer of `dense` units. All weights are those of `Layer`s:
-    convolutions multiply patches, nine shifted copies of the image, which on a CPU is
-    several times as fast as the compiler's own convolution.
+    convolutions multiply `patches`.
 
     Attributes:
         side: pixels of a side; inputs are images (n, side^2) of one channel.
@@ -51,23 +53,13 @@ class CNN(nn.Module):
 
         x = x.reshape(n, self.side, self.side, 1)
         for number, channels in enumerate(self.channels, start=1):
-            patches = _patches(x)
-            y = layer(channels, f"conv_{number}")(
-                patches.reshape(-1, patches.shape[-1])
-            )
+            seen = patches(x, _WINDOW)
+            y = layer(channels, f"conv_{number}")(seen.reshape(-1, seen.shape[-1]))
             y = y.reshape(*x.shape[:-1], channels)
             x = _max_pool(self.activation.fn(y))
         x = x.reshape(n, -1)
         x = self.activation.fn(layer(self.dense, "dense")(x))
         return layer(self.num_classes, "logits")(x)
-
-
-def _patches(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c9"]:
-    """The 3 x 3 neighbourhood of every pixel, zeros outside."""
-    h, w = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifted = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
-    return jnp.concatenate(shifted, axis=-1)
 
 
 def _max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h2 w2 c"]:

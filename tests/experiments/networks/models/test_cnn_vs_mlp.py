@@ -17,7 +17,8 @@ from experiments.shared import intervals, settings
 from experiments.shared import settings as _settings
 from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.kernels import convolutional
-from ntk_corrupt.networks import cnn, mlp
+from ntk_corrupt.networks import cnn, mlp, patches
+from theory.architectures import Convolution
 
 SOME = ("cnn", "mlp", "flat_kernel", "mlp_kernel")  # pooling compiles for long
 ALL = (*cnn_vs_mlp.NETWORKS, *cnn_vs_mlp.KERNELS)
@@ -142,9 +143,9 @@ def test_convolutional_kernel_of_patches():
         cov = 2 * nngp + 0.1
         return cov, cov + 2 * ntk
 
-    patches = np.asarray(cnn._patches(X.reshape(-1, 4, 4, 1)))
-    patches = patches.reshape(len(X), 16, 9)
-    cov = 2 * np.einsum("aip,bip->abi", patches, patches) / 9 + 0.1
+    seen = patches.patches(X.reshape(-1, 4, 4, 1), Convolution())
+    seen = np.asarray(seen).reshape(len(X), 16, 9)
+    cov = 2 * np.einsum("aip,bip->abi", seen, seen) / 9 + 0.1
     _, expected = layer(*layer(cov, cov, True), False)
     found = convolutional.ntk(1, pooled=False, **RELU)(X, X)
     np.testing.assert_allclose(found, expected, rtol=KINKED)
