@@ -2,6 +2,7 @@
 
 from ntk_corrupt.networks.layers import PARAMETRISATIONS as PARAMETRISATIONS
 from ntk_corrupt.networks.layers import Layer as Layer
+from ntk_corrupt.networks.layers import LocalLayer as LocalLayer
 from ntk_corrupt.networks.layers import Tap as Tap
 from ntk_corrupt.networks.layers import tapped as tapped
 from ntk_corrupt.networks.mlp import MLP as MLP

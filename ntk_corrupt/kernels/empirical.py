@@ -8,7 +8,8 @@ into the layer and of the derivatives of the outputs by what comes out of it,
     (a . a' + 1) (delta_i . delta_j'),    delta_i = df_i/dy,
 
 so that the Jacobian, n c times the number of parameters, is never held. A layer that is
-applied at many positions of an image (a convolution) adds up its positions first.
+applied at many positions of an image (a convolution) adds up its positions first; one
+with weights of their own for each adds up the products.
 
 References: Jacot et al. 2018, arXiv:1806.07572; Novak et al. 2022, arXiv:2206.08720
 (structured derivatives).
@@ -25,7 +26,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 
-from ntk_corrupt.networks.layers import Layer, Name, tapped
+from ntk_corrupt.networks.layers import Layer, LocalLayer, Name, tapped
 from theory.errors import InputError
 from theory.numerics import doors
 from theory.numerics.edges import matmul
@@ -106,9 +107,15 @@ def _layer_kernel(
             return ways * matmul(rows, rows.T)
         rows = flat.reshape(n * k, -1)
         return ways[:, None, :, None] * matmul(rows, rows.T).reshape(n, k, n, k)
-    weights = jnp.sqrt(w_rate) * jnp.einsum(
-        "npi,nkpo->nkoi", inputs, deltas, precision=jax.lax.Precision.HIGHEST
-    )
+    highest = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    if isinstance(layer, LocalLayer):
+        ways = w_rate * highest("npi,mpi->pnm", inputs, inputs) + b_rate
+        if trace:
+            back = highest("nkpo,mkpo->pnm", deltas, deltas)
+            return (ways * back).sum(axis=0)
+        back = highest("nkpo,mlpo->pnkml", deltas, deltas)
+        return (ways[:, :, None, :, None] * back).sum(axis=0)
+    weights = jnp.sqrt(w_rate) * highest("npi,nkpo->nkoi", inputs, deltas)
     rows = jnp.concatenate(
         [weights.reshape(n, k, -1), jnp.sqrt(b_rate) * deltas.sum(axis=2)], axis=2
     )
@@ -177,7 +184,7 @@ def ntk(
 
     Cost, of an MLP of width w with c outputs: c passes back and n^2 c w multiply-adds a
     layer (n^2 c^2 w for "all"). Memory: n c times the units of all layers, and two of
-    the results; no Jacobian.
+    the results, of a `LocalLayer` one for every position; no Jacobian.
 
     Args:
         model: a network whose parameters all belong to layers `models.Layer`, each

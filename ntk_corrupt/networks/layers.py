@@ -58,21 +58,37 @@ class Layer(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "n fan_in"]) -> Float[Array, "n features"]:
         """Returns the pre-activations. O(n fan_in features)."""
-        fan_in = x.shape[-1]
-        w_std, b_std = math.sqrt(self.w_var / fan_in), math.sqrt(self.b_var)
-        ntk = self.parametrisation == "ntk"
-        shape = (self.features, fan_in)
-        kernel = self.param("kernel", _scaled_normal(1.0 if ntk else w_std), shape)
         # In this orientation reverse mode yields the gradient without a transpose; XLA
         # does not remove one under vmap, and a training step on CPU took 15 % longer.
-        y = jnp.einsum("ni,oi->no", x, kernel)
-        if ntk:
-            y = w_std * y
-        if self.biases and not (ntk and b_std == 0):
-            init = _scaled_normal(1.0 if ntk else b_std)
-            bias = self.param("bias", init, (1, self.features))
-            y = y + (b_std * bias if ntk else bias)
-        return y
+        return _affine(self, x, "ni,oi->no", ())
+
+
+class LocalLayer(Layer):
+    """A `Layer` at every position of an image, each with weights of its own."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "n positions fan_in"]
+    ) -> Float[Array, "n positions features"]:
+        """Returns the pre-activations. O(n positions fan_in features)."""
+        return _affine(self, x, "npi,poi->npo", (x.shape[1],))
+
+
+def _affine(layer: Layer, x: Array, form: str, positions: tuple[int, ...]) -> Array:
+    """W x + b inside a layer, with weights and biases for each of some positions."""
+    fan_in = x.shape[-1]
+    w_std, b_std = math.sqrt(layer.w_var / fan_in), math.sqrt(layer.b_var)
+    ntk = layer.parametrisation == "ntk"
+    shape = (*positions, layer.features, fan_in)
+    kernel = layer.param("kernel", _scaled_normal(1.0 if ntk else w_std), shape)
+    y = jnp.einsum(form, x, kernel)
+    if ntk:
+        y = w_std * y
+    if layer.biases and not (ntk and b_std == 0):
+        init = _scaled_normal(1.0 if ntk else b_std)
+        bias = layer.param("bias", init, (1, *positions, layer.features))
+        y = y + (b_std * bias if ntk else bias)
+    return y
 
 
 class Tap(NamedTuple):

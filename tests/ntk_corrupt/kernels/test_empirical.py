@@ -1,6 +1,7 @@
 """The empirical NTK against explicit Jacobians, neural-tangents and the wide limit."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,21 @@ class Patches(nn.Module):
         return layers.Layer(features=C, w_var=1.0, b_var=0.1, name="head")(y)
 
 
+class Local(nn.Module):
+    """Weights of their own at many positions, and a layer after them."""
+
+    parametrisation: str = "standard"
+
+    @nn.compact
+    def __call__(self, x):
+        patches = jnp.stack([x[:, :3], x[:, 1:4], x[:, 2:5]], axis=1)
+        settings: dict[str, Any] = dict(w_var=1.3, b_var=0.2)
+        settings["parametrisation"] = self.parametrisation
+        y = layers.LocalLayer(features=4, name="local", **settings)(patches)
+        y = jnp.tanh(y).reshape(len(x), -1)
+        return layers.Layer(features=C, name="head", **settings)(y)
+
+
 CASES = {
     "standard": lambda: network()[1:],
     "without b_var": lambda: network(b_var=0.0)[1:],
@@ -65,6 +81,8 @@ CASES = {
     "relu": lambda: network(activation="relu")[1:],
     "linear": lambda: network(depth=1)[1:],
     "positions": lambda: (Patches(), initial(Patches())),
+    "local": lambda: (Local(), initial(Local())),
+    "local, ntk": lambda: (Local("ntk"), initial(Local("ntk"))),
 }
 
 
