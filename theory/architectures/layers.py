@@ -158,3 +158,38 @@ def after(layer: Layer, shape: Shape) -> Shape:
     if isinstance(layer, AveragePooling):
         return _pooled(layer, shape)
     return ()
+
+
+def check_order(layers: tuple[Layer, ...], given: str = "image") -> str:
+    """Returns what the features are after layers, of those that are `given`.
+
+    Args:
+        layers: of fitting shapes, see `after`.
+        given: "image", "sums" (of many weights: Gaussian, alike at all channels) or
+            "features" (anything else).
+
+    Raises:
+        InputError: an activation of what is not Gaussian, of which the kernels would be
+            those of no network; a branch that is added to the image.
+    """
+    for layer in layers:
+        if isinstance(layer, Convolution | Dense):
+            given = "sums"
+        elif isinstance(layer, Phi):
+            if given != "sums":
+                raise InputError(
+                    "Phi must follow Convolution or Dense, with at most poolings and "
+                    "residual branches between them: move it."
+                )
+            given = "features"
+        elif isinstance(layer, Residual):
+            if given == "image":
+                raise InputError(
+                    "a Residual adds to many channels: put a Convolution between the "
+                    "image and it."
+                )
+            check_order(layer.layers, given)
+        elif isinstance(layer, Flatten) and given == "sums":
+            # positions have variances of their own
+            given = "features"
+    return given

@@ -15,9 +15,11 @@ from theory.architectures.layers import (
     Phi,
     Residual,
     after,
+    check_order,
 )
 from theory.errors import InputError, check_count, unknown
 from theory.kernels.propagation import HiddenLayer
+from theory.numerics import doors
 from theory.records import record, static
 
 POOLINGS = ("none", "local", "global")
@@ -70,6 +72,12 @@ class Stack:
             positions = after(layer, positions)
         if not self.layers or not isinstance(self.layers[-1], Dense):
             raise InputError("the last of `layers` must be Dense.")
+        check_order(self.layers)
+        w_var, b_var = (doors.real(n, getattr(self, n)) for n in ("w_var", "b_var"))
+        if w_var is not None and not 0 < w_var < math.inf:
+            raise InputError(f"`w_var` must be positive and finite, got {w_var}.")
+        if b_var is not None and not 0 <= b_var < math.inf:
+            raise InputError(f"`b_var` must be finite and not negative, got {b_var}.")
 
 
 def convolutional(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from closeness import raises
 
 import theory
 from benchmarks.architectures import theirs
@@ -158,6 +159,42 @@ def test_layers_that_cannot_follow(layers, said):
     stack = architectures.Stack(layers=layers, activation="erf", shape=SHAPE)
     with pytest.raises(InputError, match=said):
         architectures.gram(np.ones((2, 48)), stack)
+
+
+CONV, PHI = architectures.Convolution(), architectures.Phi()
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ((PHI, CONV), "Phi must follow Convolution or Dense"),
+        ((CONV, PHI, PHI), "Phi must follow"),
+        # each position has a variance of its own, and Phi would see their mean
+        ((CONV, architectures.Flatten(), PHI), "Phi must follow"),
+        ((CONV, PHI, architectures.AveragePooling(), PHI), "Phi must follow"),
+        ((CONV, PHI, architectures.Residual((CONV,)), PHI), "Phi must follow"),
+        ((architectures.Residual((CONV,)),), "a Residual adds to many channels"),
+    ],
+)
+def test_kernels_of_no_network_are_refused(layers, said):
+    flat = () if architectures.Flatten() in layers else (architectures.Flatten(),)
+    stack = architectures.Stack(
+        layers=(*layers, *flat, architectures.Dense()), activation="erf", shape=SHAPE
+    )
+    with raises(said):
+        architectures.gram(np.ones((2, 48)), stack)
+
+
+@pytest.mark.parametrize(
+    ("variances", "said"),
+    [
+        ({"w_var": -1.0}, "`w_var` must be positive and finite, got -1.0"),
+        ({"b_var": float("nan")}, "`b_var` must be finite and not negative, got nan"),
+    ],
+)
+def test_variances_are_checked(variances, said):
+    with raises(said):
+        architectures.dense(depth=2, shape=SHAPE, activation="erf", **variances)
 
 
 def test_images_of_another_shape():
