@@ -7,3 +7,5 @@ from ntk_corrupt.networks.layers import Tap as Tap
 from ntk_corrupt.networks.layers import tapped as tapped
 from ntk_corrupt.networks.mlp import MLP as MLP
 from ntk_corrupt.networks.mlp import mlp as mlp
+from ntk_corrupt.networks.stacked import Stacked as Stacked
+from ntk_corrupt.networks.stacked import network as network

@@ -12,8 +12,9 @@ import theory
 from ntk_corrupt import data, label_noise, probes, rbm, training
 from ntk_corrupt.ensembles import measure, measure_linearised
 from ntk_corrupt.kernels import convolutional, empirical, linearised
-from ntk_corrupt.networks import cnn, mlp
+from ntk_corrupt.networks import cnn, mlp, stacked
 from ntk_corrupt.spectral import heads, kept_dimensions, truncation
+from theory import architectures
 
 
 def spectral_of_head(w):
@@ -34,6 +35,9 @@ def calls() -> list[Call]:
         weights=points(rng, 3, D) / 8,
         hidden_bias=jnp.zeros(3),
         visible_bias=jnp.zeros(D),
+    )
+    small_stack = architectures.convolutional(
+        depth=2, shape=(3, 3, 1), activation="relu"
     )
     pixels = Argument("pixels", (x + 2) / 4)
     head = heads.Head(w=points(rng, C, 4), b=points(rng, C))
@@ -128,6 +132,15 @@ def calls() -> list[Call]:
                 "activation": Argument("name", "relu"),
                 "w_var": Argument("positive", 1.5),
                 "b_var": Argument("positive", 0.25),
+            },
+        ),
+        Call(
+            "networks.stacked",
+            lambda **of: stacked.network(small_stack, **of).init(key, jnp.ones((1, 9))),
+            {
+                "channels": Argument("size", 4),
+                "num_classes": Argument("count", C),
+                "parametrisation": Argument("name", "standard"),
             },
         ),
         Call(
