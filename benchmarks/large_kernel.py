@@ -103,7 +103,8 @@ def kernel(args: argparse.Namespace, arch, noise, problem, some: np.ndarray) -> 
         one = few.accuracy(problem.labels_test[some], inits=1)
         print(
             f"one network, at {len(some)} of the points: {one:.4f}; mean variance over "
-            f"initialisations {float(draws.init_var.mean()):.5f}"
+            f"initialisations {float(draws.init_var.mean()):.5f}, residual of its rows "
+            f"{values.get('init_var_residual', 0):.1e}"
         )
 
 

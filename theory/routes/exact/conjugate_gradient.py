@@ -1,10 +1,12 @@
 """Preconditioned conjugate gradients for kernels too large to factor.
 
-Hestenes & Stiefel 1952; one recursion per right-hand side, all of them in one product.
-The preconditioner is noise I + F F^T with few features F, inverted by Woodbury's
-identity: for corrupted inputs, the part of the kernel that is linear in the inputs.
+In blocks: every right-hand side is solved in the directions of all of them (O'Leary
+1980). Directions that depend on others are left out of a block, and the residuals of
+all right-hand sides are kept one by one (the breakdown-free form: Ji & Li 2017, BIT
+57, 379): coinciding, vanishing and finished right-hand sides need no other treatment.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,16 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+import scipy.sparse.linalg
 from jaxtyping import Array, Float
 
 from theory.errors import NumericalError
-from theory.kernels import propagation, slopes
-from theory.kernels.architecture import Architecture
 from theory.numerics.edges import matmul
-from theory.records import record
+from theory.routes.exact.preconditioners import FeaturesAndNoise
 
 Apply = Callable[[Float[Array, "n m"]], Float[Array, "n m"]]
 Progress = Callable[[int, float], None]
+
+# Share of the square of a direction that must be its own. With less, what rounding adds
+# to it, 1e-16 over the root of the share, is conjugate to nothing.
+_DEPENDENT = 1e-8
 
 
 class Solution(NamedTuple):
@@ -43,99 +48,173 @@ class Solution(NamedTuple):
     least: float
 
 
-@record(kw_only=True)
-class FeaturesAndNoise:
-    """The matrix noise I + features features^T, and how to solve with it.
+class _Block(NamedTuple):
+    """Directions P, orthonormal to the preconditioner M, and what it does to them.
 
     Attributes:
-        features: F.
-        noise: the variance.
-        factor: lower Cholesky factor of noise I + F^T F.
+        directions: P.
+        weighed: M P.
+        applied: K P.
+        root: lower Cholesky factor of P^T K P, of float64.
     """
 
-    features: Float[Array, "n r"]
-    noise: Float[Array, ""]
-    factor: Float[Array, "r r"]
+    directions: Array
+    weighed: Array
+    applied: Array
+    root: np.ndarray
 
-    def solve(self, v: Float[Array, "n m"]) -> Float[Array, "n m"]:
-        """Returns the inverse times `v`, O(n r m)."""
-        inside = jax.scipy.linalg.cho_solve(
-            (self.factor, True), matmul(self.features.T, v)
-        )
-        return (v - matmul(self.features, inside)) / self.noise
+
+class _Small(NamedTuple):
+    """What of a block the estimate of the smallest eigenvalue needs.
+
+    Attributes:
+        root: as in `_Block`.
+        turn: P^T M (previous P), of the first (k, 0).
+    """
+
+    root: np.ndarray
+    turn: np.ndarray
 
 
 @jax.jit
-def linear_part(
-    x: Float[Array, "n d"], arch: Architecture, ridge: Float[Array, ""] | float = 0.0
-) -> FeaturesAndNoise:
-    """Returns the kernel of `x` to first order in its inner products, as features.
+def _preconditioned(precondition, residual, chosen, scale):
+    given = residual[:, chosen] * scale[None]
+    return given, precondition.solve(given)
 
-    Expanded around the mean image and the mean square: a constant with what is linear
-    in one point alone, docs/theory/kernels.md (F3), and the products of deviations from
-    the mean image; noise is what the diagonal holds besides, and `ridge`. O(n d^2).
-    """
-    mean = x.mean(axis=0)
-    q = propagation.first_layer_variance(x, arch)
-    at = q.mean()
-    middle = arch.b_var + arch.w_var * (mean**2).mean()
-    entry = slopes.transfer(at, at, middle, arch)
-    scale = arch.w_var / x.shape[1]
-    deviations = x - mean[None]
-    alone = entry.by_q1 * (q - at) + entry.by_cov * scale * matmul(deviations, mean)
-    level = jnp.sqrt(jnp.maximum(entry.ntk, 0))
-    # level (1 + alone/level^2): its square holds the level and what is linear in one
-    common = level + jnp.where(level > 0, alone / jnp.where(level > 0, level, 1), 0)
-    deviations = jnp.sqrt(jnp.maximum(entry.by_cov, 0) * scale) * deviations
-    features = jnp.concatenate([common[:, None], deviations], axis=1)
-    diagonal = propagation.propagate_diag(q, arch).ntk
-    noise = (diagonal - (features**2).sum(axis=1)).mean() + ridge
-    inside = matmul(features.T, features)
-    shifted = inside + noise * jnp.eye(len(inside), dtype=x.dtype)
-    return FeaturesAndNoise(
-        features=features, noise=noise, factor=jnp.linalg.cholesky(shifted)
+
+_inner = jax.jit(lambda u, v: matmul(u.T, v))
+_rotated = jax.jit(lambda u, v, rotation: (matmul(u, rotation), matmul(v, rotation)))
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _conjugate(new, given, directions, weighed, turn):
+    return new - matmul(directions, turn), given - matmul(weighed, turn)
+
+
+@functools.partial(jax.jit, donate_argnums=(0, 1))
+def _advanced(weights, residual, block_of, lengths):
+    directions, applied = block_of
+    weights = weights + matmul(directions, lengths)
+    residual = residual - matmul(applied, lengths)
+    return weights, residual, jnp.linalg.norm(residual, axis=0)
+
+
+def _wide(matrix: Array) -> np.ndarray:
+    return np.asarray(matrix, float)
+
+
+def _orthonormal(squares: np.ndarray, eps: float) -> np.ndarray:
+    """T with T^T squares T = 1, as many columns as there are independent ones."""
+    squares = (squares + squares.T) / 2
+    sizes = np.diagonal(squares)
+    scale = 1 / np.sqrt(np.where(sizes > 0, sizes, np.inf))
+    values, vectors = np.linalg.eigh(scale[:, None] * squares * scale[None])
+    kept = values > max(len(values) * eps, _DEPENDENT) * values[-1]
+    return scale[:, None] * vectors[:, kept] / np.sqrt(values[kept])[None]
+
+
+def _filled(rotation: np.ndarray, like: Array) -> Array:
+    """With columns of zeros for those left out: blocks of few sizes, few programs."""
+    missing = len(rotation) - rotation.shape[1]
+    return jnp.asarray(np.pad(rotation, ((0, 0), (0, missing))), like.dtype)
+
+
+def _solved(root: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """(P^T K P)^{-1} rhs where directions are, zero where they were left out."""
+    found, there = np.zeros_like(rhs), len(root)
+    found[:there] = scipy.linalg.cho_solve((root, True), rhs[:there])
+    return found
+
+
+def _root(power: np.ndarray, count: int) -> np.ndarray:
+    """The lower Cholesky factor of P^T K P of the `count` directions there are."""
+    power = (power + power.T)[:count, :count] / 2
+    if not np.isfinite(power).all() or not count:
+        least = math.nan
+    elif (least := np.linalg.eigvalsh(power)[0]) > 0:
+        return np.linalg.cholesky(power)
+    raise NumericalError(
+        f"the kernel is indefinite (curvature {least:.2g} along a direction of "
+        "conjugate gradients): use float64, or pass `ridge`."
     )
 
 
-@jax.jit
-def _start(precondition, rhs):
-    direction = precondition.solve(rhs)
-    return jnp.zeros_like(rhs), rhs, direction, (rhs * direction).sum(axis=0)
+def _next_block(apply, given, new, before: _Block | None):
+    """Directions from the preconditioned residuals `new`, conjugate to those before."""
+    eps, there = float(jnp.finfo(new.dtype).eps), 0
+    turn = np.zeros((0, new.shape[1]))
+    if before is not None:
+        there = len(before.root)
+        turn = _solved(before.root, _wide(_inner(before.applied, new)))
+        turned = jnp.asarray(turn, new.dtype)
+        new, given = _conjugate(new, given, before.directions, before.weighed, turned)
+    rotation = _orthonormal(_wide(_inner(new, given)), eps)
+    count = rotation.shape[1]
+    directions, weighed = _rotated(new, given, _filled(rotation, new))
+    applied = apply(directions)
+    root = _root(_wide(_inner(directions, applied)), count)
+    # P = (Z - P' turn) T, and Z is orthogonal to M P'
+    turn = -(rotation.T @ turn.T)[:, :there]
+    return _Block(directions, weighed, applied, root), _Small(root, turn)
 
 
-@jax.jit
-def _step(precondition, state, applied, norm):
-    """One step of all columns; those that have nothing left stay as they are."""
-    weights, residual, direction, power = state
-    curvature = (direction * applied).sum(axis=0)
-    left = power > 0
-    length = jnp.where(left, power / jnp.where(left, curvature, 1), 0)
-    weights = weights + length[None] * direction
-    residual = residual - length[None] * applied
-    preconditioned = precondition.solve(residual)
-    new = (residual * preconditioned).sum(axis=0)
-    turn = jnp.where(left, new / jnp.where(left, power, 1), 0)
-    state = weights, residual, preconditioned + turn[None] * direction, new
-    relative = jnp.linalg.norm(residual, axis=0) / norm
-    return state, relative, jnp.where(left, curvature, jnp.inf).min(), (length, turn)
+class _Operator(scipy.sparse.linalg.LinearOperator):
+    def __init__(self, size: int, times: Callable[[np.ndarray], np.ndarray]):
+        super().__init__(np.dtype(float), (size, size))
+        self._times = times
+
+    def _matvec(self, x):
+        return self._times(x)
 
 
-def _least_ritz_value(lengths: np.ndarray, turns: np.ndarray) -> float:
-    """The smallest eigenvalue of the Lanczos matrix of one column's steps.
+def _least_ritz_value(blocks: list[_Small]) -> float:
+    """The smallest eigenvalue of K in the space of all directions, relative to M.
 
-    Golub & Van Loan, section 11.3: the steps of conjugate gradients are its entries.
+    With P^T K P = L L^T, block by block, one over the largest of L^{-1} P^T M P L^{-T};
+    M takes a block to those after by one `turn` after another.
     """
-    count = len(lengths) if lengths.all() else int(np.argmin(lengths != 0))
-    lengths, turns = lengths[:count].astype(float), turns[:count].astype(float)
-    if not count:
+    if not blocks:
         return math.inf
-    diagonal = 1 / lengths
-    diagonal[1:] += turns[:-1] / lengths[:-1]
-    beside = np.sqrt(turns[:-1]) / lengths[:-1]
-    values = scipy.linalg.eigh_tridiagonal(
-        diagonal, beside, eigvals_only=True, select="i", select_range=(0, 0)
+    ends = np.cumsum([len(block.root) for block in blocks])
+
+    def times(v):
+        parts = [
+            scipy.linalg.solve_triangular(block.root, part, lower=True, trans=1)
+            for block, part in zip(blocks, np.split(v, ends[:-1]), strict=True)
+        ]
+        found = [part.copy() for part in parts]
+        below = np.zeros_like(parts[0])
+        for k in range(1, len(blocks)):
+            below = blocks[k].turn @ (below + parts[k - 1])
+            found[k] += below
+        above = np.zeros_like(parts[-1])
+        for k in reversed(range(1, len(blocks))):
+            above = blocks[k].turn.T @ (above + parts[k])
+            found[k - 1] += above
+        return np.concatenate(
+            [
+                scipy.linalg.solve_triangular(block.root, part, lower=True)
+                for block, part in zip(blocks, found, strict=True)
+            ]
+        )
+
+    if (size := int(ends[-1])) <= 32:
+        dense = np.stack([times(unit) for unit in np.eye(size)])
+        return 1 / float(np.linalg.eigvalsh((dense + dense.T) / 2)[-1])
+    (largest,) = scipy.sparse.linalg.eigsh(
+        _Operator(size, times),
+        1,
+        which="LA",
+        v0=np.ones(size),
+        tol=1e-2,
+        return_eigenvectors=False,
     )
-    return float(values[0])
+    return 1 / float(largest)
+
+
+def _width(wanted: int, before: int) -> int:
+    """How many columns make the next block: not a program for every few less."""
+    return wanted if wanted > before or 2 * wanted <= before else before
 
 
 def solve(
@@ -143,54 +222,60 @@ def solve(
     rhs: Float[Array, "n m"],
     precondition: FeaturesAndNoise,
     *,
-    tolerance: float,
+    tolerance: float | Float[np.ndarray, " m"],
     max_iterations: int = 500,
     progress: Progress | None = None,
 ) -> Solution:
     """Solves K w = rhs for a positive definite K that is given by its products.
 
+    Beside the products n m (2 r + 8 m) multiply-adds each, of a preconditioner of r
+    features, and seven arrays (n, m). Columns that are done leave the block.
+
     Args:
         apply: v -> K v.
-        rhs: right-hand sides.
+        rhs: right-hand sides; they may coincide, depend on each other, or vanish.
         precondition: an approximation of K.
-        tolerance: largest residual over right-hand side, of any column; that of the
-            recursion, which falls on below what rounding of the products allows.
+        tolerance: largest residual over right-hand side, of any column or of each; that
+            of the recursion, which falls on below what rounding of the products allows.
         max_iterations: products after which to give up.
         progress: called after every product with (products, largest residual).
 
     Raises:
-        NumericalError: if K or the preconditioner is not positive definite, or it does
-            not converge.
+        NumericalError: if K is not positive definite, or it does not converge.
     """
-    if not bool(jnp.isfinite(precondition.factor).all() & (precondition.noise > 0)):
-        raise NumericalError(
-            "the linear part of the kernel exceeds its diagonal (remaining variance "
-            f"{float(precondition.noise):.3g}) and cannot precondition it."
-        )
-    norm = jnp.linalg.norm(rhs, axis=0)
-    norm = jnp.where(norm > 0, norm, 1)
-    state = _start(precondition, rhs)
-    residual = jnp.linalg.norm(rhs, axis=0) / norm
-    iterations, worst, steps = 0, float(residual.max()), []
-    while worst > tolerance:
+    size = _wide(jnp.linalg.norm(rhs, axis=0))
+    size = np.where(size > 0, size, 1)
+    # not the caller's array, which is given away
+    weights, residual = jnp.zeros_like(rhs), jnp.array(rhs)
+    relative = _wide(jnp.linalg.norm(rhs, axis=0)) / size
+    iterations, width, block, small = 0, 0, None, []
+    while (wanted := int((relative > tolerance).sum())) > 0:
         if iterations == max_iterations:
+            worst = np.argmax(relative / tolerance)
             raise NumericalError(
-                f"conjugate gradients reached a residual of {worst:.2g} for "
-                f"{tolerance:.2g} in {max_iterations} products: raise `tolerance` or "
-                "`max_iterations`, or pass `ridge`."
+                f"conjugate gradients reached a residual of {relative[worst]:.2g} for "
+                f"{np.broadcast_to(tolerance, relative.shape)[worst]:.2g} in "
+                f"{max_iterations} products: raise `tolerance` or `max_iterations`, or "
+                "pass `ridge`."
             )
-        applied = apply(state[2])
-        state, residual, curvature, taken = _step(precondition, state, applied, norm)
-        steps.append(taken)
-        iterations, worst = iterations + 1, float(residual.max())
-        if not (curvature > 0 and np.isfinite(worst)):
-            raise NumericalError(
-                f"the kernel is indefinite (curvature {float(curvature):.2g} along a "
-                "direction of conjugate gradients): use float64, or pass `ridge`."
-            )
+        width = _width(wanted, width)
+        chosen = np.argsort(-relative / tolerance, kind="stable")[:width]
+        # no directions of those that are done: rounding is conjugate to nothing before
+        left = np.where(relative > tolerance, size * relative, np.inf)[chosen]
+        scale = jnp.asarray(1 / left, rhs.dtype)
+        given, new = _preconditioned(precondition, residual, chosen, scale)
+        block, parts = _next_block(apply, given, new, block)
+        small.append(parts)
+        lengths = _solved(block.root, _wide(_inner(block.directions, residual)))
+        weights, residual, norm = _advanced(
+            weights,
+            residual,
+            (block.directions, block.applied),
+            jnp.asarray(lengths, rhs.dtype),
+        )
+        iterations, relative = iterations + 1, _wide(norm) / size
         if progress is not None:
-            progress(iterations, worst)
-    taken = np.asarray(steps).reshape(iterations, 2, rhs.shape[1])
-    ritz = min(_least_ritz_value(*of.T) for of in np.moveaxis(taken, -1, 0))
+            progress(iterations, float(relative.max()))
     # of the preconditioned kernel, whose preconditioner is no less than its noise
-    return Solution(state[0], residual, iterations, ritz * float(precondition.noise))
+    least = _least_ritz_value(small) * float(precondition.noise.min())
+    return Solution(weights, jnp.asarray(relative, rhs.dtype), iterations, least)

@@ -24,7 +24,7 @@ from theory.numerics.signatures import checked
 from theory.outputs.draws import Draws
 from theory.problem import Problem
 from theory.renamed import renamed
-from theory.routes.exact import draw_loop
+from theory.routes.exact import draw_loop, variances
 from theory.routes.exact.solvers import (
     Cholesky,
     ConjugateGradient,
@@ -36,11 +36,6 @@ from theory.routes.exact.solvers import (
 
 # Largest error of an output, in units of the targets, that is let pass.
 _OUTPUT_ERROR = 0.1
-# How much larger than that of the targets the residual of kernel rows may be, which are
-# many. Ten times takes a tenth to a third of their products away and moves
-# `init_var` by at most 3e-4 of itself at 100 points, 3e-5 in the rms, for 1e-4 of the
-# residual (MNIST, N = 6 000, erf and relu, p = 0, .5, .9); a hundred, by up to 1e-2.
-_SLACK = 10.0
 
 
 def _widened(tree):
@@ -87,16 +82,6 @@ def _output_error(arch, seen, residual: float, least: float) -> Array:
     return jnp.asarray(error)
 
 
-def _init_var(arch, x, x_test, solve, mesh):
-    """docs/theory/training.md (11) at a few test points."""
-    rows = matrices.ntk(x, x_test, arch)
-    smoothed = solve(rows, slack=_SLACK).weights
-    learned = matrices.gram_product(x, smoothed, arch, kind="nngp", mesh=mesh)
-    learned = learned - 2 * matrices.nngp(x, x_test, arch)
-    prior = matrices.nngp_ntk_diag(x_test, arch).nngp
-    return prior + (smoothed * learned).sum(axis=0)
-
-
 def _refined(
     solve: Solve, solution: Solution, steps: int, left_of, report: Report
 ) -> tuple[Array, int]:
@@ -117,14 +102,21 @@ def _one_draw(arch, seen, ridge, solver, *, refine, asked, audit_rows, report):
     truncation = float(worst_truncation(arch, seen))
     check_truncation(arch, truncation)
     solve = solver.prepared(arch, x, ridge, report)
-    solution = solve(y)
+    smoothed, left_in_rows = None, None
+    if asked is None or not len(asked):
+        solution = solve(y)
+    else:
+        x_asked = seen.x_test[asked]
+        solution, smoothed, left_in_rows = variances.smoothed(
+            solve, x, x_asked, y, arch
+        )
     left_of = lambda weights: _left(arch, x, y, weights, ridge, np.arange(len(x)), mesh)
     weights, iterations = _refined(solve, solution, refine, left_of, report)
     points = (seen.x_test, x, weights, arch)
     outputs = matrices.ntk_product(*(_widened(points) if refine else points), mesh=mesh)
-    init_var = None
-    if asked is not None:
-        init_var = _init_var(arch, x, seen.x_test[asked], solve, mesh)
+    init_var = None if asked is None else jnp.zeros(0, x.dtype)
+    if smoothed is not None:
+        init_var = variances.init_var(arch, x, x_asked, smoothed, mesh)
     rows = np.linspace(0, len(x) - 1, min(audit_rows, len(x))).astype(int)
     audited = _audit(arch, x, y, weights, ridge, rows, mesh)
     diagnostics = {
@@ -135,6 +127,8 @@ def _one_draw(arch, seen, ridge, solver, *, refine, asked, audit_rows, report):
     }
     if solution.residual is not None:
         diagnostics["residual"] = solution.residual.max()
+    if left_in_rows is not None:
+        diagnostics["init_var_residual"] = left_in_rows.max()
     return outputs[None], init_var, diagnostics
 
 
@@ -201,9 +195,8 @@ def exact_iterative(
 
     The same numbers as `theory.exact`, for training to the end. Cost per draw, n
     training rows, m test points and k of them with `init_var`: n^2 d/2 for the kernel,
-    n^2 (c + k) for each product, n m d for the outputs and n^2 d for `init_var`. MNIST,
-    erf, depth 3, took 7 to 20 products at p = .5 and .9, N = 4 000 to 60 000, and 170
-    without corruption. Memory: as the solver says.
+    n^2 (c + k) for each product at most, n m d for the outputs and n^2 (d/2 + k) for
+    `init_var`. benchmarks/README.md counts products. Memory: as the solver says.
 
     Args:
         arch: the architecture.
@@ -222,8 +215,9 @@ def exact_iterative(
             residual of a float32 kernel to 1e-10 at p = .9 and 1e-6 without corruption
             (MNIST, N = 4 000 and 8 000); outputs are float64 then.
         init_var_at: test points to compute `init_var` at; each is one more right-hand
-            side, solved to ten times the `tolerance`: 3e-5 of it in the rms, and 3e-4
-            at the worst of 100 points of MNIST, at the default.
+            side, solved to ten times the `tolerance`: at the default an error of 1e-6
+            of it in the rms on MNIST at p = .9 and .5, of 1e-4 without corruption,
+            where it is 1e-3 at the worst of 200 points (N = 4 000, erf).
         audit_rows: training rows of the residual in float64.
         progress: called with (what is being done, how much is done, of how much); of
             conjugate gradients, whose end is not known, with `max_iterations`.
@@ -235,8 +229,10 @@ def exact_iterative(
         `init_var_at`, None without. Diagnostics per draw: `residual` of the iteration,
         the largest of the classes (not with `Cholesky`); `audited_residual`, the same
         at `audit_rows` rows with the kernel recomputed in float64 (if x64 is on);
-        `iterations`, without those of `init_var`; `truncation_error`;
-        `output_error`, how far outputs may be off for the residual.
+        `iterations`, with those of the first 256 points of `init_var_at`, which are
+        made together; `init_var_residual`, the largest of its points (not with
+        `Cholesky`); `truncation_error`; `output_error`, how far outputs may be off for
+        the residual.
 
     Raises:
         InputError: bad arguments, or half a kernel larger than memory or disk.

@@ -1,4 +1,4 @@
-"""Kernels in tiles and conjugate gradients against dense algebra and `exact`."""
+"""Kernels in tiles, and the route with them, against dense algebra and `exact`."""
 
 import dataclasses
 import functools
@@ -16,11 +16,10 @@ from problems import prototypes
 from theory import Cholesky, ConjugateGradient, exact, exact_iterative
 from theory.corruption.corruptions import Additive, Replacement
 from theory.corruption.noises import Rademacher
-from theory.errors import NumericalError
 from theory.kernels import matrices
 from theory.kernels.architecture import Architecture
 from theory.numerics import memory
-from theory.routes.exact import conjugate_gradient, tiles
+from theory.routes.exact import tiles, variances
 
 KEY = jax.random.key(4)
 ONE = Mesh(np.asarray(jax.devices()[:1]), ("rows",))
@@ -40,7 +39,9 @@ each_solver = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """As many numbers in tiles of 2048 rows would take most of the time."""
-    monkeypatch.setattr(tiles, "ntk", functools.partial(tiles.ntk, size=TILE))
+    for name in ("ntk", "nngp_product"):
+        made = functools.partial(getattr(tiles, name), size=TILE)
+        monkeypatch.setattr(tiles, name, made)
 
 
 def points(n, d=6, seed=0):
@@ -85,114 +86,30 @@ def test_products_with_tiles(n, filed, tmp_path, kernel):
         assert (tmp_path / "kernel").stat().st_size == count * 16 * 8
 
 
+@pytest.mark.parametrize("m", [1, tiles._LYING, tiles._LYING + 1])
+def test_products_of_either_layout(m, kernel):
+    matrix, v = tiles.ntk(points(12), ARCH, size=5), columns(12, m)
+    rounding = 64 * 12 * EPS * np.abs(kernel).max()
+    np.testing.assert_allclose(matrix @ v, kernel @ v, rtol=0, atol=rounding)
+
+
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize("n", [1, 4, 11])
+def test_products_with_the_nngp(n, activation):
+    arch = dataclasses.replace(ARCH, activation=activation)
+    x, v, done = points(n), columns(n), []
+    found = tiles.nngp_product(x, v, arch, size=4, progress=lambda *at: done.append(at))
+    expected = np.asarray(matrices.gram(x, arch).nngp) @ np.asarray(v)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    assert len(done) == done[-1][0] == done[-1][1]
+
+
 def test_tiles_that_fit_nowhere(monkeypatch, tmp_path):
     with raises("`file` must name a file in a folder"):
         tiles.ntk(points(3), ARCH, file=tmp_path / "nowhere" / "kernel")
     monkeypatch.setattr(memory, "available_bytes", lambda: 10)
     with raises("half a kernel of 3 points in float64 needs"):
         tiles.ntk(points(3), ARCH, size=4)
-
-
-# --- the preconditioner -------------------------------------------------------------
-
-
-def test_solving_with_features_and_noise(kernel):
-    linear = conjugate_gradient.linear_part(points(12), ARCH, 0.3)
-    features, noise = np.asarray(linear.features), float(linear.noise)
-    dense = features @ features.T + noise * np.eye(12)
-    v, expected = columns(12), np.linalg.solve(dense, columns(12))
-    # Woodbury subtracts numbers of order v/noise
-    rounding = 12 * EPS * np.linalg.cond(dense) * np.abs(v).max() / noise
-    np.testing.assert_allclose(linear.solve(v), expected, rtol=0, atol=rounding)
-    # trace: all that the diagonal holds, and the ridge
-    trace = np.trace(kernel) + 12 * 0.3
-    np.testing.assert_allclose(np.trace(dense), trace, rtol=144 * EPS)
-
-
-@pytest.mark.parametrize("b_var", [0.0, 0.1])
-def test_features_are_the_first_order_of_the_kernel(b_var):
-    arch = Architecture(depth=3, activation="erf", w_var=1.3, b_var=b_var)
-    centre, direction = points(1, seed=2), points(7, seed=3)
-    # around one image: what is left out is of second order in the distance
-    left_out = []
-    for size in (1e-2, 5e-3):
-        x = centre + size * (direction - direction.mean(axis=0)[None])
-        linear = conjugate_gradient.linear_part(x, arch)
-        entries = matrices.gram(x, arch).ntk - linear.features @ linear.features.T
-        off = np.asarray(entries)[~np.eye(7, dtype=bool)]
-        left_out.append(np.abs(off).max())
-    assert left_out[0] < 5e-3
-    assert left_out[1] < 0.3 * left_out[0]
-
-
-# --- conjugate gradients --------------------------------------------------------------
-
-
-def noise_alone(n, variance=1.0):
-    return conjugate_gradient.FeaturesAndNoise(
-        features=jnp.asarray(np.zeros((n, 1))),
-        noise=jnp.asarray(variance),
-        factor=jnp.asarray([[variance**0.5]]),
-    )
-
-
-@pytest.mark.parametrize("variance", [1.0, 7.0])
-def test_conjugate_gradients_solve(variance):
-    root = np.random.default_rng(5).standard_normal((30, 30))
-    matrix = root @ root.T + np.eye(30)
-    given = np.array(columns(30, 4))
-    given[:, 2] = 0
-    rhs, product = jnp.asarray(given), jax.jit(lambda v: jnp.asarray(matrix) @ v)
-    seen = []
-    found = conjugate_gradient.solve(
-        product,
-        rhs,
-        noise_alone(30, variance),
-        tolerance=1e-11,
-        progress=lambda *at: seen.append(at),
-    )
-    # eigenvalues from one on: the error is at most the residual, 1e-11 |rhs|, |rhs| < 8
-    expected = np.linalg.solve(matrix, given)
-    np.testing.assert_allclose(found.weights, expected, rtol=0, atol=1e-9)
-    assert [count for count, _ in seen] == list(range(1, found.iterations + 1))
-    assert np.asarray(found.residual).max() <= 1e-11 < seen[-2][1]
-    assert (np.asarray(found.weights)[:, 2] == 0).all()
-
-
-def test_a_perfect_preconditioner_needs_one_product():
-    linear = conjugate_gradient.linear_part(points(12), ARCH, 0.3)
-    features, noise = np.asarray(linear.features), float(linear.noise)
-    dense = jnp.asarray(features @ features.T + noise * np.eye(12))
-    apply = jax.jit(lambda v: dense @ v)
-    found = conjugate_gradient.solve(apply, columns(12), linear, tolerance=1e-10)
-    assert found.iterations == 1
-
-
-def test_nothing_to_solve():
-    found = conjugate_gradient.solve(
-        lambda v: v, jnp.zeros((5, 2)), noise_alone(5), tolerance=1e-3
-    )
-    assert found.iterations == 0
-    assert (found.weights == 0).all()
-
-
-def test_what_cannot_be_solved_is_named():
-    signs = jnp.asarray([[1.0], [1.0], [1.0], [-1.0]])
-    rhs = jnp.asarray(np.ones((4, 1)))
-    solve = conjugate_gradient.solve
-    with raises("the kernel is indefinite", NumericalError):
-        solve(lambda v: signs * v, rhs, noise_alone(4), tolerance=1e-9)
-    graded = jnp.asarray([[1.0], [10.0], [100.0], [1000.0]])
-    with raises("in 2 products: raise `tolerance`", NumericalError):
-        solve(
-            lambda v: graded * v,
-            rhs,
-            noise_alone(4),
-            tolerance=1e-9,
-            max_iterations=2,
-        )
-    with raises("exceeds its diagonal", NumericalError):
-        solve(lambda v: v, rhs, noise_alone(4, -1.0), tolerance=1e-9)
 
 
 # --- the route ------------------------------------------------------------------------
@@ -240,6 +157,80 @@ def test_it_is_the_exact_route(options):
         assert found.diagnostics[name].shape == (2,)
         # rounding of a kernel, besides the tolerance
         assert (np.asarray(found.diagnostics[name]) < 1e-11).all()
+
+
+@pytest.mark.parametrize("width", [2, 256])
+@each_solver
+def test_test_points_that_coincide(monkeypatch, solver, width):
+    # in one block with the targets, or in several
+    monkeypatch.setattr(variances, "WIDTH", width)
+    at = np.array([4, 1, 4, 4, 1])
+    twins = dataclasses.replace(
+        PROBLEM, x_test=PROBLEM.x_test.at[6].set(PROBLEM.x_test[4])
+    )
+    at = np.append(at, 6)
+    settings: dict = {"draws": 1, "key": KEY}
+    expected = exact(ARCH, NOISE, twins, **settings)
+    found = exact_iterative(
+        ARCH, NOISE, twins, init_var_at=at, solver=solver, **settings
+    )
+    assert expected.init_var is not None
+    assert found.init_var is not None
+    # residuals of 1e-4 and 1e-5 of targets, and a condition of some hundreds
+    variance = np.asarray(expected.init_var)[:, at]
+    np.testing.assert_allclose(found.init_var, variance, rtol=3e-3)
+    np.testing.assert_allclose(found.outputs, expected.outputs, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(found.init_var[:, 5], found.init_var[:, 0], rtol=1e-3)
+
+
+def test_residuals_of_the_variance_are_told():
+    settings: dict = {"draws": 2, "key": KEY, "init_var_at": np.arange(7)}
+    rough, fine = (
+        exact_iterative(
+            ARCH, NOISE, PROBLEM, solver=ConjugateGradient(tolerance=at), **settings
+        )
+        for at in (1e-3, 1e-9)
+    )
+    for found, tolerance in ((rough, 1e-3), (fine, 1e-9)):
+        of_rows = np.asarray(found.diagnostics["init_var_residual"])
+        assert of_rows.shape == (2,)
+        assert (of_rows <= variances.SLACK * tolerance).all()
+        assert (np.asarray(found.diagnostics["residual"]) <= tolerance).all()
+    assert (rough.diagnostics["init_var_residual"] > 1e-6).all()
+    expected = exact(ARCH, NOISE, PROBLEM, draws=2, key=KEY).init_var
+    assert fine.init_var is not None
+    assert expected is not None
+    np.testing.assert_allclose(fine.init_var, expected, rtol=1e-6)
+    factored = exact_iterative(ARCH, NOISE, PROBLEM, solver=Cholesky(), **settings)
+    assert "init_var_residual" not in factored.diagnostics
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("rank", [0, 3, None, 100])
+@pytest.mark.parametrize("p", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("activation", ["erf", "relu"])
+def test_every_preconditioner_gives_the_same(activation, p, rank, dtype):
+    arch = dataclasses.replace(ARCH, activation=activation)
+    noise = Additive(p=p, noise=Rademacher())
+    problem = PROBLEM.astype(dtype)
+    settings: dict = {"draws": 1, "key": KEY, "ridge": 0.05}
+    solver = ConjugateGradient(
+        tolerance=1e-10 if dtype == "float64" else 1e-5, rank=rank
+    )
+    at = np.arange(7)
+    found = exact_iterative(
+        arch, noise, problem, solver=solver, init_var_at=at, **settings
+    )
+    # of the very images: a key draws others in the other dtype
+    expected = exact(arch, noise, problem, **settings)
+    error = 1e-8 if dtype == "float64" else 2e-3
+    np.testing.assert_allclose(found.outputs, expected.outputs, rtol=0, atol=error)
+    assert expected.init_var is not None
+    scale = float(np.abs(expected.init_var).max())
+    assert found.init_var is not None
+    np.testing.assert_allclose(
+        found.init_var, expected.init_var, rtol=0, atol=10 * error * scale
+    )
 
 
 def test_slack_is_of_the_tolerance():
@@ -354,6 +345,7 @@ def test_progress_names_the_stages():
             {"solver": ConjugateGradient(max_iterations=0)},
             "`max_iterations` must be an integer of at least 1",
         ),
+        ({"solver": ConjugateGradient(rank=-1)}, "`rank` must be an integer"),
         ({"refine": -1}, "`refine` must be an integer of at least 0"),
         ({"audit_rows": 0}, "`audit_rows` must be an integer of at least 1"),
         ({"init_var_at": np.array([7])}, "`init_var_at` must be test points 0 ... 6"),
