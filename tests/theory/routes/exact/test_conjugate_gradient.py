@@ -104,6 +104,18 @@ def test_blocks_that_break_down(name, dtype):
     assert (weights[:, size == 0] == 0).all()
 
 
+def test_columns_that_are_done_give_no_directions():
+    # what is left of them is rounding, and conjugate to nothing: 64 products with it
+    found = conjugate_gradient.solve(
+        product_with(matrix_of()),
+        jnp.asarray(broken_blocks()["done at once"]),
+        noise_alone(30),
+        tolerance=1e-10,
+    )
+    # 30 rows in blocks of six, and two for rounding
+    assert found.iterations <= 7
+
+
 def test_tolerances_of_columns():
     matrix, rhs = matrix_of(200), columns(200, 6)
     tolerance, counts = np.array([1e-10, 1e-10, 1e-2, 1e-2, 1e-2, 1e-2]), []
