@@ -249,7 +249,8 @@ def solve(
     weights, residual = jnp.zeros_like(rhs), jnp.array(rhs)
     relative = _wide(jnp.linalg.norm(rhs, axis=0)) / size
     iterations, width, block, small = 0, 0, None, []
-    while (wanted := int((relative > tolerance).sum())) > 0:
+    # NaN is not done: the next block finds it
+    while (wanted := int((~(relative <= tolerance)).sum())) > 0:
         if iterations == max_iterations:
             worst = np.argmax(relative / tolerance)
             raise NumericalError(

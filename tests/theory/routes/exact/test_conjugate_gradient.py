@@ -50,6 +50,18 @@ def test_conjugate_gradients_solve(variance):
     assert (np.asarray(found.weights)[:, 2] == 0).all()
 
 
+def test_targets_that_are_not_numbers_are_not_solved():
+    given = np.array(columns(30, 2))
+    given[3, 1] = np.nan
+    with raises("curvature nan", NumericalError):
+        conjugate_gradient.solve(
+            product_with(matrix_of()),
+            jnp.asarray(given),
+            noise_alone(30),
+            tolerance=1e-6,
+        )
+
+
 def test_a_block_finds_in_one_space_what_columns_find_alone():
     matrix, rhs = matrix_of(60), columns(60, 12)
     solve = lambda v: conjugate_gradient.solve(
