@@ -1,5 +1,6 @@
 """What infinitely wide networks learn from corrupted inputs, in closed form."""
 
+from theory import architectures as architectures
 from theory.activations.registry import Activation as Activation
 from theory.activations.registry import custom as custom
 from theory.activations.registry import leaky_relu as leaky_relu

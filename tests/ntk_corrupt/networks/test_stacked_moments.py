@@ -81,7 +81,17 @@ def mean_and_error(sample):
     return sample.mean(0), sample.std(0, ddof=1) / len(sample) ** 0.5
 
 
-@pytest.mark.parametrize("name", STACKS)
+# what others of them hold too, weekly: compilation takes seconds
+WEEKLY = ("global", "valid, local")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in WEEKLY))
+        for name in STACKS
+    ],
+)
 def test_moments_are_the_kernels(name):
     stack = STACKS[name]
     x = np.random.default_rng(0).normal(size=(3, stack.pixels))

@@ -49,7 +49,17 @@ def images(stack, n, seed=0):
     return np.random.default_rng(seed).normal(size=(n, stack.pixels))
 
 
-@pytest.mark.parametrize("name", STACKS)
+# what others of them hold too, weekly: compilation takes seconds
+WEEKLY = ("around", "valid", "residual, flat")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in WEEKLY))
+        for name in STACKS
+    ],
+)
 def test_against_neural_tangents(name, monkeypatch):
     stack = STACKS[name]
     # blocks that do not divide 5 and 3 images

@@ -21,7 +21,14 @@ of_shape = functools.partial(
 )
 
 
-@pytest.mark.parametrize("pooling", ["none", "local", "global"])
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        "local",
+        pytest.param("none", marks=pytest.mark.slow),
+        pytest.param("global", marks=pytest.mark.slow),
+    ],
+)
 def test_against_differences_of_the_mean_kernel(pooling):
     stack, samples = of_shape(pooling=pooling), 30
     found = architectures.metric(stack, NOISE, key=KEY, samples=samples)
