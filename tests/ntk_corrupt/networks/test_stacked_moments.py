@@ -82,7 +82,7 @@ def mean_and_error(sample):
 
 
 # what others of them hold too, weekly: compilation takes seconds
-WEEKLY = ("global", "valid, local")
+WEEKLY = ("global", "strides", "valid, local")
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def images(stack, n, seed=0):
 
 
 # what others of them hold too, weekly: compilation takes seconds
-WEEKLY = ("around", "valid", "residual, flat")
+WEEKLY = ("around", "dense", "global", "valid", "residual, flat")
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,13 @@ rows, exactly = jax.jit(entry_tables.rows), jax.jit(mean_kernel)
     ("activation", "noise", "kind"),
     [
         ("erf", NOISE, "standardised"),
-        ("relu", NOISE, "standardised"),
+        pytest.param("relu", NOISE, "standardised", marks=pytest.mark.slow),
         ("relu", theory.Additive(p=0.7), "raw"),
-        ("gelu", theory.Replacement(p=0.5, noise=theory.Uniform(0.0, 1.0)), "unit"),
+        pytest.param(
+            *("gelu", theory.Replacement(p=0.5, noise=theory.Uniform(0.0, 1.0))),
+            "unit",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_entries_of_many_points(activation, noise, kind):

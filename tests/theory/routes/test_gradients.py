@@ -63,7 +63,10 @@ def test_gradients_in_the_level_and_the_variances(of):
         assert float(slope) == pytest.approx(by_difference, abs=1e-6)
 
 
-@pytest.mark.parametrize("of", [by_first_order, by_resummed])
+@pytest.mark.parametrize(
+    "of",
+    [by_first_order, pytest.param(by_resummed, marks=pytest.mark.slow)],
+)
 def test_gradients_in_the_level_and_the_test_points(of):
     def at(p, x):
         problem = dataclasses.replace(PROBLEM, x_test=x)
