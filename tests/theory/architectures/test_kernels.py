@@ -218,7 +218,7 @@ def test_images_of_another_shape():
 
 def test_derivatives_of_a_kernel():
     """Reverse mode, as the metric needs it, against differences."""
-    stack = STACKS["residual"]
+    stack = STACKS["local"]
     x, other = jnp.asarray(images(stack, 2))
     entry = lambda x: kernels.known(
         x[None], other[None], stack, reversible=True

@@ -131,10 +131,11 @@ def test_columns_that_are_done_give_no_directions():
 def test_tolerances_of_columns():
     matrix, rhs = matrix_of(200), columns(200, 6)
     tolerance, counts = np.array([1e-10, 1e-10, 1e-2, 1e-2, 1e-2, 1e-2]), []
+    times = product_with(matrix)
 
     def apply(v):
         counts.append(v.shape[1])
-        return product_with(matrix)(v)
+        return times(v)
 
     found = conjugate_gradient.solve(apply, rhs, noise_alone(200), tolerance=tolerance)
     residual = np.asarray(found.residual)

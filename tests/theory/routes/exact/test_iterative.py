@@ -206,8 +206,10 @@ def test_residuals_of_the_variance_are_told():
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("rank", [0, 3, None, 100])
-@pytest.mark.parametrize("p", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize(
+    "rank", [0, pytest.param(3, marks=pytest.mark.slow), None, 100]
+)
+@pytest.mark.parametrize("p", [0.0, pytest.param(0.5, marks=pytest.mark.slow), 0.9])
 @pytest.mark.parametrize("activation", ["erf", "relu"])
 def test_every_preconditioner_gives_the_same(activation, p, rank, dtype):
     arch = dataclasses.replace(ARCH, activation=activation)
