@@ -17,7 +17,7 @@ from experiments.shared import settings as shared_settings
 from theory import architectures
 from theory.activations import registry
 from theory.architectures import Metric, Stack
-from theory.architectures.kernels import numbers_of_a_pair
+from theory.architectures.positions import numbers_of_a_pair
 from theory.corruption.copies import corrupt_problem
 from theory.errors import InputError, NumericalError, unknown
 from theory.keys import stream

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.architectures import kernels
+from theory.architectures import positions
 from theory.architectures.layers import Flatten
 from theory.architectures.stack import Stack
 from theory.corruption.base import Corruption
@@ -37,8 +37,8 @@ class Metric:
     Attributes:
         weight: W, symmetric, of trace d.
         error: standard error of every entry, from the samples.
-        scale: trace W over d before the division: what the tangent kernel gains by a
-            product of two pixels, times d.
+        scale: trace of W before the division: d times what the tangent kernel gains by
+            a product of two pixels.
         square: trace W^2 without the share of the samples' fluctuations in it.
     """
 
@@ -66,12 +66,12 @@ def _second_derivative(stack: Stack, x: Array, other: Array) -> Array:
     d = len(x)
 
     def entry(one, two):
-        found = kernels.known(one[None], two[None], stack, reversible=True)
+        found = positions.known(one[None], two[None], stack, reversible=True)
         return found.cross.ntk[0, 0]
 
     slope = lambda two: jax.grad(entry)(x, two)
     along = lambda direction: jax.jvp(slope, (other,), (direction,))[1]
-    numbers = kernels.numbers_of_a_pair(stack) * x.dtype.itemsize * _HELD
+    numbers = positions.numbers_of_a_pair(stack) * x.dtype.itemsize * _HELD
     size = max(1, min(d, _BYTES // numbers))
     found = jax.lax.map(along, jnp.eye(d, dtype=x.dtype), batch_size=size)
     return (found + found.T) / 2
@@ -135,8 +135,7 @@ def metric(
             noise at p = 1, without `x`; images of another shape.
     """
     stack.check()
-    if not stack.phi.trainable:
-        raise InputError(f"{stack.phi.name} has no NTK: use another activation.")
+    stack.check_ntk()
     check_count("samples", samples, least=2)
     corruption.check()
     draws, picks = stream(key, "metric noise"), stream(key, "metric images")

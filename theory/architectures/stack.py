@@ -79,6 +79,14 @@ class Stack:
         if b_var is not None and not 0 <= b_var < math.inf:
             raise InputError(f"`b_var` must be finite and not negative, got {b_var}.")
 
+    def check_ntk(self) -> None:
+        """Raises `InputError` if the stack has no tangent kernel."""
+        if Phi() in self.layers and not self.phi.trainable:
+            raise InputError(
+                f"{self.phi.name} has no NTK, its slope vanishes: use another "
+                "activation."
+            )
+
 
 def convolutional(
     *,

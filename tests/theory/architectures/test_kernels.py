@@ -12,7 +12,7 @@ from closeness import raises
 import theory
 from benchmarks.architectures import theirs
 from theory import architectures
-from theory.architectures import kernels
+from theory.architectures import kernels, positions
 from theory.errors import InputError
 
 SHAPE = (6, 4, 2)
@@ -216,11 +216,18 @@ def test_images_of_another_shape():
         architectures.dense(depth=2, activation="erf", shape=(6, 0, 1))
 
 
+def test_an_activation_without_slope_is_refused():
+    with pytest.raises(InputError, match="step has no NTK"):
+        architectures.gram(np.ones((2, 48)), of_shape(depth=2, activation="step"))
+    # nothing is activated
+    architectures.gram(np.ones((2, 48)), of_shape(depth=1, activation="step"))
+
+
 def test_derivatives_of_a_kernel():
     """Reverse mode, as the metric needs it, against differences."""
     stack = STACKS["local"]
     x, other = jnp.asarray(images(stack, 2))
-    entry = lambda x: kernels.known(
+    entry = lambda x: positions.known(
         x[None], other[None], stack, reversible=True
     ).cross.ntk[0, 0]
     found = jax.grad(entry)(x)

@@ -9,7 +9,7 @@ import pytest
 
 import theory
 from theory import architectures
-from theory.architectures import kernels
+from theory.architectures import positions
 from theory.errors import InputError
 from theory.keys import stream
 
@@ -43,7 +43,9 @@ def test_against_differences_of_the_mean_kernel(pooling):
     )
     entry = jax.jit(
         jax.vmap(
-            lambda one, two: kernels.known(one[None], two[None], stack).cross.ntk[0, 0]
+            lambda one, two: positions.known(one[None], two[None], stack).cross.ntk[
+                0, 0
+            ]
         )
     )
     rng, step = np.random.default_rng(0), 1e-3
