@@ -1,5 +1,6 @@
 """Kernels of stacks of layers against neural-tangents, and by other routes."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -104,6 +105,18 @@ def test_an_image_and_itself_keep_their_digits():
     np.testing.assert_allclose(np.diag(found.nngp), nngp, rtol=1e-13)
     # three layers of weights, each with the same share without biases
     np.testing.assert_allclose(np.diag(found.ntk), 3 * nngp, rtol=1e-13)
+
+
+def test_pooling_of_single_positions_changes_nothing():
+    """All pairs of positions lead to what equal ones do, an image and itself too."""
+    flat = STACKS["residual, flat"]
+    *before, last, readout = flat.layers
+    pooled = (*before, architectures.AveragePooling(size=1), last, readout)
+    one = images(flat, 4)
+    found = architectures.gram(one, dataclasses.replace(flat, layers=pooled))
+    expected = architectures.gram(one, flat)
+    np.testing.assert_allclose(found.nngp, expected.nngp, rtol=1e-13)
+    np.testing.assert_allclose(found.ntk, expected.ntk, rtol=1e-13)
 
 
 def test_dense_stacks_are_perceptrons():
