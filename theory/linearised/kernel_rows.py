@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair, propagate
 from theory.linearised import entry_tables
-from theory.linearised.entry_tables import EntryTables
+from theory.linearised.entry_tables import EntryTables, Linear
 from theory.linearised.features import Scales
 from theory.linearised.image_moments import ImageMoments
 from theory.linearised.mean_kernel import (
@@ -25,7 +25,7 @@ from theory.linearised.mean_kernel import (
     tilted,
 )
 from theory.linearised.training_kernel import TrainingKernel, combined
-from theory.numerics.edges import matmul
+from theory.numerics.edges import matmul, ratio
 from theory.records import record
 
 
@@ -40,6 +40,8 @@ class KernelRows:
         slope_own: dH/dq of the test point with each of them.
         curved: second derivative of H in k, at the mean k of the row.
         third: third derivative there.
+        beyond: of interpolated entries of the tangent kernel, what `linear` leaves.
+        linear: see `entry_tables.Rows`.
     """
 
     entries: KernelPair
@@ -48,6 +50,8 @@ class KernelRows:
     slope_own: KernelPair
     curved: KernelPair
     third: KernelPair
+    beyond: Float[Array, "t n"] | None = None
+    linear: Linear | None = None
 
 
 def kernel_rows(
@@ -73,10 +77,13 @@ def kernel_rows(
     curved, third = curves(functools.partial(propagate, arch=arch), typical)
     if tables is None:
         entries = mean_kernel(test, measured.train, arch)
+        beyond = linear = None
     else:
-        entries = entry_tables.rows(tables, arch, measured.train, test)
+        entries, beyond, linear = entry_tables.rows(tables, arch, test)
     return KernelRows(
         entries=entries,
+        beyond=beyond,
+        linear=linear,
         slope_k=slope_k,
         slope_q=slope_q,
         slope_own=slope_own,
@@ -88,7 +95,7 @@ def kernel_rows(
 def _mean_slope(of: KernelPair, measured: TrainingKernel, scales: Scales, s):
     """Mean over the sampled training images of `of` over t_a, for test points."""
     t = scales.slope[measured.sample]
-    return (combined(of, s) / t[None, :]).mean(axis=1)
+    return (combined(of, s).astype(t.dtype) / t[None, :]).mean(axis=1)
 
 
 def scaled(
@@ -110,8 +117,40 @@ def scaled(
     level = _mean_slope(sampled, measured, scales, s)[:, None]
     w = jnp.concatenate([arch.w_var / d * along_k * test.mean, along_q, level], axis=1)
     root = jnp.sqrt(jnp.asarray(copies, w.dtype))
-    g = root * combined(of.entries, s) / scales.row[None, :]
+    entries = combined(of.entries, jnp.asarray(s, of.entries.ntk.dtype))
+    g = entries * (root / scales.row).astype(entries.dtype)[None, :]
     return g, jnp.pad(w, ((0, 0), (0, features - d - 2)))
+
+
+def apart(
+    arch: Architecture,
+    measured: TrainingKernel,
+    scales: Scales,
+    test: ImageMoments,
+    of: KernelRows,
+    *,
+    features: int,
+    copies: Float[Array, ""],
+) -> tuple[Float[Array, "t n"], Float[Array, "t m"]]:
+    """Returns the rows g of `scaled` at s = 0, of interpolated entries, as two parts.
+
+    g = beyond + along mean^T with the mean features: beyond, in the precision of the
+    tables, and along.
+    """
+    assert of.beyond is not None
+    assert of.linear is not None
+    x, train = test.mean, measured.train
+    unit = arch.w_var / x.shape[1]
+    pixels = unit * ratio(of.linear.cosine, entry_tables.length_of(arch, x))
+    # features have pixels less those of the mean image
+    centre = pixels * (x @ train.mean.mean(axis=0))
+    others = jnp.stack([of.linear.variance, of.linear.constant + centre], axis=1)
+    along = jnp.concatenate([pixels[:, None] * x, others], axis=1)
+    precision = of.beyond.dtype
+    low = lambda part: part.astype(precision)
+    beyond = of.beyond + low(centre)[:, None] * low(scales.slope - 1)[None, :]
+    beyond *= low(jnp.sqrt(copies) / scales.row)[None, :]
+    return beyond, jnp.pad(along, ((0, 0), (0, features - x.shape[1] - 2)))
 
 
 class OwnNoise(NamedTuple):

@@ -5,6 +5,7 @@ Equations: docs/theory/linearised.md (L8), and below it.
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +14,15 @@ from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
 from theory.kernels.propagation import KernelPair
+from theory.linearised import nodes
 from theory.linearised.entry_tables import (
     EntryTables,
+    Linear,
+    Pixels,
     Scale,
     Shares,
     centre_var,
+    known,
     length_of,
     rows,
 )
@@ -39,18 +44,6 @@ _TAIL, _ROUNDINGS, _ERROR = 1e-6, 64, 4e-6
 _STEP, _WIDE, _PER_NODE = 0.1, 0.4, 9
 # Takes values at -2 to 2 steps to coefficients of the first to third power.
 _BY_POWERS = np.linalg.inv(np.vander(np.arange(-2.0, 3.0), increasing=True))[1:4]
-
-
-def _nodes(count: int) -> np.ndarray:
-    return np.cos((np.arange(count) + 0.5) * math.pi / count)
-
-
-def _to_powers(count: int, kept: int) -> np.ndarray:
-    """Takes values at `count` Chebyshev points to coefficients of the first powers."""
-    nodes = np.polynomial.chebyshev.chebvander(_nodes(count), count - 1)
-    powers = [np.polynomial.chebyshev.cheb2poly(row) for row in np.eye(kept)]
-    padded = np.array([np.pad(row, (0, kept - len(row))) for row in powers])
-    return padded.T @ np.linalg.inv(nodes)[:kept]
 
 
 def _shares(arch: Architecture, train: ImageMoments, x: Float[Array, "t d"]) -> Shares:
@@ -112,33 +105,18 @@ def _at_nodes(arch, train: ImageMoments, shares: Shares, lengths: Array, us: Arr
     return jax.tree.map(split, found)
 
 
-def _range(length: Array) -> tuple[float, float]:
-    lowest, highest = float(length.min()), float(length.max())
-    return (lowest + highest) / 2, (highest - lowest) / 2
-
-
-def _lengths(lengths: tuple[float, float], count: int, dtype) -> Array:
-    return jnp.asarray(lengths[0] + lengths[1] * _nodes(count), dtype)
-
-
-def _enough(tail: np.ndarray, tried: tuple[int, ...], allowed: float) -> int | None:
-    """The fewest nodes that leave coefficients below what is allowed."""
-    beyond = lambda count: tail[count:].max()
-    return next((count for count in tried if beyond(count) <= allowed), None)
-
-
 def _degrees(arch, train, shares, lengths) -> tuple[int, int] | None:
     """Nodes in length and u that are enough for a few rows."""
     dtype, most = train.q.dtype, (_IN_LENGTH[-1] + 2, _IN_U[-1] + 2)
-    nodes = _lengths(lengths, most[0], dtype), jnp.asarray(_nodes(most[1]), dtype)
-    found, *_ = _at_nodes(arch, train, shares, *nodes)
+    of_length, of_u = nodes.within(lengths, most[0], dtype), nodes.at(most[1])
+    found, *_ = _at_nodes(arch, train, shares, of_length, jnp.asarray(of_u, dtype))
     enough = []
     for kernel in (found.ntk, found.nngp):
         coefficients = np.asarray(kernel, float)
         for axis, count in enumerate(most):
-            nodes = np.polynomial.chebyshev.chebvander(_nodes(count), count - 1)
+            basis = np.polynomial.chebyshev.chebvander(nodes.at(count), count - 1)
             coefficients = np.moveaxis(
-                np.tensordot(np.linalg.inv(nodes), coefficients, (1, axis)), 0, axis
+                np.tensordot(np.linalg.inv(basis), coefficients, (1, axis)), 0, axis
             )
         size = np.abs(coefficients)
         varies = np.median(size[0, 1])
@@ -146,8 +124,8 @@ def _degrees(arch, train, shares, lengths) -> tuple[int, int] | None:
         allowed = max(_TAIL * varies, rounding)
         enough.append(
             (
-                _enough(size.max(axis=(1, 2)), _IN_LENGTH, allowed),
-                _enough(size.max(axis=(0, 2)), _IN_U, allowed),
+                nodes.enough(size.max(axis=(1, 2)), _IN_LENGTH, allowed),
+                nodes.enough(size.max(axis=(0, 2)), _IN_U, allowed),
             )
         )
     in_length, in_u = zip(*enough, strict=True)
@@ -156,91 +134,97 @@ def _degrees(arch, train, shares, lengths) -> tuple[int, int] | None:
     return max(in_length), max(in_u)
 
 
+class _Images(NamedTuple):
+    """Rows of the tables: images, and what `EntryTables` says of each."""
+
+    train: ImageMoments
+    shares: Shares
+    slope: Float[Array, " n"]
+    deviation: Float[Array, " n"]
+
+
 def tabulate(
-    arch: Architecture, train: ImageMoments, x: Float[Array, "t d"]
+    arch: Architecture,
+    train: ImageMoments,
+    slope: Float[Array, " n"],
+    x: Float[Array, "t d"],
 ) -> EntryTables | None:
     """Returns tables for rows of the clean points `x`; None where entries are cheaper.
 
     None also where a few entries are not met to 4e-6 of what they vary by, and of what
-    is traced. Host. Cost: 36 kernels for every row and node, 6 to 80 nodes; memory 48
-    to 300 numbers a row.
+    is traced. Host. Cost: 36 kernels for every row and node, 6 to 80 nodes; memory 4 d
+    and 48 to 300 numbers a row, in float32.
 
     Args:
         arch: the architecture.
         train: the rows, with their tilts.
+        slope: t_a of every row.
         x: the points.
     """
-    if not doors.concrete(arch, train, x) or train.tilt is None:
+    if not doors.concrete(arch, train, slope, x) or train.tilt is None:
         return None
     rows, points = len(train.q), len(x)
     if rows * points < _ENTRIES:
         return None
-    few = jax.tree.map(lambda leaf: leaf[:: -(-rows // _FEW)], train)
-    seen = x[:: -(-points // _FEW)]
-    lengths = _range(length_of(arch, x))
+    lengths = nodes.range_of(length_of(arch, x))
     if lengths[0] == 0:
         return None
     shares = jax.jit(_shares)(arch, train, x)
-    of_few = jax.tree.map(lambda leaf: leaf[:: -(-rows // _FEW)], shares)
-    found = _degrees(arch, few, of_few, lengths)
+    images = _Images(train, shares, slope, train.q - train.q.mean())
+    few = jax.tree.map(lambda leaf: leaf[:: -(-rows // _FEW)], images)
+    found = _degrees(arch, few.train, few.shares, lengths)
     if found is None or points < _PER_NODE * math.prod(found):
         return None
-    small = _tabulated(arch, few, of_few, lengths, found)
-    error, allowed = _error(arch, few, seen, small)
+    linear = _linear(arch, few, _coefficients(arch, few, lengths, found)[0].ntk)
+    small = _tabulated(arch, few, lengths, found, linear)
+    error, allowed = _error(arch, few.train, x[:: -(-points // _FEW)], small)
     if not error <= allowed:
         return None
-    tables = _tabulated(arch, train, shares, lengths, found)
+    tables = _tabulated(arch, images, lengths, found, linear)
     return dataclasses.replace(tables, error=jnp.asarray(error, x.dtype))
 
 
 @jax.jit
 def _compared(arch, few: ImageMoments, x, tables: EntryTables):
+    """Of both kernels: root mean square of what is off, spread, and size of what is."""
     test = image_moments(x, arch, None)
-    found, expected = rows(tables, arch, few, test), mean_kernel(test, few, arch)
-    return jax.tree.map(
-        lambda one, other: (
-            jnp.sqrt(((one - other) ** 2).mean()),
-            (other - other.mean(axis=0)[None, :]).std(),
+    found, expected = rows(tables, arch, test), mean_kernel(test, few, arch)
+    beyond = expected.ntk - known(tables, arch, few, test, found.linear)
+    square = lambda part: jnp.sqrt((part**2).mean())
+    return [
+        (
+            square(one - other),
+            (whole - whole.mean(axis=0)[None, :]).std(),
             jnp.abs(other).max(),
-        ),
-        found,
-        expected,
-    )
+        )
+        for one, other, whole in (
+            (found.beyond, beyond, expected.ntk),
+            (found.entries.nngp, expected.nngp, expected.nngp),
+        )
+    ]
 
 
 def _error(arch, few, x, tables) -> tuple[float, float]:
     """Error of the entries of some points with a few rows, and what is allowed."""
-    found = _compared(arch, few, x, tables)
-    rounding = _ROUNDINGS * float(jnp.finfo(x.dtype).eps)
+    rounding = _ROUNDINGS * float(jnp.finfo(tables.entries[0].dtype).eps)
     # of the kernel that is further from what is allowed
     return max(
         (
             (float(error / spread), max(_ERROR, rounding * float(size / spread)))
-            for error, spread, size in (found.ntk, found.nngp)
+            for error, spread, size in _compared(arch, few, x, tables)
         ),
         key=lambda pair: pair[0] / pair[1],
     )
 
 
-def _tabulated(arch, train, shares, lengths, counts: tuple[int, int]) -> EntryTables:
-    dtype, (in_length, in_u) = train.q.dtype, counts
-    of = lambda value: jnp.asarray(value, dtype)
-    nodes = _lengths(lengths, in_length, dtype), of(_nodes(in_u))
-    parts = _at_nodes(arch, train, shares, *nodes)
+def _coefficients(arch, images: _Images, lengths, counts: tuple[int, int]):
+    """Coefficients of the powers of u at nodes of the length, see `EntryTables`."""
+    dtype, (in_length, in_u) = images.train.q.dtype, counts
+    places = nodes.within(lengths, in_length, dtype), jnp.asarray(nodes.at(in_u), dtype)
+    parts = _at_nodes(arch, images.train, images.shares, *places)
     kept = in_u, _SLOPES, _CURVE
-    powers = tuple(of(_to_powers(in_u, count)) for count in kept)
-    entries, slopes, curves = (
-        (of_kernel.ntk, of_kernel.nngp) for of_kernel in _fitted(parts, powers)
-    )
-    return EntryTables(
-        weights=of(_to_powers(in_length, in_length)),
-        lengths=of(lengths),
-        length=length_of(arch, train.mean),
-        shares=shares,
-        entries=entries,
-        slopes=slopes,
-        curves=curves,
-        error=of(math.nan),
+    return _fitted(
+        parts, tuple(jnp.asarray(nodes.to_powers(in_u, count), dtype) for count in kept)
     )
 
 
@@ -254,4 +238,49 @@ def _fitted(parts: tuple[KernelPair, ...], powers: tuple[Array, ...]):
     return (
         of("kj,ijn->ikn", *entries),
         *(of("kj,ijsn->sikn", *other) for other in others),
+    )
+
+
+def _linear(arch, images: _Images, ntk: Float[Array, "i k n"]) -> Linear:
+    """What is linear in the mean features at every node, near the rows of `images`."""
+    along = images.slope * length_of(arch, images.train.mean)
+    middle = images.deviation.mean()
+    moved, levels = images.deviation - middle, ntk[:, 0].mean(axis=1)
+    variance = ratio((ntk[:, 0] * moved[None, :]).mean(axis=1), (moved**2).mean())
+    return Linear(
+        cosine=ratio(ntk[:, 1].mean(axis=1), along.mean()),
+        variance=variance,
+        constant=levels - variance * middle,
+    )
+
+
+def _tabulated(
+    arch, images: _Images, lengths, counts: tuple[int, int], linear: Linear
+) -> EntryTables:
+    found, train = _coefficients(arch, images, lengths, counts), images.train
+    entries, *others = ((of_kernel.ntk, of_kernel.nngp) for of_kernel in found)
+    length, dtype = length_of(arch, train.mean), train.q.dtype
+    level = linear.variance[:, None] * images.deviation[None, :]
+    level += linear.constant[:, None]
+    slope = linear.cosine[:, None] * (images.slope * length)[None, :]
+    ntk = entries[0].at[:, 0].add(-level).at[:, 1].add(-slope)
+    # what points are multiplied by, in the precision that all is computed in
+    single = lambda tree: jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+    assert train.tilt is not None
+    by_centre = train.tilt.centre * train.var
+    slopes, curves = single(others)
+    return EntryTables(
+        weights=jnp.asarray(nodes.to_powers(counts[0], counts[0]), dtype),
+        lengths=jnp.asarray(lengths, dtype),
+        length=length,
+        slope=images.slope,
+        deviation=images.deviation,
+        linear=linear,
+        pixels=Pixels(*single((train.mean, train.var, train.cov_square, by_centre))),
+        scale=Scale.of(arch, train),
+        shares=images.shares,
+        entries=single((ntk, entries[1])),
+        slopes=slopes,
+        curves=curves,
+        error=jnp.asarray(math.nan, dtype),
     )

@@ -6,6 +6,8 @@ exact to leading order in the number of rows and features, and nothing is sample
 Equations: docs/theory/regression.md (E5)-(E10), (E14).
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -31,8 +33,23 @@ class Responses:
     reach: Float[Array, "t m"]
 
 
+class Apart(NamedTuple):
+    """What of test rows is linear in the mean features: along mean^T, not added up.
+
+    Attributes:
+        along: weights of the mean features.
+        mean: these features, in the precision of what the rows have beside.
+    """
+
+    along: Float[Array, "t m"]
+    mean: Float[Array, "n m"]
+
+
 def respond(
-    solution: Equivalent, g: Float[Array, "t n"], w: Float[Array, "t m"]
+    solution: Equivalent,
+    g: Float[Array, "t n"],
+    w: Float[Array, "t m"],
+    apart: Apart | None = None,
 ) -> Responses:
     """Returns mean and duals at test points: 2 t n m multiply-adds.
 
@@ -40,17 +57,23 @@ def respond(
         solution: of `solve`.
         g: mean kernel entries of the test points with the rows.
         w: weights of the rows' noise in them.
+        apart: the part of these entries that is not in g, None for none. Sums over rows
+            are then taken in the precision of g, in which `rows` is returned.
     """
-    rows = solution.rows
-    k = rows.base + solution.shift
+    rows, low = solution.rows, g.dtype
+    k = (rows.base + solution.shift).astype(low)
     kept = matmul(w, solution.shrink.T)
     lost = w - kept
-    reach = matmul(g / k[None, :], rows.mean) - matmul(lost, solution.second)
+    if apart is None:
+        known, mean = -lost, rows.mean
+    else:
+        known, mean = apart.along - lost, apart.mean
+    reach = matmul(g / k[None, :], mean) + matmul(known, solution.second)
     features = matmul(reach, solution.lam)
     return Responses(
-        mean=matmul(g, solution.y_rows)
-        - matmul(lost, matmul(rows.mean.T, solution.y_rows)),
-        rows=(g - matmul(features + lost, rows.mean.T)) / k[None, :],
+        mean=matmul(g, solution.y_rows.astype(low))
+        + matmul(known, matmul(rows.mean.T, solution.y_rows)),
+        rows=(g + matmul((known - features).astype(low), mean.T)) / k[None, :],
         features=features - kept,
         reach=reach - matmul(features, solution.second),
     )
@@ -59,7 +82,7 @@ def respond(
 def _pairs_with_targets(solution: Equivalent, of: Responses) -> Float[Array, "2 t c"]:
     return jnp.stack(
         [
-            matmul(of.rows, solution.y_rows),
+            matmul(of.rows, solution.y_rows.astype(of.rows.dtype)),
             matmul(of.features, matmul(solution.rows.noise, solution.y_features)),
         ]
     )
@@ -68,7 +91,8 @@ def _pairs_with_targets(solution: Equivalent, of: Responses) -> Float[Array, "2 
 def covariance(solution: Equivalent, of: Responses) -> Float[Array, "t c c"]:
     """Returns the covariance of the predictions of each test point."""
     noisy = matmul(of.features, solution.rows.noise)
-    own = jnp.stack([(of.rows**2).sum(1), (noisy * of.features).sum(1)])
+    squares = (of.rows**2).sum(axis=1, dtype=noisy.dtype)
+    own = jnp.stack([squares, (noisy * of.features).sum(1)])
     mixed = _pairs_with_targets(solution, of)
     ker = solution.kernel
     return jnp.einsum("pt,pq,qij->tij", own, ker, solution.y_pairs) + jnp.einsum(
@@ -137,14 +161,14 @@ def quadratic_slope(
         still: how many of the first features do not change.
     """
     (g_slope, w_slope), tau, noise = row_slope, solution.tau, solution.rows.noise
+    low = of.rows.dtype
     kept = matmul(w, solution.shrink.T)
     kept_slope = matmul(w_slope, solution.shrink.T) + matmul(w, along.shrink.T)
     lost, lost_slope = w - kept, w_slope - kept_slope
-    by_mean = matmul(of.rows, along.rows.mean[:, still:])
+    by_mean = matmul(of.rows, along.rows.mean[:, still:].astype(low))
     by_mean = jnp.pad(by_mean, ((0, 0), (still, 0)))
-    rows = (2 * of.rows * g_slope).sum(axis=1) - matmul(
-        of.rows**2, along.rows.base + along.shift
-    )
+    bases = (along.rows.base + along.shift).astype(low)[None, :]
+    rows = (of.rows * (2 * g_slope - of.rows * bases)).sum(axis=1, dtype=tau.dtype)
     lost_too = lost + matmul(of.reach, solution.bare)
     features = 2 * (lost_slope * of.reach + lost_too * by_mean).sum(axis=1)
     features += (matmul(of.reach, along.bare) * of.reach).sum(axis=1)

@@ -12,6 +12,7 @@ import theory
 from theory.linearised import entry_tables, tabulate
 from theory.linearised.image_moments import image_moments
 from theory.linearised.landmarks import choose
+from theory.linearised.linearise import scales_at
 from theory.linearised.mean_kernel import given, mean_entry, mean_kernel
 from theory.linearised.training_kernel import moments
 
@@ -26,15 +27,16 @@ def few_entries_are_enough(monkeypatch):
 
 
 def trained(arch=ARCH, noise=NOISE, kind="standardised"):
-    """Training images with their tilts, and test points."""
+    """Training images with their tilts, their slopes, and test points."""
     problem = prototypes(IMAGES, n_test=400, d=300, kind=kind)
     train = moments(problem.x_train, arch, noise)
-    reduced = choose(arch, train, 100, jnp.zeros(()))
-    return reduced.measured.train, problem.x_test
+    measured = choose(arch, train, 100, jnp.zeros(())).measured
+    return measured.train, scales_at(measured, 0.0)[0].slope, problem.x_test
 
 
 tabulated = tabulate.tabulate
 rows, exactly = jax.jit(entry_tables.rows), jax.jit(mean_kernel)
+known = jax.jit(entry_tables.known)
 
 
 @pytest.mark.parametrize(
@@ -52,18 +54,27 @@ rows, exactly = jax.jit(entry_tables.rows), jax.jit(mean_kernel)
 )
 def test_entries_of_many_points(activation, noise, kind):
     arch = dataclasses.replace(ARCH, activation=activation)
-    train, x = trained(arch, noise, kind)
-    tables = tabulated(arch, train, x)
+    train, slope, x = trained(arch, noise, kind)
+    tables = tabulated(arch, train, slope, x)
     assert tables is not None
     assert (len(tables.weights) == 1) == (kind == "standardised")
     test = image_moments(x, arch, None)
-    found, expected = rows(tables, arch, train, test), exactly(test, train, arch)
-    for name in ("nngp", "ntk"):
-        one, other = (np.asarray(getattr(of, name)) for of in (found, expected))
+    found, expected = rows(tables, arch, test), exactly(test, train, arch)
+    linear = known(tables, arch, train, test, found.linear)
+    apart = {"nngp": found.entries.nngp, "ntk": linear + found.beyond}
+    for name, one in apart.items():
+        one, other = np.asarray(one), np.asarray(getattr(expected, name))
         spread = (other - other.mean(axis=0)).std()
         # the promise, with some room for points that were not looked at
         assert np.abs(one - other).max() < 3e-4 * spread
         assert ((one - other) ** 2).mean() ** 0.5 < 2e-5 * spread
+    # in float32, what is left is small beside the entries, and so are its roundings
+    assert found.beyond.dtype == jnp.float32
+    assert np.abs(found.beyond).max() < 0.5 * np.abs(expected.ntk).max()
+    whole = np.asarray(found.entries.ntk, float)
+    # 300 products, each rounded
+    rounding = 300**0.5 * 1e-7 * np.abs(apart["ntk"]).max()
+    np.testing.assert_allclose(whole, apart["ntk"], rtol=0, atol=rounding)
 
 
 def test_the_law_is_that_of_the_entries(monkeypatch):
@@ -107,8 +118,8 @@ def test_the_law_in_float32_among_float64():
 def test_covariances_move_what_they_should():
     """Without the slopes, and without the pole, a few entries are not met."""
     arch = dataclasses.replace(ARCH, activation="relu")
-    train, x = trained(arch)
-    tables = tabulated(arch, train, x)
+    train, slope, x = trained(arch)
+    tables = tabulated(arch, train, slope, x)
     assert tables is not None
     error, allowed = tabulate._error(arch, train, x[:64], tables)
     assert error <= allowed
@@ -124,7 +135,7 @@ def test_covariances_move_what_they_should():
 
 def test_powers_of_the_covariance_with_q():
     """A slope alone would miss entries where it reaches half of its bound."""
-    train, x = trained(noise=theory.Replacement(p=0.9))
+    train, _, x = trained(noise=theory.Replacement(p=0.9))
     few = jax.tree.map(lambda leaf: leaf[:20], train)
     shares = tabulate._shares(ARCH, few, x)
     length, u = jnp.ones((1,)), jnp.full((1,), 0.3)
@@ -151,7 +162,7 @@ def test_powers_of_the_covariance_with_q():
 
 
 def test_a_pole_is_bounded_by_the_variance_of_the_tilt():
-    train, _ = trained()
+    train, *_ = trained()
     scale = entry_tables.Scale.of(ARCH, train)
     assert (scale.left > 0).all()
     # k that is all q: by rounding, less is left of it than nothing
@@ -162,15 +173,15 @@ def test_a_pole_is_bounded_by_the_variance_of_the_tilt():
 
 
 def test_what_is_not_tabulated(monkeypatch):
-    train, x = trained()
-    assert tabulated(ARCH, train, x) is not None
-    assert tabulated(ARCH, train, x[:20]) is None  # entries are cheaper
-    assert tabulated(ARCH, train, 0 * x) is None
+    train, slope, x = trained()
+    assert tabulated(ARCH, train, slope, x) is not None
+    assert tabulated(ARCH, train, slope, x[:20]) is None  # entries are cheaper
+    assert tabulated(ARCH, train, slope, 0 * x) is None
     # lengths that differ by a factor of a hundred
     scale = np.geomspace(0.1, 10, len(x))[:, None]
-    assert tabulated(ARCH, train, x * scale) is None
+    assert tabulated(ARCH, train, slope, x * scale) is None
     traced = []
-    jax.eval_shape(lambda x: traced.append(tabulated(ARCH, train, x)), x)
+    jax.eval_shape(lambda x: traced.append(tabulated(ARCH, train, slope, x)), x)
     assert traced == [None]
     monkeypatch.setattr(tabulate, "_ENTRIES", len(x) * len(train.q) + 1)
-    assert tabulated(ARCH, train, x) is None
+    assert tabulated(ARCH, train, slope, x) is None

@@ -314,6 +314,30 @@ def test_derivative_along_a_change_of_the_rows():
     np.testing.assert_allclose(slope, expected, atol=1e-5 * np.abs(expected).max())
 
 
+def test_rows_whose_linear_part_is_not_added_up():
+    """Any part along the mean features may stay apart, and all but it be rounded."""
+    rows, g, w = make(seed=0)
+    solution, mean = equivalent.solve(rows), np.asarray(rows.mean)
+    along = np.random.default_rng(5).standard_normal((len(g), mean.shape[1]))
+    along = jnp.asarray(along)
+    beyond = g - along @ mean.T
+    whole = respond(solution, g, w)
+    found = respond(solution, beyond, w, responses.Apart(along, rows.mean))
+    for name in ("mean", "rows", "features", "reach"):
+        one, other = (np.asarray(getattr(of, name)) for of in (found, whole))
+        size = np.abs(other).max()
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e5 * EPS * size)
+    # what the linear part is predicts the same however large it is
+    single = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (beyond, rows.mean))
+    rough = respond(solution, single[0], w, responses.Apart(along, single[1]))
+    assert rough.rows.dtype == jnp.float32
+    assert rough.mean.dtype == rough.features.dtype == whole.mean.dtype
+    np.testing.assert_allclose(rough.mean, whole.mean, rtol=0, atol=1e-4)
+    cov, rounded = (covariance(solution, of) for of in (whole, rough))
+    atol = 1e-4 * np.abs(np.asarray(cov)).max()
+    np.testing.assert_allclose(rounded, cov, rtol=0, atol=atol)
+
+
 def test_reach_is_of_the_rows():
     rows, g, w = make(seed=11)
     found = respond(equivalent.solve(rows), g, w)

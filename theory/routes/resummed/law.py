@@ -30,8 +30,9 @@ from theory.renamed import renamed
 from theory.routes import of_width
 from theory.routes.checks import check_inputs, check_tests, check_time
 from theory.routes.resummed import finite_width, one_draw, validity
+from theory.routes.resummed.cross import ResummedCross
 from theory.routes.resummed.own_noise import facing
-from theory.routes.resummed.predictions import ResummedCross, predict, tables_for
+from theory.routes.resummed.predictions import predict, tables_for
 from theory.routes.resummed.solved import Setting, Solved, direction, solve_side
 
 
@@ -68,8 +69,8 @@ def resummed(
     alike within a factor of 1.9, else 3 n m^2 for each of 6 to 9 Newton steps (60 where
     no fixed point is found, which `doubts` tells); 2 n m^2 more with `init_var`; and
     per test point 2 n m and 4 n d multiply-adds, and 4 n kernel entries unless they are
-    interpolated (2e7 of them or more, clean points of like lengths; mean outputs then
-    move by up to .0002 of their spread at n_train = 60 000). Memory:
+    interpolated (2e7 of them or more, clean points of like lengths: then in float32,
+    and mean outputs move by up to .0003 of their spread at n_train = 60 000). Memory:
     nothing of size n x n below level full, and kernel rows of 256 test points at a
     time; MNIST at n_train = 60 000: 5.2 GB in float64, 3.1 in float32.
 

@@ -28,7 +28,7 @@ from theory.regression.equivalent import Rows
 from theory.renamed import renamed
 from theory.routes.checks import check_inputs
 from theory.routes.resummed.law import solved_training
-from theory.routes.resummed.predictions import rows_at
+from theory.routes.resummed.point_rows import rows_at
 from theory.routes.resummed.solved import Solved
 
 _BLOCK = 256
