@@ -116,7 +116,10 @@ class Options:
     """The flags that decide how to run, not what comes out."""
 
     workdir: str | None = setting(None, "run directory; none is results/NAME")
-    preset: str = setting("cpu", "smoke (seconds), cpu (minutes) or paper (the source)")
+    preset: str = setting(
+        "cpu",
+        "smoke (seconds), cpu (minutes), paper (the source) or another of the script",
+    )
     x64: bool = setting(True, "whether the theory runs in float64")
     overwrite: bool = setting(False, "discard the cells asked for, compute them again")
     dry_run: bool = setting(False, "list the cells and their cost, compute nothing")
@@ -179,10 +182,8 @@ class _OnceBoolean(_Once, flags.BooleanFlag):
 
 def _flag(field: dataclasses.Field, hint: Any) -> flags.Flag:
     """Returns the flag of a field with this type hint; without a value it is None."""
-    parser, default = Parser(hint), typing.cast(Any, field.default)
-    if parser.many and default is not None:
-        default = ",".join(map(str, default))
-    text = f"{field.metadata['help']} (default {default})"
+    parser = Parser(hint)
+    text = f"{field.metadata['help']} (default {written(field.default)})"
     if parser.kind is not bool or parser.many:
         return _Once(parser, None, field.name, None, text)
     flag = _OnceBoolean(field.name, None, text)
@@ -205,14 +206,20 @@ def given(
 ) -> list[str]:
     """Returns the flags of settings that were given, and these of the run options."""
     names = [*(field.name for field in settable(experiment.config)), *options]
-
-    def text(value: Any) -> str:
-        if value is None:
-            return "none"
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
     present = (flag_values[name] for name in names if flag_values[name].present)
-    return [f"--{flag.name}={text(flag.value)}" for flag in present]
+    return [argument(flag.name, flag.value) for flag in present]
+
+
+def argument(name: str, value: Any) -> str:
+    """Returns a setting as it is given on the command line."""
+    return f"--{name}={written(value)}"
+
+
+def written(value: Any) -> str:
+    """Returns the value of a setting as `Parser` reads it."""
+    if value is None:
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def read_flags(

@@ -21,9 +21,11 @@ from experiments.harness import (
     compilation,
     computing,
     endings,
+    help,
     interrupts,
     jobs,
     planning,
+    quick_help,
     shards,
     sizes,
     terminal,
@@ -272,6 +274,9 @@ def main(experiment: Experiment[C]) -> None:
     known = settings.may_be_none(experiment.config) | settings.may_be_none(Options)
     with endings.one_line_errors(known):
         try:
+            if quick_help.asked(sys.argv[1:]):  # where `quick_help` did not answer
+                print(help.text(experiment, sys.modules["__main__"].__doc__ or ""))
+                return
             app.run(run, flags_parser=flags.FLAGS)
         finally:
             sys.stdout.flush()  # here, where a closed pipe is known

@@ -18,7 +18,7 @@ import functools
 import math
 
 import numpy as np
-import scipy.linalg
+import scipy
 from jaxtyping import Complex
 
 from theory.errors import InputError

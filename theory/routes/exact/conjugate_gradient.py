@@ -14,8 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
-import scipy.sparse.linalg
+import scipy
 from jaxtyping import Array, Float
 
 from theory.errors import NumericalError
@@ -158,15 +157,6 @@ def _next_block(apply, given, new, before: _Block | None):
     return _Block(directions, weighed, applied, root), _Small(root, turn)
 
 
-class _Operator(scipy.sparse.linalg.LinearOperator):
-    def __init__(self, size: int, times: Callable[[np.ndarray], np.ndarray]):
-        super().__init__(np.dtype(float), (size, size))
-        self._times = times
-
-    def _matvec(self, x):
-        return self._times(x)
-
-
 def _least_ritz_value(blocks: list[_Small]) -> float:
     """The smallest eigenvalue of K in the space of all directions, relative to M.
 
@@ -202,7 +192,7 @@ def _least_ritz_value(blocks: list[_Small]) -> float:
         dense = np.stack([times(unit) for unit in np.eye(size)])
         return 1 / float(np.linalg.eigvalsh((dense + dense.T) / 2)[-1])
     (largest,) = scipy.sparse.linalg.eigsh(
-        _Operator(size, times),
+        scipy.sparse.linalg.LinearOperator((size, size), matvec=times, dtype=float),
         1,
         which="LA",
         v0=np.ones(size),
