@@ -3,13 +3,14 @@
 MNIST and its relatives come in files of the same names and shapes. Published contents
 are known by checksums, and labels by how they begin, whatever else is cut off. A folder
 may have checksums of its own in SHA256SUMS, as `sha256sum * > SHA256SUMS` writes them.
+Of contents that are not known the folder's name must not say that they are another set.
 """
 
 import functools
 import hashlib
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -25,6 +26,21 @@ _KNOWN = {
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ),
+    # MD5 of the unpacked files, in the same order: of fashion_mnist as many projects
+    # list them; of kmnist as git-annex keys in github.com/datasets-mila, from archives
+    # with the checksums of `sources` (those of the labels elsewhere too)
+    "fashion_mnist": (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a",
+        "15d484375f8d13e6eb1aabb0c3f46965",
+    ),
+    "kmnist": (
+        "92be26ec9822e900ac425d0a0aa84ced",
+        "949e75301f8813e0dc5800dcc320fc52",
+        "bf305b8cd328700fbc17f5acbc2856d2",
+        "9f55f451c0988b028eccdf7d5cc265ab",
     ),
     "cifar10": (  # MD5 of the Python batches, those of torchvision
         "c99cafc152244af753f735de768cd75f",
@@ -45,6 +61,8 @@ _FIRST = {
     for name, parts in _FIRST_LABELS.items()
     for digits in parts
 }
+# Name -> that of the folder in which torchvision keeps it.
+TORCH = {"fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "mnist": "MNIST"}
 
 
 def check(name: str, files: Mapping[pathlib.Path, np.ndarray | None]) -> None:
@@ -55,22 +73,40 @@ def check(name: str, files: Mapping[pathlib.Path, np.ndarray | None]) -> None:
         files: its files, and the bytes of an IDX file once it is unpacked.
 
     Raises:
-        InputError: they are those of another set, or not those of SHA256SUMS.
+        InputError: they are those of another set, or not those of SHA256SUMS, or they
+            are not known and the folder has the name of another set.
     """
     published, unknown = _published(), []
     for path, unpacked in files.items():
-        digests = _digests(path.read_bytes(), unpacked)
-        known = next((published[d] for d in digests if d in published), None)
+        raw = path.read_bytes()
+        known = next(
+            (published[d] for d in _digests(raw, unpacked) if d in published), None
+        )
         found = known or _FIRST.get(_first_labels(unpacked))
         if found not in (None, name):
             raise InputError(
                 f"{path} must hold {name!r}, but by its contents it holds {found!r}: "
                 f"load it as {found!r}, from a folder of that name."
             )
-        if not (known or _summed(path, digests[0])):
+        if not (known or _summed(path, hashlib.sha256(raw).hexdigest())):
             unknown.append(path)
     if unknown:
+        _check_folder(name, unknown[0].parent)
         _say(name, unknown[0].parent, ", ".join(sorted(p.name for p in unknown)))
+
+
+def _check_folder(name: str, folder: pathlib.Path) -> None:
+    """Refuses a folder that is named after another data set."""
+    path = folder.resolve()
+    said = (path.parent if path.name == "raw" else path).name.lower()
+    names = {each.lower(): of for of, each in TORCH.items()} | {
+        of: of for of in SOURCES
+    }
+    if names.get(said, name) != name:
+        raise InputError(
+            f"{folder} must hold {name!r}, but by its name it holds {names[said]!r}, "
+            "and its contents are not known: rename it."
+        )
 
 
 @functools.cache
@@ -94,14 +130,12 @@ def _published() -> dict[str, str]:
     }
 
 
-def _digests(raw: bytes, unpacked: np.ndarray | None) -> list[str]:
-    """Of the file, and of its content."""
-    found = [hashlib.sha256(raw)]
-    if unpacked is None:
-        found.append(hashlib.md5(raw, usedforsecurity=False))
-    else:
-        found.append(hashlib.sha256(unpacked.data))
-    return [digest.hexdigest() for digest in found]
+def _digests(raw: bytes, unpacked: np.ndarray | None) -> Iterator[str]:
+    """Of the file, then of its content, each once it is asked for."""
+    yield hashlib.sha256(raw).hexdigest()
+    content = raw if unpacked is None else unpacked.data
+    yield hashlib.md5(content, usedforsecurity=False).hexdigest()
+    yield hashlib.sha256(content).hexdigest()
 
 
 def _first_labels(unpacked: np.ndarray | None) -> bytes:

@@ -2,13 +2,10 @@
 
 import pathlib
 
-from ntk_corrupt.data import cifar, idx
+from ntk_corrupt.data import cifar, contents, idx
 from ntk_corrupt.data.pool import Pool
-from theory.errors import InputError
 
-# Name -> that of the folder in which torchvision keeps it.
-_TORCH = {"fashion_mnist": "FashionMNIST", "kmnist": "KMNIST", "mnist": "MNIST"}
-IDX_SETS = tuple(_TORCH)
+IDX_SETS = tuple(contents.TORCH)
 NAMES = (*IDX_SETS, "cifar10")
 
 
@@ -21,40 +18,24 @@ def read_pool(name: str, directory: pathlib.Path) -> Pool | None:
         The pool, or None when no such folder has one of its files.
 
     Raises:
-        InputError: files are missing or damaged, their contents are those of another
-            set, or they lie directly in a folder that is named after one.
+        InputError: files are missing or damaged, or their contents are those of another
+            set.
     """
     for folder in _folders(name, directory):
         pool = _read(name, folder)
-        if pool is None:
-            continue
-        # The files of MNIST and its relatives have the same names.
-        if folder == directory and _said_by(directory) not in (None, name):
-            raise InputError(
-                f"`data_dir` = {directory} must hold {name!r}, but by its name it "
-                f"holds {_said_by(directory)!r}: pass the folder above it, or rename "
-                "it."
-            )
-        return pool
+        if pool is not None:
+            return pool
     return None
 
 
 def _folders(name: str, directory: pathlib.Path) -> list[pathlib.Path]:
     found = [directory / name]
-    if name in _TORCH:
+    if name in contents.TORCH:
         found += [
-            above / _TORCH[name] / "raw" for above in (directory / name, directory)
+            above / contents.TORCH[name] / "raw"
+            for above in (directory / name, directory)
         ]
     return [*found, directory]
-
-
-def _said_by(directory: pathlib.Path) -> str | None:
-    """The data set that a folder is named after."""
-    path = directory.resolve()
-    named = (path.parent if path.name == "raw" else path).name
-    names = {torch.lower(): name for name, torch in _TORCH.items()}
-    names |= {name: name for name in NAMES}
-    return names.get(named.lower())
 
 
 def files(name: str) -> str:

@@ -50,6 +50,35 @@ def test_a_published_file_of_another_set_is_refused(tmp_path, monkeypatch):
         loading.load("mnist", data_dir=tmp_path)
 
 
+@pytest.mark.parametrize("gz", [False, True])
+def test_contents_are_known_unpacked_too_and_whatever_the_folder_says(
+    tmp_path, monkeypatch, caplog, gz
+):
+    folder = tmp_path / "FashionMNIST" / "raw"
+    write_idx(folder, small_set(), gz=gz)
+    with raises(
+        f"{folder} must hold 'mnist', but by its name it holds 'fashion_mnist'"
+    ):
+        loading.load("mnist", data_dir=folder)
+    sums = tuple(
+        hashlib.md5(idx_bytes(array), usedforsecurity=False).hexdigest()
+        for array in small_set().values()
+    )
+    monkeypatch.setitem(contents._KNOWN, "mnist", sums)
+    assert len(loading.load("mnist", data_dir=folder, n_train=10).x_train) == 10
+    assert not caplog.messages
+    with raises("but by its contents it holds 'mnist'"):
+        loading.load("fashion_mnist", data_dir=tmp_path)
+
+
+def test_every_published_file_has_a_checksum_of_its_own():
+    """Four of each set packed, four unpacked: none belongs to two."""
+    for name in contents.TORCH:
+        known = (*contents._KNOWN[name], *downloads.SOURCES[name][1].values())
+        assert len(set(known)) == 8
+        assert all(contents._published()[each] == name for each in known)
+
+
 def test_unknown_contents_are_taken_and_named_once(tmp_path, caplog):
     write_idx(tmp_path / "mnist", small_set())
     for _ in range(2):
