@@ -144,6 +144,11 @@ def _first_labels(unpacked: np.ndarray | None) -> bytes:
     return unpacked[8:28].tobytes() if labels else b""
 
 
+def named_by(labels: np.ndarray) -> str | None:
+    """The data set whose labels begin so, in the order in which it is published."""
+    return _FIRST.get(np.asarray(labels[:20], np.uint8).tobytes())
+
+
 def _summed(path: pathlib.Path, checksum: str) -> bool:
     """Whether SHA256SUMS has the file; one that is another is refused."""
     listing = path.with_name(SUMS)

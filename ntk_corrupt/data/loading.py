@@ -6,7 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import ArrayLike
 
-from ntk_corrupt.data import digits, downloads, local, prepared, prototypes
+from ntk_corrupt.data import (
+    digits,
+    downloads,
+    hugging_face,
+    local,
+    prepared,
+    prototypes,
+)
 from ntk_corrupt.data import normalise as normalisations
 from ntk_corrupt.data.pool import Pool
 from theory import files
@@ -40,8 +47,9 @@ def load(
     `digits` (scikit-learn's 8 x 8 images) and `gaussian_prototypes` (synthetic; see the
     function of that name for its parameters) need no files. `mnist`, `kmnist`,
     `fashion_mnist` (IDX files, .gz or plain) and `cifar10` (binary or Python batches)
-    are looked for in `data_dir/name` and in `data_dir`, then as prepared by tfds in
-    `data_dir`; the network is used only when `download` is set.
+    are looked for in `data_dir/name` and in `data_dir`, then as saved by Hugging Face's
+    `datasets` in either, then as prepared by tfds in `data_dir`; the network is used
+    only when `download` is set.
 
     Args:
         name: one of `NAMES`.
@@ -158,6 +166,62 @@ def from_arrays(
     )
 
 
+@checked
+def load_from_disk(
+    path: str | os.PathLike[str],
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    splits: tuple[str, str] = ("train", "test"),
+    normalise: str = "standardise",
+    n_train: int | None = None,
+    n_test: int | None = None,
+    seed: int = 0,
+    test_seed: int = 0,
+    size: int | tuple[int, int] | None = None,
+    classes: Sequence[int] | None = None,
+) -> Problem:
+    """Loads any image classification set that Hugging Face's `datasets` saved.
+
+    What `DatasetDict.save_to_disk(path)` wrote, with pyarrow: neither `datasets` nor
+    the network is needed. Images come in the order in which they are stored.
+
+    Args:
+        path: the folder.
+        image: the column of the images, encoded or nested lists of numbers; None is the
+            only one that can be.
+        label: the column of the labels, class labels or integers; None likewise.
+        splits: those to train on and to test on.
+        normalise: as in `from_arrays`.
+        n_train: as in `load`.
+        n_test: as in `load`.
+        seed: as in `load`.
+        test_seed: as in `load`.
+        size: as in `load`.
+        classes: as in `load`.
+
+    Returns:
+        The problem, as in `load`.
+
+    Raises:
+        InputError: the folder holds no such set, a column or a split is not there or
+            not the only one, a file is damaged, or as in `load`.
+    """
+    normalisations.get(normalise)
+    pool = hugging_face.read_saved(
+        files.expanded(path), image=image, label=label, splits=splits
+    )
+    return pool.problem(
+        n_train=n_train,
+        n_test=n_test,
+        normalise=normalise,
+        seed=seed,
+        test_seed=test_seed,
+        size=size,
+        classes=classes,
+    )
+
+
 def _largest(labels: np.ndarray) -> int:
     return int(labels.max()) if labels.size and labels.dtype.kind in "iu" else 0
 
@@ -171,7 +235,7 @@ def _read(name: str, data_dir: str | os.PathLike[str] | None, *, fetch: bool) ->
             f"`data_dir` must be an existing folder, got {directory}: make it and put "
             f"the files of {name!r} there, or pass `download=True`."
         )
-    for read in (local.read_pool, prepared.read_pool):
+    for read in (local.read_pool, hugging_face.read_pool, prepared.read_pool):
         pool = read(name, directory)
         if pool is not None:
             return pool
@@ -182,7 +246,8 @@ def _read(name: str, data_dir: str | os.PathLike[str] | None, *, fetch: bool) ->
             return pool
     raise InputError(
         f"no {name!r} found: looked in {directory / name} and {directory} for "
-        f"{local.files(name)}, and in {directory / name} for a set prepared by tfds. "
+        f"{local.files(name)}, or for a set saved by `datasets`, and in "
+        f"{directory / name} for a set prepared by tfds. "
         "Put the files there, name their folder in `data_dir`, prepare them with "
         "data.prepare_tfds, or pass `download=True`; 'digits' needs no files."
     )
