@@ -23,7 +23,7 @@ LEVELS = {
     ),
     "ntk_corrupt": (
         "curves data networks neural_tangents plots rbm training",
-        "adversarial kernels label_noise models spectral",
+        "adversarial estimators kernels label_noise models spectral",
         "clusters probes",
         "ensembles",
     ),
