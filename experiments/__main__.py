@@ -3,10 +3,10 @@
 The lines are read from the sources, not imported: JAX takes seconds to load.
 """
 
-import ast
 import os
-import pathlib
 import sys
+
+from experiments.report.questions import question
 
 # Folder of a family: its scripts, in the order in which a reader may want them.
 FAMILIES = {
@@ -25,12 +25,6 @@ FAMILIES = {
     "wrong_labels": ("cluster_noise", "early_stopping", "spectral_truncation"),
     "perturbations": ("adversarial_learning",),
 }
-
-
-def question(name: str) -> str:
-    """Returns the first line of a script's docstring, which is one sentence."""
-    source = pathlib.Path(__file__).with_name(f"{name}.py").read_text("utf-8")
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def menu() -> str:

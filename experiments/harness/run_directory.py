@@ -203,7 +203,7 @@ class RunDirectory:
 
     def read_json(self, name: str) -> Any:
         """Returns what `write_json` wrote, or None where there is no such file."""
-        content = self._content(self.path / name)
+        content = self.content(name)
         try:
             return json.loads(content) if content is not None else None
         except ValueError as error:
@@ -231,14 +231,15 @@ class RunDirectory:
     def _arrays_path(self, key: str) -> pathlib.Path:
         return self.path / "arrays" / f"{key}.npz"
 
-    def _content(self, path: pathlib.Path) -> bytes | None:
+    def content(self, name: str) -> bytes | None:
+        """Returns the bytes of a file, or None where there is none."""
         with self._blaming_workdir(), contextlib.suppress(FileNotFoundError):
-            return path.read_bytes()
+            return (self.path / name).read_bytes()
         return None
 
     def _read(self) -> dict[str, tuple[Row, str | None, bytes]]:
         """Returns row, checksum of its arrays and line by key, the last of each."""
-        *complete, _torn = (self._content(self._metrics) or b"").split(b"\n")
+        *complete, _torn = (self.content(self._metrics.name) or b"").split(b"\n")
         found = {}
         for number, line in enumerate(complete, start=1):
             try:

@@ -26,6 +26,7 @@ from experiments.harness import (
     jobs,
     planning,
     quick_help,
+    run_report,
     shards,
     sizes,
     terminal,
@@ -40,7 +41,7 @@ from experiments.harness.flags import (
     settable,
 )
 from experiments.harness.run_directory import Cell, Row, RunDirectory
-from theory.errors import InputError, unknown
+from theory.errors import InputError, NumericalError, unknown
 
 C = TypeVar("C", bound=Config)
 
@@ -173,14 +174,21 @@ def _execute(
             directory.discard(asked)
         own = {"experiment": experiment.name, **dataclasses.asdict(config)}
         directory.write_json("config.json", own)
-        if cluster:
-            cluster.compute(asked, directory, estimate, take_up, names)
-        else:
-            one = functools.partial(experiment.compute, config)
-            computing.compute(asked, directory, one, names)
+        report = functools.partial(run_report.write, directory, experiment, config)
+        try:
+            if cluster:
+                cluster.compute(asked, directory, estimate, take_up, names)
+            else:
+                one = functools.partial(experiment.compute, config)
+                computing.compute(asked, directory, one, names)
+        except NumericalError as error:
+            absent = computing.missing(asked, directory.rows(asked))
+            if not shard:
+                report("", missing=[names[cell.key] for cell in absent], why=str(error))
+            raise
         rows = directory.rows(asked)
         if not shard:
-            _show(experiment, rows, asked, directory, names)
+            report(_show(experiment, rows, asked, directory, names))
     return rows
 
 
@@ -218,12 +226,17 @@ def _show(
     asked: Sequence[Cell],
     directory: RunDirectory,
     names: Mapping[str, str],
-) -> None:
-    """Prints the table of the rows, with what it must not hide, and draws them."""
+) -> str:
+    """Prints the table of the rows, with what it must not hide, and draws them.
+
+    Returns what is printed.
+    """
     numbers = with_nan(rows, asked)
     table = experiment.table(directory, numbers)
-    print(table, *caveats(rows, asked, names, table), sep="\n")
+    shown = "\n".join([table, *caveats(rows, asked, names, table)])
+    print(shown)
     _draw(experiment, numbers, directory)
+    return shown
 
 
 def _draw(
@@ -241,6 +254,7 @@ def _draw(
                 figure.savefig(file, format=kind, metadata=metadata)
             figure.set_layout_engine("none")  # it is laid out, which takes longest
     print(f"figure: {directory.path}/figures/{experiment.name}.png and .pdf")
+    print(f"report: {directory.path}/{run_report.NAME}")
 
 
 def main(experiment: Experiment[C]) -> None:

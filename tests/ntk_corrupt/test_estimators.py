@@ -69,17 +69,14 @@ def test_the_law_gets_what_is_fitted_and_answers_in_its_labels(images, monkeypat
     x, labels, x_test, _ = images
     seen = {}
 
-    class Law:
-        def averaged(self, inits):
-            seen["inits"] = inits
-            return self
-
-        def decisions(self):
-            return jnp.arange(60) % 10
+    wins = jnp.eye(10)[jnp.arange(60) % 10]
+    law = theory.OutputLaw(
+        mean=wins, cov=jnp.zeros((60, 10, 10)), init_var=jnp.ones(60), diagnostics={}
+    )
 
     def resummed(arch, corruption, problem, **options):
         seen.update(arch=arch, corruption=corruption, problem=problem, **options)
-        return Law()
+        return law
 
     def resummed_at(law, x):
         seen["x_test"] = x
@@ -93,7 +90,7 @@ def test_the_law_gets_what_is_fitted_and_answers_in_its_labels(images, monkeypat
     np.testing.assert_allclose(seen["problem"].x_train, expected.x_train, atol=1e-12)
     np.testing.assert_array_equal(seen["problem"].labels_train, labels)
     np.testing.assert_allclose(seen["x_test"], expected.x_test, atol=1e-12)
-    assert (seen["arch"].depth, seen["ridge"], seen["inits"]) == (2, 0.5, 4)
+    assert (seen["arch"].depth, seen["ridge"], found.law_.inits) == (2, 0.5, 4)
     assert seen["corruption"] is NOISE
     assert seen["with_init_var"]
 

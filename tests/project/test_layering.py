@@ -28,6 +28,7 @@ LEVELS = {
         "ensembles",
     ),
     "experiments": (
+        "report",
         "harness",
         "shared",
         "laws networks perturbations wrong_labels",
