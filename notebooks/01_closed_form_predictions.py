@@ -102,7 +102,7 @@ rule = np.asarray(theory.class_mean_scores(digits).argmax(axis=1))
 fig, ax = plt.subplots(figsize=(6.5, 4))
 for name, accuracies in curves.items():
     plots.accuracy_curves(ax, LEVELS, accuracies, label=name)
-plots.accuracy_curves(ax, LEVELS, first, label="first order", linestyle=":", marker="")
+plots.accuracy_curves(ax, LEVELS, first, label="first order", linestyle="-.", marker="")
 ax.axhline(
     float((rule == np.asarray(labels)).mean()),
     color="0.5",

@@ -255,7 +255,9 @@ class LawClassifier(_OfNetworks):
         """Returns the accuracy to expect of one draw, on images with labels `y`."""
         unseen = np.setdiff1d(y, self.classes_)
         if unseen.size:
-            raise InputError(f"`y` must hold fitted labels, got {unseen.tolist()[0]!r}.")
+            raise InputError(
+                f"`y` must hold fitted labels, got {unseen.tolist()[0]!r}."
+            )
         return self.law_at(X).accuracy(np.searchsorted(self.classes_, y))
 
 

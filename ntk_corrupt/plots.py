@@ -13,6 +13,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.rcsetup import cycler
+from matplotlib.text import Annotation
 from numpy.typing import ArrayLike
 
 # Okabe and Ito 2008: told apart with any kind of colour vision.
@@ -111,7 +112,42 @@ def corruption_axis(ax: Axes, p: ArrayLike) -> None:
     ax.set_xscale("function", functions=(forward, inverse))
     ax.set_xlim(inverse(left - span / 20), inverse(right + span / 20))
     ax.set_xticks(ticks, labels=[f"{level:g}" for level in ticks])
-    ax.set_xlabel("corruption level p")
+    ax.set_xlabel("corruption level p (spaced by log(1 - p))")
+
+
+def name_ends(
+    ax: Axes, names: Iterable[tuple[str, float, Any]], *, apart: float = 0.045
+) -> list[Annotation]:
+    """Names lines at the right edge of the axes, so that no legend lies on them.
+
+    Args:
+        ax: the axes, with their limits set and a linear y-axis.
+        names: text, height in units of the data, and colour.
+        apart: least distance of two names, as a share of the height of the axes.
+
+    Returns:
+        The texts, from the lowest to the highest.
+    """
+    low, high = ax.get_ylim()
+    ordered = sorted(names, key=lambda name: name[1])
+    at: list[float] = []
+    for _, height, _ in ordered:
+        share = (height - low) / (high - low)
+        at.append(max(share, at[-1] + apart) if at else share)
+    for i in reversed(range(len(at))):  # and none above the axes
+        at[i] = min(at[i], 1.0 if i == len(at) - 1 else at[i + 1] - apart)
+    return [
+        ax.annotate(
+            name,
+            (1.01, place),
+            xycoords="axes fraction",
+            color=colour,
+            fontsize="small",
+            va="center",
+            annotation_clip=False,
+        )
+        for (name, _, colour), place in zip(ordered, at, strict=True)
+    ]
 
 
 def as_images(pixels: np.ndarray) -> np.ndarray:

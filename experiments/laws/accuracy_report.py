@@ -114,26 +114,25 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         plots.sample_images(
             axes, pictures, [name if sample == 0 else "" for name, _ in images]
         )
+        for each in axes:
+            each.title.set_fontsize("small")
     ax = fig.add_subplot(grid[-1, :])
-    shown = _draw_curves(ax, rows)
-    classes = 1 + int(max(s["labels"].max() for s in samples.values()))
-    chance = plots.chance_line(ax, classes)
-    rule = ax.axhline(
-        float(np.mean([row["rule_accuracy"] for row in rows])),
-        color="0.5",
-        linestyle="--",
-        linewidth=1,
-        label="nearest class mean",
-    )
     plots.corruption_axis(ax, np.array(levels))
     ax.set_ylim(0, 1)
-    ax.legend(
-        handles=[*shown, rule, chance],
-        loc="best",
+    shown, ends = _draw_curves(ax, rows)
+    ax.set_ylabel("test accuracy (bars: standard error)")
+    classes = 1 + int(max(s["labels"].max() for s in samples.values()))
+    plots.chance_line(ax, classes)
+    rule = float(np.mean([row["rule_accuracy"] for row in rows]))
+    ax.axhline(rule, color="0.5", linestyle="--", linewidth=1)
+    guides = [("chance", 1 / classes, "0.4"), ("nearest\nclass mean", rule, "0.4")]
+    plots.name_ends(ax, [*ends, *guides])
+    fig.legend(
+        handles=shown,
+        loc="outside lower center",
+        ncols=min(len(shown), 3),
         fontsize="small",
-        handlelength=3.5,
-        frameon=True,
-        edgecolor="none",
+        handlelength=3.0,
     )
     fig.suptitle(settings.title(rows[0]), fontsize="medium")
     return fig
@@ -142,52 +141,60 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
 # Laws whose range ends within the figure: open circles beyond.
 _OF_WIDTH = ("lazy", "resummed_lazy")
 _MARKERS = {"linearised": "s", "adam": "D", "tangent": "^", "final": "v"}
+_DASHES = {"first_order": "--", "resummed": "-.", "exact": ":"}
 
 
-def _style(route: str) -> dict[str, Any]:
-    """Lines for theory, heavier for networks of a width, and markers for networks."""
+def _style(route: str, *, of_width: bool) -> dict[str, Any]:
+    """Lines for theory and markers for networks.
+
+    The line through the networks is the law of their width, heavy, where there is one.
+    """
     line = routes.ROUTES[route].line
     if not line:
-        return {"linestyle": "", "marker": _MARKERS.get(route, "o")}
-    wide = route in _OF_WIDTH
-    return {"linestyle": line, "marker": "", "linewidth": 2.2 if wide else 1.2}
+        return {"linestyle": "", "marker": _MARKERS.get(route, "o"), "zorder": 4}
+    if route in _OF_WIDTH:
+        line = "-" if route == "lazy" else line
+        return {"linestyle": line, "marker": "", "linewidth": 2.2}
+    thin = _DASHES[route] if of_width else line
+    return {"linestyle": thin, "marker": "", "linewidth": 1.1 if of_width else 1.5}
 
 
-def _draw_curves(ax, rows: Sequence[Row]) -> list:
-    """A colour for each average, a style for each route; returns what they mean.
+def _draw_curves(ax, rows: Sequence[Row]) -> tuple[list, list[tuple[str, float, str]]]:
+    """A colour for each average, a style for each route.
 
-    Open circles on the line of a width where it is out of its range.
+    Returns what the styles mean, and what the colours do: name, height of the last
+    point and colour. Open circles on the line of a width where it is out of its range.
     """
     from matplotlib.lines import Line2D
 
     lines, inits = _summary(rows), {str(r["inits"]) for r in rows if "inits" in r}
+    of_width = any(line["route"] in _OF_WIDTH for line in lines)
     many = sorted(inits - {"1"})
-    averages = [("inf", "mean of all inits", plots.PALETTE[6])]
-    averages += [(m, f"mean of {m} networks", plots.PALETTE[0]) for m in many]
+    averages = [("inf", "mean of all", plots.PALETTE[6])]
+    averages += [(m, f"mean of {m}", plots.PALETTE[0]) for m in many]
     averages += [("1", "one network", plots.PALETTE[1])]
-    colours, styles, doubts = {}, {}, []
+    ends, styles, doubts = {}, {}, []
     for (inits, average, colour), route in itertools.product(averages, routes.ROUTES):
         found = [x for x in lines if x["route"] == route and x.get(inits)]
         if not found:
             continue
-        label, style = routes.ROUTES[route].label, _style(route)
+        label, style = routes.ROUTES[route].label, _style(route, of_width=of_width)
         if route == "first_order":  # it knows of no single networks
             colour = plots.PALETTE[2]
-        else:
-            colours[average] = Line2D([], [], color=colour, lw=4, label=average)
-        grey = colour if route == "first_order" else "0.3"
-        styles[route] = Line2D([], [], color=grey, label=label, **style)
         points = [(each["p"], *each[inits]) for each in found]
         p, accuracy, stderr = np.array(points, float).T
+        if route != "first_order" and average not in ends or route in _OF_WIDTH:
+            ends[average] = (average, accuracy[p.argmax()], colour)
+        grey = colour if route == "first_order" else "0.3"
+        styles[route] = Line2D([], [], color=grey, label=label, **style)
         plots.accuracy_curves(
             ax,
             p,
             accuracy,
-            np.nan_to_num(stderr),
+            np.nan_to_num(stderr) if stderr.any() else None,
             label="_",
             color=colour,
             **style,
-            alpha=0.8 if style["linestyle"] else 1.0,
         )
         doubted = [each["doubts"] != "" for each in found]
         if route in _OF_WIDTH and any(doubted):
@@ -195,4 +202,4 @@ def _draw_curves(ax, rows: Sequence[Row]) -> list:
             ax.plot(p[doubted], accuracy[doubted], color=colour, **open_circles)
             label = "this width: out of the law's range"
             doubts = [Line2D([], [], color="0.3", label=label, **open_circles)]
-    return [*colours.values(), *styles.values(), *doubts]
+    return [*styles.values(), *doubts], list(ends.values())

@@ -273,9 +273,11 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
                 f"{quantity}, biases {'' if biases else 'not '}trained",
                 fontsize="medium",
             )
-        line[0].set_ylabel("ln SNR, mean over test images")
+        line[0].set_ylabel("ln SNR, mean over test images\n(bars: standard error)")
     for ax in axes[-1]:
         ax.set_xlabel("N d")
+        products = [row["n_train"] * row["pixels"] for row in rows]
+        ax.set_xlim(min(products) / 1.5, max(products) * 1.5)  # one alone has no range
     axes[0, 0].legend(fontsize="small")
     shown = [
         axes[0, 1].plot([], [], **style, color="0.3", ms=4, label=name)[0]

@@ -11,9 +11,9 @@ from experiments.perturbations.report import at_best, at_first, matched, setting
 from ntk_corrupt import plots
 
 _CURVES = (
-    ("acc_f", "Standard: f, true labels", "o", "-"),
-    ("acc_g", "Perturbation: g, true labels", "X", "--"),
-    ("agreement", "Agreement of f and g", "^", ":"),
+    ("acc_f", "f, on true labels", "o", "-"),
+    ("acc_g", "g, learned from perturbations", "X", "--"),
+    ("agreement", "agreement of f and g", "^", ":"),
 )
 _LABELS = {
     "d": "inputs d (eps grows as sqrt d)",
@@ -25,7 +25,7 @@ _LABELS = {
     "steps_g": "steps of g",
     "variants": "",
 }
-_MAPS = (("hat_f", "hat f"), ("f", "f"), ("hat_g", "hat g"), ("g", "g"))
+_MAPS = (("hat_f", "$\\hat f$"), ("f", "f"), ("hat_g", "$\\hat g$"), ("g", "g"))
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
@@ -51,7 +51,14 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     axes = left.subplots(height, 2, squeeze=False).ravel()
     for ax, name in zip(axes, shown, strict=False):
         _curves(ax, panels[name], name)
-    axes[0].legend(fontsize="x-small", loc="lower right")
+    for ax in axes[: len(shown) : 2]:
+        ax.set_ylabel("accuracy, agreement")
+    left.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=3,
+        fontsize="small",
+    )
     for ax in axes[len(shown) :]:
         ax.set_axis_off()
     if right is not None:
@@ -61,7 +68,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             _map(ax, arrays, name, title, half)
     fig.suptitle(
         f"{config.dataset}, perturbations {config.scenario}: rates of f and g "
-        f"{config.rates_f[0]:g}, {config.rates_g[0]:g}; thin: best of the rates; "
+        f"{config.rates_f[0]:g}, {config.rates_g[0]:g}; "
         f"{config.repeats} repeats, bars from least to most",
         fontsize="medium",
     )
@@ -71,7 +78,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
 def _curves(ax, points: Sequence[tuple[Any, Row]], name: str) -> None:
     """One panel; values that are names, or span decades, are spaced evenly."""
     ax.set(ylim=(0.4, 1.05), yticks=(0.5, 0.75, 1.0), xlabel=_LABELS[name])
-    ax.axhline(0.5, color="0.6", linestyle=":", linewidth=0.8)
+    ax.axhline(0.5, color="0.6", linestyle="-.", linewidth=0.8, label="chance")
     at = np.arange(len(points), dtype=float)
     names = [value if isinstance(value, str) else f"{value:g}" for value, _ in points]
     for (key, label, marker, line), colour in zip(_CURVES, plots.PALETTE, strict=False):
@@ -84,7 +91,7 @@ def _curves(ax, points: Sequence[tuple[Any, Row]], name: str) -> None:
         )  # fmt: skip
         if key == "acc_g" and name != "variants":
             best = [at_best(row, key).mean() for _, row in points]
-            ax.plot(at, best, color=colour, linewidth=0.7)
+            ax.plot(at, best, color=colour, lw=0.7, label="g at the best of the rates")
     turned = {"rotation": 60, "ha": "right", "fontsize": "x-small"}
     ax.set_xticks(at, names, **(turned if name == "variants" else {}))
 

@@ -58,7 +58,7 @@ def test_corruption_axis_is_logarithmic_in_one_minus_p(ax):
     np.testing.assert_array_equal(ax.get_xticks(), p)
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels == ["0", "0.9", "0.99", "0.999"]
-    assert ax.get_xlabel() == "corruption level p"
+    assert ax.get_xlabel() == "corruption level p (spaced by log(1 - p))"
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,15 @@ def test_nothing_global_is_touched():
         if isinstance(node, ast.Attribute | ast.alias)
     }
     assert not names & {"pyplot", "matplotlib.pyplot", "savefig", "show", "gca"}
+
+
+def test_names_at_the_edge_stand_where_lines_end_and_apart():
+    ax = Figure().subplots()
+    ax.set_ylim(0, 2)
+    names = [("b", 0.41, "k"), ("a", 0.4, "r"), ("top", 2.0, "k"), ("near", 1.99, "k")]
+    found = plots.name_ends(ax, names, apart=0.1)
+    assert [text.get_text() for text in found] == ["a", "b", "near", "top"]
+    np.testing.assert_allclose([text.xy[1] for text in found], [0.2, 0.3, 0.9, 1.0])
+    assert all(text.xy[0] > 1 for text in found)
+    assert found[0].get_color() == "r"
+    assert plots.name_ends(ax, []) == []

@@ -168,7 +168,12 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
                 axes[0, 2].plot(p, losses, "o-", color=colour)
         plots.chance_line(ax, rows[0]["classes"])
         ax.set(title=f"{test} test images", xlabel="corruption level")
-    axes[0, 0].legend(fontsize="small")
+    fig.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        fontsize="small",
+    )
     axes[0, 2].set(title="training loss", xlabel="corruption level")
     axes[1, 2].set(title="deviation over repeats, clean", xlabel="corruption level")
     for ax, name in zip(axes[1], ("p*", "slope"), strict=False):

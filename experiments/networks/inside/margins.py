@@ -17,6 +17,13 @@ from ntk_corrupt.probes import margin_scores, margins
 from theory.errors import InputError
 
 _NAMES = (*margin_scores.SCORES, "margin")
+_SAID = {
+    "seed": "seed: at the clean image",
+    "shift": "shift: moved to first order",
+    "mid": "mid: at the mean corrupted image",
+    "curved": "curved: mid to second order",
+    "margin": "margin alone",
+}
 _BINS = 10
 
 
@@ -159,7 +166,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     from matplotlib.figure import Figure
 
     rows = sorted(rows, key=lambda row: row["p"])
-    fig = Figure(figsize=(11.5, 3.8), layout="constrained")
+    fig = Figure(figsize=(13.0, 3.8), layout="constrained")
     roc, reliability, areas = fig.subplots(1, 3)
     for row, colour in zip(rows, plots.PALETTE * 3, strict=False):
         arrays = directory.arrays(row)
@@ -179,19 +186,31 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         )
     grid = np.linspace(*reliability.get_xlim(), 200)
     reliability.plot(grid, special.ndtr(-grid), color="0.4", label="$\\Phi(-z)$")
-    reliability.set(xlabel="score z, mid", ylabel="share that fails")
+    reliability.set(xlabel="z: margin / deviation, mid", ylabel="share that fails")
     reliability.legend(fontsize="small")
     roc.plot([0, 1], [0, 1], ":", color="0.5")
-    roc.set(xlabel="false alarms", ylabel="failures found", title="score mid")
+    roc.set(xlabel="false alarms", ylabel="failures found", title="ROC of mid")
+    reliability.set_title("bars: standard error", fontsize="medium")
+    if roc.get_legend_handles_labels()[0]:  # none where nothing or all fails
+        roc.legend(fontsize="small", loc="lower right")
     for name in (*_NAMES, "curved"):
         if name in rows[0]["scores"]:
             values = np.array([_of(row, name, "auc") for row in rows])
             areas.plot(
-                [row["p"] for row in rows], values.mean(axis=1), "o-", label=name
+                [row["p"] for row in rows],
+                values.mean(axis=1),
+                "o-",
+                label=_SAID[name],
             )
-    areas.axhline(0.5, linestyle=":", color="0.5")
+    areas.axhline(0.5, linestyle=":", color="0.5", label="by chance")
     areas.set(xlabel="corruption level", ylabel="area under the ROC curve")
-    areas.legend(fontsize="small")
+    fig.legend(
+        *areas.get_legend_handles_labels(),
+        loc="outside right center",
+        fontsize="small",
+        title="margin / deviation",
+        title_fontsize="small",
+    )
     row = rows[0]
     fig.suptitle(
         f"{row['dataset']}, {row['n_train']} images ({row['normalise']}), "

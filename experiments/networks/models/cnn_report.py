@@ -156,8 +156,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
                 ax.plot(grid, fit.at(grid), color=colour)
                 ax.axvline(fit.midpoint, color=colour, linewidth=0.7, linestyle="--")
         plots.chance_line(ax, rows[0]["classes"])
-        ax.set(title=f"{test} test images", xlabel="corruption level", ylim=(0, 1.02))
-    axes[0].legend(fontsize="small")
+        ax.set(title=f"{test} test images", ylim=(0, 1.02))
+        ax.set_xlabel("corruption level (dashed: midpoint)")
+    axes[0].set_ylabel("test accuracy (bars: standard error)")
     for pair, colour in zip(_pairs(models), plots.PALETTE, strict=False):
         for test, line in zip(trained.TESTS, ("-", "--"), strict=True):
             gap, error = difference(models, pair, test)
@@ -169,8 +170,16 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             )  # fmt: skip
     gaps.axhline(0, color="0.5", linestyle=":")
     gaps.set(title="difference of accuracy", xlabel="corruption level")
-    if _pairs(models):
-        gaps.legend(fontsize="x-small", handlelength=4)
+    handles, names = axes[0].get_legend_handles_labels()
+    more_handles, more_names = gaps.get_legend_handles_labels()
+    fig.legend(
+        [*handles, *more_handles],
+        [*names, *more_names],
+        loc="outside lower center",
+        ncols=6,
+        fontsize="small",
+        handlelength=4,
+    )
     row = rows[0]
     size = f" at {row['size']} x {row['size']}" if row["size"] else ""
     fig.suptitle(

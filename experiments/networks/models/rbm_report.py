@@ -19,6 +19,14 @@ REGIMES = {
     "both": "training and test images corrupted",
 }
 MACHINES = ("rbm_cd", "rbm_pcd")
+# as the figure calls them
+_SAID = {
+    "rbm_cd": "hidden units, CD",
+    "rbm_pcd": "hidden units, persistent CD",
+    "raw": "raw pixels",
+    "class_mean": "nearest class mean",
+    "mlp": "network, one hidden layer",
+}
 
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -122,14 +130,20 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         for method, (p, values) in curves(rows, regime).items():
             colour = plots.PALETTE[METHODS.index(method)]
             plots.accuracy_curves(
-                ax, p, *intervals.mean_error(values.T), label=method, color=colour
+                ax,
+                p,
+                *intervals.mean_error(values.T),
+                label=_SAID[method],
+                color=colour,
             )
         plots.chance_line(ax, row["classes"])
         ax.set_title(title, fontsize="small")
         ax.set_xlabel(f"corruption {corruption.axis}")
+        ax.set_ylim(0, 1)
         ax.label_outer()
     handles, labels = axes[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=6)
+    axes[0].set_ylabel("test accuracy (bars: standard error)")
+    fig.legend(handles, labels, loc="outside lower center", ncols=6, fontsize="small")
     fig.suptitle(
         f"{row['dataset']} ({row['normalise']}), {row['n_train']} training images, "
         f"frozen {row['corruption']}{corruption.by(row['noise'])}",

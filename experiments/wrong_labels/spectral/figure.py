@@ -34,9 +34,14 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         time.plot(np.arange(len(epochs)), epochs, color=colour, label=f"{rho:g}")
     classes = of_shown["classes"]
     _dimensions(cut, classes)
-    cut.set_title("last epoch, head cut to d (dotted: best epoch)")
-    cut.legend(title="wrong labels", fontsize="small", loc="lower right")
-    time.set(xlabel="epoch", ylabel="test accuracy", ylim=(0, 1), title="whole head")
+    cut.set_title("last epoch, head cut to d (dotted: best epoch)", fontsize="medium")
+    time.set(xlabel="epoch", ylabel="test accuracy", title="whole head")
+    for ax in (cut, time):
+        _room_for_names(ax)
+        ax.legend(
+            title="share of wrong labels", fontsize="x-small", title_fontsize="x-small",
+            loc="upper center", ncols=6,
+        )  # fmt: skip
     time.set_xscale("symlog", linthresh=1)
     time.set_xlim(0, of_shown["epochs"])
     time.xaxis.set_major_formatter("{x:g}")
@@ -57,11 +62,17 @@ def _mean(arrays: Sequence[dict[str, np.ndarray]], name: str) -> np.ndarray:
     return np.mean([each[name] for each in arrays], axis=0)
 
 
+def _room_for_names(ax: Axes, most: float = 1.25) -> None:
+    """Accuracies up to 1, and above them place for a legend."""
+    ax.set_ylim(0, most)
+    ax.set_yticks(np.arange(0, 1.01, 0.2))
+
+
 def _dimensions(ax: Axes, classes: int) -> None:
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.axvline(classes, color="0.5", linewidth=0.8, linestyle="--")
-    ax.set(xlabel="components d (dashed: classes)", ylabel="test accuracy", ylim=(0, 1))
+    ax.plot([classes, classes], [0, 1], color="0.5", linewidth=0.8, linestyle="--")
+    ax.set(xlabel="components d (dashed: classes)", ylabel="test accuracy")
 
 
 def _heat(fig, ax: Axes, by_d: np.ndarray, epochs: Sequence[int], rho: float) -> None:
@@ -108,9 +119,8 @@ def _probes(ax: Axes, arrays, classes: int, rho: float) -> None:
         )  # fmt: skip
     _dimensions(ax, classes)
     ax.set_title(f"probes of d directions, {rho:g} wrong")
-    ax.set_ylim(0, 1.25)  # room for the names
-    ax.set_yticks(np.arange(0, 1.01, 0.2))
-    ax.legend(fontsize="x-small", loc="upper center", ncols=3)
+    _room_for_names(ax, 1.45)
+    ax.legend(fontsize="x-small", loc="upper center", ncols=2)
 
 
 def _spectrum(ax: Axes, arrays, rho: float) -> None:
@@ -131,7 +141,8 @@ def _spectrum(ax: Axes, arrays, rho: float) -> None:
         label="wrong ones, beside them",
     )  # fmt: skip
     ax.set_yscale("log")
-    ax.set(xlabel="component", ylabel="share of all variance", ylim=(1e-5, 1))
+    ax.set(xlabel="component", ylabel="share of all variance", ylim=(1e-5, 10))
+    ax.set_yticks(10.0 ** np.arange(-5, 1))
     ax.set_title(f"last epoch, {rho:g} wrong")
     ax.legend(fontsize="x-small")
 
@@ -162,7 +173,7 @@ def _bars(ax: Axes, rows: Sequence[Row]) -> None:
         for mode, rho, decay in names
     ]
     ax.set_xticks(np.arange(len(names)), labels=labels, fontsize="small")
-    ax.set(ylabel="test accuracy", ylim=(0, 1.25), title="ways to choose (min to max)")
-    ax.set_yticks(np.arange(0, 1.01, 0.2))
+    ax.set(ylabel="test accuracy", title="ways to choose (bars: least to most)")
+    _room_for_names(ax)
     ax.legend(fontsize="x-small", ncols=2, loc="upper center")
     ax.grid(visible=False, axis="x")

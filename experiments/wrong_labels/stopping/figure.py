@@ -46,12 +46,17 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
             _losses(ax, arrays, at, edges)
     for ax, label in zip(axes[:, 0], ("accuracy", "density", "density"), strict=True):
         ax.set_ylabel(label)
-    axes[0, 0].legend(fontsize="x-small", loc="lower right")
+    upper.legend(
+        *axes[0, 0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=len(LINES) + 1,
+        fontsize="small",
+    )
     axes[1, -1].legend(fontsize="x-small", loc="upper right")
     axes[1, 0].annotate("stopped", (0.97, 0.9), xycoords="axes fraction", ha="right")
     axes[2, 0].annotate("at the end", (0.97, 0.9), xycoords="axes fraction", ha="right")
     row = rows[0]
-    upper.suptitle(
+    fig.suptitle(
         f"{row['dataset']} ({row['normalise']}), {row['n_train']} training images, "
         f"{row['n_valid']} held out; {row['mode']} label noise",
         fontsize="medium",
@@ -60,7 +65,15 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     for ax, at in zip(last[:2], ("end", "stop"), strict=True):
         _over_shares(ax, groups(rows), at)
     last[0].set_ylabel("accuracy")
-    _legend(last[0], groups(rows))
+    lower.legend(
+        handles=_meaning(groups(rows)),
+        loc="outside lower center",
+        ncols=8,
+        fontsize="small",
+        handlelength=3,
+        title="the two on the left; bars: standard error",
+        title_fontsize="small",
+    )
     _over_distance(directory, *last[2:], networks)
     return fig
 
@@ -73,8 +86,9 @@ def _path(ax, arrays: Sequence[dict[str, np.ndarray]], stops: np.ndarray) -> Non
             epochs, found.min(axis=0), found.max(axis=0), alpha=0.2, color=colour, lw=0
         )
         ax.plot(epochs, found.mean(axis=0), color=colour, label=label)
-    for stop in stops:
-        ax.axvline(stop, color="0.4", linestyle=":", linewidth=1)
+    for number, stop in enumerate(stops):
+        label = "stopped, each repeat" if number == 0 else "_"
+        ax.axvline(stop, color="0.4", linestyle=":", linewidth=1, label=label)
     ax.set(ylim=(0, 1.02), xlabel="epochs")
 
 
@@ -136,7 +150,7 @@ def _error(values: np.ndarray) -> float:
     return float(theory.standard_error(values)) if len(values) > 1 else 0.0
 
 
-def _legend(ax, found: Sequence[Group]) -> None:
+def _meaning(found: Sequence[Group]) -> list:
     """What colours and styles of `_over_shares` mean."""
     from matplotlib.lines import Line2D
 
@@ -150,7 +164,7 @@ def _legend(ax, found: Sequence[Group]) -> None:
             Line2D([], [], color="0.3", linestyle=style, label=group.name)
             for group, style in zip(found, STYLES * 3, strict=False)
         ]
-    ax.legend(handles=said, fontsize="x-small", loc="lower left", handlelength=3)
+    return said
 
 
 def _over_distance(
@@ -186,5 +200,5 @@ def _of_kernels(found: Sequence[Group]):
     fig = Figure(figsize=(7.5, 3.4), layout="constrained")
     for ax, at in zip(fig.subplots(1, 2), ("end", "stop"), strict=True):
         _over_shares(ax, found, at)
-        _legend(ax, found)
+    fig.legend(handles=_meaning(found), loc="outside lower center", ncols=5)
     return fig
