@@ -1,5 +1,6 @@
 # make demo | test | test-all | portable | portable-one | matrix | lint | notebooks |
-# run-notebooks | wheel | bench | constraints. Each makes .venv first, and installs when
+# run-notebooks | gallery | docs | docs-serve | wheel | bench | constraints. Each makes
+# its environment first, .venv or for docs .venv-tools, and installs when
 # pyproject.toml or constraints.txt is newer than it. PYTHON chooses the interpreter of a
 # new .venv. Versions are those of constraints.txt, which the suite was last green with;
 # UNPINNED=1 takes the newest that pyproject.toml allows.
@@ -8,10 +9,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed$(if $(UNPINNED),-unpinned)
 PINS := $(if $(UNPINNED),,--constraints constraints.txt)
+# For what works on the checkout as text: without JAX, and apart from what is tested.
+TOOLS := .venv-tools
+TOOLS_INSTALLED := $(TOOLS)/.installed$(if $(UNPINNED),-unpinned)
+GALLERY := $(patsubst notebooks/%.py,build/gallery/%.ipynb,$(wildcard notebooks/*.py))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all portable portable-one matrix lint format notebooks
-.PHONY: run-notebooks wheel bench constraints clean
+.PHONY: run-notebooks gallery docs docs-serve wheel bench constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.accuracy_curve --size=28 --rates=adam \
@@ -53,6 +58,22 @@ notebooks: $(INSTALLED)
 run-notebooks: $(INSTALLED)
 	$(BIN)/python -m pytest -p no:xdist --nbmake --nbmake-timeout=3600 notebooks
 
+# With outputs, for the site: each that has changed. Minutes, and nothing of it is
+# committed.
+gallery: $(GALLERY)
+
+build/gallery/%.ipynb: notebooks/%.py | $(INSTALLED)
+	$(BIN)/jupytext --quiet --to ipynb --execute --output $@ $<
+
+# The site, in build/site, with the outputs of `make gallery` where they are. A broken
+# link or a public name without a docstring is an error.
+docs: $(TOOLS_INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --quiet
+
+# At http://127.0.0.1:8000, built again when a file changes.
+docs-serve: $(TOOLS_INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs serve
+
 # Builds the wheel and imports both packages from it, outside the checkout.
 wheel: $(INSTALLED)
 	$(BIN)/python tests/support/wheel.py
@@ -62,20 +83,30 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.ensembles
 
 # After a green `make UNPINNED=1 test`: names and versions of what is installed.
-constraints: $(INSTALLED)
-	$(BIN)/uv pip freeze --python $(BIN)/python --exclude-editable \
-	  | grep -v -E '^(pip|setuptools)==' > constraints.txt
-	@touch $(INSTALLED)
+constraints: $(INSTALLED) $(TOOLS_INSTALLED)
+	for python in $(BIN)/python $(TOOLS)/bin/python; do \
+	  $(BIN)/uv pip freeze --python $$python --exclude-editable; done \
+	  | grep -v -E '^(pip|setuptools)==' | LC_ALL=C sort -u -t= -k1,1 > constraints.txt
+	@touch $(INSTALLED) $(TOOLS_INSTALLED)
 
 clean:
-	rm -rf $(VENV) .matrix
+	rm -rf $(VENV) $(TOOLS) .matrix build
 
 # uv reads [tool.uv] of pyproject.toml, which keeps TensorFlow out (1.8 GB that
 # nothing here imports); plain `pip install .` works too and brings it in. Compiled at
 # once: where Python may not write bytecode, every process would do it, in 2.5 s.
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "ntk-corrupt needs Python 3.11 or newer, and $(PYTHON) is %d.%d: choose another with `make PYTHON=python3.12 ...`" % v[:2])'
-	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+	$(call environment,$(VENV))
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(PINS) --compile-bytecode --editable ".[dev]"
 	@touch $@
+
+$(TOOLS_INSTALLED): pyproject.toml constraints.txt
+	$(call environment,$(TOOLS))
+	$(TOOLS)/bin/uv pip install --quiet --python $(TOOLS)/bin/python $(PINS) --group docs --group release
+	@touch $@
+
+define environment
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "ntk-corrupt needs Python 3.11 or newer, and $(PYTHON) is %d.%d: choose another with `make PYTHON=python3.12 ...`" % v[:2])'
+	$(PYTHON) -m venv --clear $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.8"
+endef

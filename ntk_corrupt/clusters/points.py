@@ -8,6 +8,7 @@ in every dtype, up to rounding.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -164,7 +165,7 @@ def draw(
     *,
     key: Array,
     centres: Float[Array, "k d"] | Float[np.ndarray, "k d"] | None = None,
-    dtype=jnp.float32,
+    dtype: Any = jnp.float32,
 ) -> ClusterSet:
     """Returns points of the law.
 

@@ -11,7 +11,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = DECLARED["project"]
 
 
 def targets():
@@ -30,12 +31,16 @@ def pinned():
         re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.+!]+)", line) for line in lines
     ]
     assert all(pins), "names and versions only, one on a line"
-    return {canonicalize_name(pin[1]): Version(pin[2]) for pin in pins if pin}
+    found = {canonicalize_name(pin[1]): Version(pin[2]) for pin in pins if pin}
+    assert len(found) == len(pins), "one version of each"
+    return found
 
 
 def requirements():
-    """Core and dev: what the Makefile installs."""
+    """Core, dev and the groups: what the Makefile installs."""
     every = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    for group in DECLARED["dependency-groups"].values():
+        every += group
     return [Requirement(line) for line in every]
 
 
@@ -59,6 +64,7 @@ def test_every_promised_job_is_there():
     of = {path.stem: [step.get("run") for step in steps(path)] for path in WORKFLOWS}
     assert {"make lint", "make test", "make portable"} <= set(of["ci"])
     weekly = {"make test-all", "make matrix", "make run-notebooks", "make wheel"}
+    weekly |= {"make gallery docs"}
     assert weekly | {"make UNPINNED=1 test"} <= set(of["weekly"])
 
 

@@ -12,7 +12,7 @@ arXiv:1806.07572.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +135,7 @@ def hidden_layers(arch: Architecture) -> tuple[HiddenLayer, ...]:
 
 
 def through_layers(
-    step: Callable[[Carry, HiddenLayer], Carry], first: Carry, arch
+    step: Callable[[Carry, HiddenLayer], Carry], first: Carry, arch: Any
 ) -> Carry:
     """Takes what is known of the first layer through all hidden layers.
 

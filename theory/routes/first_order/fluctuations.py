@@ -7,6 +7,8 @@ linear functionals of their noise, and over pairs of training points of the nois
 their overlap. Two test points share all of these, so that their outputs are correlated.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +32,7 @@ class NoiseMoments:
     norm_var: Float[Array, ""]
     norm_cov: Float[Array, ""]
 
-    def paired(self, one, two, overlap):
+    def paired(self, one: tuple[Any, Any], two: tuple[Any, Any], overlap: Any) -> Any:
         """Covariance V of functionals whose weights overlap so.
 
         Equation: docs/theory/first_order.md (19).
