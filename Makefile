@@ -1,5 +1,5 @@
 # make demo | test | test-all | portable | portable-one | matrix | lint | notebooks |
-# run-notebooks | gallery | docs | docs-serve | wheel | bench | constraints. Each makes
+# run-notebooks | gallery | docs | docs-serve | dist | bench | constraints. Each makes
 # its environment first, .venv or for docs .venv-tools, and installs when
 # pyproject.toml or constraints.txt is newer than it. PYTHON chooses the interpreter of a
 # new .venv. Versions are those of constraints.txt, which the suite was last green with;
@@ -16,7 +16,7 @@ GALLERY := $(patsubst notebooks/%.py,build/gallery/%.ipynb,$(wildcard notebooks/
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all portable portable-one matrix lint format notebooks
-.PHONY: run-notebooks gallery docs docs-serve wheel bench constraints clean
+.PHONY: run-notebooks gallery docs docs-serve dist bench constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.accuracy_curve --size=28 --rates=adam \
@@ -74,9 +74,9 @@ docs: $(TOOLS_INSTALLED)
 docs-serve: $(TOOLS_INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs serve
 
-# Builds the wheel and imports both packages from it, outside the checkout.
-wheel: $(INSTALLED)
-	$(BIN)/python tests/support/wheel.py
+# Builds wheel and sdist into dist/, and uses the wheel on two Pythons, outside the checkout.
+dist: $(INSTALLED) $(TOOLS_INSTALLED)
+	$(BIN)/python tests/support/dist.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.kernels
@@ -90,7 +90,7 @@ constraints: $(INSTALLED) $(TOOLS_INSTALLED)
 	@touch $(INSTALLED) $(TOOLS_INSTALLED)
 
 clean:
-	rm -rf $(VENV) $(TOOLS) .matrix build
+	rm -rf $(VENV) $(TOOLS) .matrix build dist
 
 # uv reads [tool.uv] of pyproject.toml, which keeps TensorFlow out (1.8 GB that
 # nothing here imports); plain `pip install .` works too and brings it in. Compiled at

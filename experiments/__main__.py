@@ -27,18 +27,27 @@ FAMILIES = {
 }
 
 
-def menu() -> str:
-    """Returns the names of all scripts and what each asks, a family after the other."""
+def menu(command: str = "python -m experiments.NAME") -> str:
+    """Returns the names of all scripts and what each asks, a family after the other.
+
+    Args:
+        command: what runs a script.
+    """
     width = max(len(name) for names in FAMILIES.values() for name in names)
-    lines = ["python -m experiments.NAME --help"]
+    lines = [f"{command} --help"]
     for family, names in FAMILIES.items():
         lines += ["", family]
         lines += [f"  {name:{width}}  {question(name)}" for name in names]
     return "\n".join(lines)
 
 
-if __name__ == "__main__":
+def show(*command: str) -> None:
+    """Prints the menu."""
     try:
-        print(menu(), flush=True)
+        print(menu(*command), flush=True)
     except BrokenPipeError:  # the reader has what it wanted, as of `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    show()

@@ -97,3 +97,43 @@ def moved(package: str, folders: Mapping[str, str]) -> None:
             old, _, new = each.partition("=")
             names[f"{package}.{old}"] = f"{package}.{folder}.{new or old}"
     sys.meta_path.append(_Moved(names))
+
+
+class _Same(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the modules of a package by a second name of it: themselves, not copies."""
+
+    def __init__(self, name: str, of: str):
+        self.prefix, self.of = f"{name}.", of
+
+    def _stands_for(self, fullname):
+        return f"{self.of}.{fullname.removeprefix(self.prefix)}"
+
+    def find_spec(self, fullname, path, target=None):
+        if not fullname.startswith(self.prefix):
+            return None
+        if importlib.util.find_spec(self._stands_for(fullname)) is None:
+            return None
+        return importlib.util.spec_from_loader(fullname, self)
+
+    def create_module(self, spec):
+        module = importlib.import_module(self._stands_for(spec.name))
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        # it ran when it was made; the import system has set another spec since
+        module.__spec__ = module.__spec__.loader_state
+
+
+def alias(name: str, of: str) -> None:
+    """Makes a module name, and names below it, stand for a package and its modules.
+
+    Called from the module of that name, which the package takes the place of.
+
+    Args:
+        name: the second name.
+        of: the package, which is imported.
+    """
+    sys.modules[name] = sys.modules[of]
+    # before the finder of files, which would load the modules of `of` once more
+    sys.meta_path.insert(0, _Same(name, of))

@@ -26,6 +26,7 @@ LEVELS = {
         "adversarial estimators kernels label_noise models spectral",
         "clusters probes",
         "ensembles",
+        "theory __main__",
     ),
     "experiments": (
         "report",
