@@ -50,8 +50,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# From their py:percent sources, without outputs.
+# From their py:percent sources, which begin with one and the same cell; without outputs.
 notebooks: $(INSTALLED)
+	$(BIN)/python tests/support/install_cell.py
 	$(BIN)/jupytext --update --to ipynb notebooks/*.py
 
 # As a reader would, at full size.

@@ -16,18 +16,40 @@
 #
 # A network is trained on images of which 50 to 99 % of the pixels are noise, and tested on
 # clean ones. This notebook predicts how well it does: no network is trained, no constant
-# is fitted, and no kernel matrix is drawn. It runs on CPU, GPU and TPU; a minute or two.
+# is fitted, and no kernel matrix is drawn. It runs on CPU, GPU and TPU; five minutes on two CPU
+# cores, most of them to compile.
 
 # %%
-# Installs where it is missing (Colab); in a checkout, `pip install .` has done it.
-import importlib.util
+# Installs ntk-corrupt where it is missing, as on Colab: from a checkout around this
+# notebook or beside it, a wheel beside it, or by name. The JAX that is here stays.
+import importlib.metadata
+import pathlib
 import subprocess
 import sys
 
-if importlib.util.find_spec("theory") is None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "ntk-corrupt"], check=True
-    )
+try:
+    importlib.metadata.version("ntk-corrupt")
+except importlib.metadata.PackageNotFoundError:
+    here = pathlib.Path.cwd()
+    folders = [here, *here.parents, *sorted(here.glob("*/"))]
+    found = [f for f in folders if (f / "ntk_corrupt" / "__init__.py").exists()]
+    found += sorted(here.glob("ntk_corrupt-*.whl"), reverse=True)
+    packages = [f"{p.name}=={p.version}" for p in importlib.metadata.distributions()]
+    own = ("jax=", "jax-", "jax_", "jaxlib=", "libtpu")  # and the plugins of JAX
+    kept = [package for package in packages if package.startswith(own)]
+    pip = [sys.executable, "-m", "pip", "install", "-q", *kept]
+    done = subprocess.run([*pip, str([*found, "ntk-corrupt"][0])], capture_output=True)
+    if done.returncode:
+        raise SystemExit(
+            "ntk-corrupt must be beside this notebook (on Colab: in the Files panel), "
+            "as a checkout or as the wheel of `make dist`; pip could not install it: "
+            + done.stderr.decode().strip().rpartition("\n")[2]
+        ) from None
+
+import jax
+
+devices = jax.devices()
+print(f"JAX {jax.__version__} on {len(devices)} x {devices[0].device_kind}")
 
 # %%
 import os
@@ -46,7 +68,6 @@ SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
 N_TRAIN, N_TEST, SIZE, DEPTH = (60, 60, None, 2) if SMOKE else (1000, None, 20, 3)
 LEVELS = (0.5, 0.95) if SMOKE else (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99)
 plt.rcParams.update(plots.style())
-print(jax.devices())
 
 # %% [markdown]
 # ## The images
@@ -137,17 +158,19 @@ plt.show()
 # %% [markdown]
 # ## Kernels stand on their own
 #
-# In closed form where there is one, by quadrature otherwise.
+# In closed form where there is one, by quadrature otherwise. Where there are several devices,
+# as in a TPU runtime, they share the rows.
 
 # %%
-pair = theory.nngp_ntk(digits.x_test[:5], digits.x_test[:5], arch)
+rows = jax.sharding.Mesh(devices, ("rows",))
+pair = theory.nngp_ntk(digits.x_test[:5], digits.x_test[:5], arch, mesh=rows)
 print(np.round(np.asarray(pair.ntk), 3))
 
 # %% [markdown]
 # ## Yours
 #
 # Other networks, noises and images: the same two lines. Try `activation="relu"`, `depth=6`,
-# `theory.Additive(p, theory.Laplace())`, `data.load("mnist", data_dir=...)`.
+# `theory.Additive(p=0.95, noise=theory.Laplace())`, `data.load("mnist", data_dir="DIR")`.
 
 # %%
 mine = arch if SMOKE else theory.Architecture(depth=2, activation="relu", b_var=0.1)

@@ -19,15 +19,36 @@
 # GPU or TPU; a few minutes on two CPU cores.
 
 # %%
-# Installs where it is missing (Colab); in a checkout, `pip install .` has done it.
-import importlib.util
+# Installs ntk-corrupt where it is missing, as on Colab: from a checkout around this
+# notebook or beside it, a wheel beside it, or by name. The JAX that is here stays.
+import importlib.metadata
+import pathlib
 import subprocess
 import sys
 
-if importlib.util.find_spec("theory") is None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "ntk-corrupt"], check=True
-    )
+try:
+    importlib.metadata.version("ntk-corrupt")
+except importlib.metadata.PackageNotFoundError:
+    here = pathlib.Path.cwd()
+    folders = [here, *here.parents, *sorted(here.glob("*/"))]
+    found = [f for f in folders if (f / "ntk_corrupt" / "__init__.py").exists()]
+    found += sorted(here.glob("ntk_corrupt-*.whl"), reverse=True)
+    packages = [f"{p.name}=={p.version}" for p in importlib.metadata.distributions()]
+    own = ("jax=", "jax-", "jax_", "jaxlib=", "libtpu")  # and the plugins of JAX
+    kept = [package for package in packages if package.startswith(own)]
+    pip = [sys.executable, "-m", "pip", "install", "-q", *kept]
+    done = subprocess.run([*pip, str([*found, "ntk-corrupt"][0])], capture_output=True)
+    if done.returncode:
+        raise SystemExit(
+            "ntk-corrupt must be beside this notebook (on Colab: in the Files panel), "
+            "as a checkout or as the wheel of `make dist`; pip could not install it: "
+            + done.stderr.decode().strip().rpartition("\n")[2]
+        ) from None
+
+import jax
+
+devices = jax.devices()
+print(f"JAX {jax.__version__} on {len(devices)} x {devices[0].device_kind}")
 
 # %%
 import os
@@ -50,7 +71,6 @@ DRAWS, INITS, P = 2, 2, 0.9
 if not SMOKE:
     DRAWS, INITS = 4, 3
 plt.rcParams.update(plots.style())
-print(jax.devices())
 
 # %%
 digits = data.load("digits", n_train=N_TRAIN, n_test=N_TEST, size=SIZE, seed=0)
@@ -60,13 +80,24 @@ noise = theory.Replacement(p=P)
 key = jax.random.key(0)
 
 # %% [markdown]
-# ## Three routes
+# ## Three routes, one of them twice
 #
-# All get the same key, hence the same corrupted images.
+# All get the same key, hence the same corrupted images. Kernel and law are of infinite width
+# and of layers that learn equally fast. Networks have a width, and Adam trains their layers at
+# rates of its own, known before training: `of_width` is the kernel of networks like these.
 
 # %%
 law = theory.resummed(arch, noise, digits)
 kernel = theory.exact(arch, noise, digits, draws=DRAWS, key=key)
+config = TrainConfig(learning_rate=1e-3, epochs=EPOCHS, stop_loss=1e-3)
+rated = theory.adam_rates(
+    arch,
+    (digits.x_train.shape[1], *[WIDTH] * (DEPTH - 1)),
+    theory.corrupt(noise, key, 0, digits.x_train),
+    digits.y,
+    batch_size=config.batch_size,
+)
+of_width = theory.exact(rated, noise, digits, draws=DRAWS, key=key, width=WIDTH)
 networks = ensembles.measure(
     arch,
     noise,
@@ -75,7 +106,7 @@ networks = ensembles.measure(
     draws=DRAWS,
     inits=INITS,
     key=key,
-    config=TrainConfig(learning_rate=1e-3, epochs=EPOCHS, stop_loss=1e-3),
+    config=config,
 )
 print("training loss", np.asarray(networks.diagnostics["train_loss"]).mean())
 
@@ -90,6 +121,8 @@ for inits in (1, INITS):
     print(
         f"accuracy, mean of {inits}: law {law.averaged(inits).accuracy(labels):.3f}, "
         f"kernel {kernel.accuracy(labels, inits):.3f} ± {kernel.stderr(labels, inits):.3f}, "
+        f"of this width {of_width.accuracy(labels, inits):.3f} "
+        f"± {of_width.stderr(labels, inits):.3f}, "
         f"networks {networks.accuracy(labels, inits):.3f} "
         f"± {networks.stderr(labels, inits):.3f}"
     )
@@ -101,7 +134,11 @@ print(f"average over all initialisations: law {law.accuracy(labels):.3f}")
 # `theory.compare` sets any two routes side by side: here draw by draw, on the same images.
 
 # %%
-for name, other in (("kernel", kernel), ("law", law)):
+for name, other in (
+    ("kernel of this width", of_width),
+    ("kernel", kernel),
+    ("law", law),
+):
     beside = theory.compare(other, networks, labels)
     print(
         f"networks beside the {name}: {beside.agreement:.3f} of the decisions alike, "

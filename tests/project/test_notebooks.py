@@ -1,13 +1,17 @@
 """Notebooks: in step with their sources, without outputs, and run at small size."""
 
+import importlib.metadata
 import os
+import subprocess
 
+import jax
 import jupyter_client
 import jupytext
 import nbclient
 import nbformat
 import pytest
 from checkout import ROOT
+from install_cell import CELL
 
 FOLDER = ROOT / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -34,6 +38,64 @@ def test_a_notebook_holds_its_source_and_no_output(path):
     cells = [(cell.cell_type, cell.source) for cell in notebook.cells]
     assert cells == [(cell.cell_type, cell.source) for cell in source.cells]
     assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_a_notebook_begins_by_installing_what_is_missing(path):
+    code = [cell for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    assert code[0].source == CELL, "`make notebooks` writes it"
+    assert "find_spec" not in path.read_text()
+
+
+def installing(monkeypatch, folder, status=0):
+    """What the first cell has pip install, in a folder, where nothing is installed."""
+    calls = []
+
+    def absent(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    def pip(command, **options):
+        calls.append(command)
+        said = b"WARNING: retried\nERROR: no such host"
+        return subprocess.CompletedProcess(command, status, b"", said)
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(importlib.metadata, "version", absent)
+    monkeypatch.setattr(subprocess, "run", pip)
+    exec(compile(CELL, "cell", "exec"), {})
+    (command,) = calls
+    assert command[1:4] == ["-m", "pip", "install"]
+    return command[5:]
+
+
+def test_a_checkout_a_wheel_or_the_name_is_installed(monkeypatch, tmp_path, capsys):
+    inner = tmp_path / "notebooks"
+    inner.mkdir()
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
+    *kept, source = installing(monkeypatch, inner)
+    assert source == "ntk-corrupt"
+    # JAX and what comes with it are asked for as they are
+    assert {f"{name}=={version}" for name, version in versions.items()} <= set(kept)
+    assert all(name.startswith(("jax", "libtpu")) for name in kept)
+    assert not any(name.startswith("jaxtyping") for name in kept)
+    assert str(jax.devices()[0].device_kind) in capsys.readouterr().out
+    for version in ("0.2.0", "0.3.0"):
+        (inner / f"ntk_corrupt-{version}-py3-none-any.whl").touch()
+    assert installing(monkeypatch, inner)[-1].endswith("0.3.0-py3-none-any.whl")
+    beside = inner / "clone" / "ntk_corrupt"
+    beside.mkdir(parents=True)
+    (beside / "__init__.py").touch()
+    assert installing(monkeypatch, inner)[-1] == str(beside.parent)
+    around = tmp_path / "ntk_corrupt"
+    around.mkdir()
+    (around / "__init__.py").touch()
+    assert installing(monkeypatch, inner)[-1] == str(tmp_path)
+
+
+def test_what_cannot_be_installed_is_said_in_one_line(monkeypatch, tmp_path):
+    with pytest.raises(SystemExit, match="wheel .* no such host$") as end:
+        installing(monkeypatch, tmp_path, status=1)
+    assert "\n" not in str(end.value)
 
 
 def run(path, folder, kernel=None):
