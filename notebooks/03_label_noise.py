@@ -38,13 +38,13 @@ except importlib.metadata.PackageNotFoundError:
     packages = [f"{p.name}=={p.version}" for p in importlib.metadata.distributions()]
     own = ("jax=", "jax-", "jax_", "jaxlib=", "libtpu")  # and the plugins of JAX
     kept = [package for package in packages if package.startswith(own)]
-    pip = [sys.executable, "-m", "pip", "install", "-q", *kept]
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-color", *kept]
     done = subprocess.run([*pip, str([*found, "ntk-corrupt"][0])], capture_output=True)
     if done.returncode:
         raise SystemExit(
             "ntk-corrupt must be beside this notebook (on Colab: in the Files panel), "
             "as a checkout or as the wheel of `make dist`; pip could not install it: "
-            + done.stderr.decode().strip().rpartition("\n")[2]
+            + done.stderr.decode().rpartition("ERROR: ")[2].partition("\n")[0]
         ) from None
 
 import jax

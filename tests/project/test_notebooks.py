@@ -56,7 +56,7 @@ def installing(monkeypatch, folder, status=0):
 
     def pip(command, **options):
         calls.append(command)
-        said = b"WARNING: retried\nERROR: no such host"
+        said = b"WARNING: retried\nERROR: none\nERROR: no such host\n\x1b[0m"
         return subprocess.CompletedProcess(command, status, b"", said)
 
     monkeypatch.chdir(folder)
@@ -65,7 +65,7 @@ def installing(monkeypatch, folder, status=0):
     exec(compile(CELL, "cell", "exec"), {})
     (command,) = calls
     assert command[1:4] == ["-m", "pip", "install"]
-    return command[5:]
+    return command[6:]
 
 
 def test_a_checkout_a_wheel_or_the_name_is_installed(monkeypatch, tmp_path, capsys):
