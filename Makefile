@@ -12,7 +12,7 @@ PINS := $(if $(UNPINNED),,--constraints constraints.txt)
 # For what works on the checkout as text: without JAX, and apart from what is tested.
 TOOLS := .venv-tools
 TOOLS_INSTALLED := $(TOOLS)/.installed$(if $(UNPINNED),-unpinned)
-GALLERY := $(patsubst notebooks/%.py,build/gallery/%.ipynb,$(wildcard notebooks/*.py))
+GALLERY := $(patsubst notebooks/%,build/gallery/%,$(wildcard notebooks/*.ipynb))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all portable portable-one matrix lint format notebooks
@@ -63,13 +63,17 @@ run-notebooks: $(INSTALLED)
 # committed.
 gallery: $(GALLERY)
 
-build/gallery/%.ipynb: notebooks/%.py | $(INSTALLED)
-	$(BIN)/jupytext --quiet --to ipynb --execute --output $@ $<
+build/gallery/%.ipynb: notebooks/%.ipynb | $(INSTALLED)
+	@mkdir -p $(@D)
+	cp $< $(@D)/part-$(@F)
+	$(BIN)/jupyter-execute --inplace $(@D)/part-$(@F)
+	mv $(@D)/part-$(@F) $@
 
 # The site, in build/site, with the outputs of `make gallery` where they are. A broken
-# link or a public name without a docstring is an error.
+# link or a public name without a docstring is an error: of a warning that --quiet leaves
+# out, --strict would not know.
 docs: $(TOOLS_INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(TOOLS)/bin/mkdocs build
 
 # At http://127.0.0.1:8000, built again when a file changes.
 docs-serve: $(TOOLS_INSTALLED)

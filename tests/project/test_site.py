@@ -30,7 +30,7 @@ def site(tmp_path_factory):
     """The site, built; a warning would have ended it."""
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [MKDOCS, "build", "--quiet", "--site-dir", folder],
+        [MKDOCS, "build", "--site-dir", folder],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
