@@ -159,12 +159,13 @@ plt.show()
 # ## Kernels stand on their own
 #
 # In closed form where there is one, by quadrature otherwise. Where there are several devices,
-# as in a TPU runtime, they share the rows.
+# as in a TPU runtime, they share the rows, whose number must be a multiple of theirs.
 
 # %%
 rows = jax.sharding.Mesh(devices, ("rows",))
-pair = theory.nngp_ntk(digits.x_test[:5], digits.x_test[:5], arch, mesh=rows)
-print(np.round(np.asarray(pair.ntk), 3))
+x = digits.x_test[: 5 * len(devices)]
+pair = theory.nngp_ntk(x, x, arch, mesh=rows)
+print(np.round(np.asarray(pair.ntk)[:5, :5], 3))
 
 # %% [markdown]
 # ## Yours
