@@ -4,6 +4,7 @@ A block is one product in the first layer, and the whole recursion of its entrie
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -23,19 +24,31 @@ from theory.kernels.propagation import (
     first_layer_variance,
     propagate_diag,
 )
-from theory.numerics import blocks, devices
+from theory.numerics import blocks, devices, memory
 
-# Rows and columns per block. On a processor small enough to leave little below the
-# diagonal and to stay in the cache, large enough for a product at 3/4 of the speed of
-# large matrices. Twice as wide, N = 1 000 takes 15 to 25 % longer; N = 4 000 cannot
-# tell sizes apart. An accelerator needs more entries at once: 8 million, not tuned.
-BLOCKS = {"cpu": (256, 512)}
-_ELSEWHERE = (2048, 4096)
+# Arrays of a block in use at once, of both kernels and of the dual.
+_HELD = 4
 
 
-def block() -> tuple[int, int]:
-    """Rows and columns per block, on the default device."""
-    return BLOCKS.get(jax.default_backend(), _ELSEWHERE)
+def block(n1: int, n2: int, itemsize: int, *, own: bool = False) -> tuple[int, int]:
+    """Returns rows and columns per block of a kernel, on the default device.
+
+    Twice as many columns as rows, as many as `memory.block_bytes` holds: 256 x 512 in
+    float64 where caches hold 4 MB. Of points with themselves blocks of h rows compute
+    h/n of the matrix for nothing, and small ones read points again at 1/h of the time:
+    h = 3 sqrt(n) is best there, not less than half of the above, where products slow
+    down.
+
+    Args:
+        n1: rows of the kernel.
+        n2: columns.
+        itemsize: bytes of a number.
+        own: whether half of the blocks is enough, of points with themselves.
+    """
+    rows = max(1, math.isqrt(memory.block_bytes() // (2 * _HELD * itemsize)))
+    if own:
+        rows = min(rows, max(rows // 2, round(3 * n1**0.5)))
+    return blocks.evenly(n1, rows), blocks.evenly(n2, 2 * rows)
 
 
 def kept(pair: KernelPair, kinds: tuple[str, ...]) -> dict[str, Array]:
@@ -50,11 +63,13 @@ class Tile(NamedTuple):
         doubting: fast, and with it whether digits of any entry are lost;
         again: all digits, at several times the cost, or None if none are ever lost;
         surely: all digits: `again` where that is needed. With derivatives.
+        block: their rows and columns.
     """
 
     doubting: Callable[[Array, Array], tuple[dict[str, Array], Bool[Array, ""]]]
     again: Callable[[Array, Array], dict[str, Array]] | None
     surely: Callable[[Array, Array], dict[str, Array]]
+    block: tuple[int, int]
 
 
 def tile(x1, x2, arch, kinds, rows=None, *, own=False) -> Tile:
@@ -65,7 +80,7 @@ def tile(x1, x2, arch, kinds, rows=None, *, own=False) -> Tile:
     anything.
     """
 
-    height, width = block()
+    height, width = size = block(len(x1), len(x2), x1.dtype.itemsize, own=own)
 
     def part(x, start, block):
         return jax.lax.dynamic_slice_in_dim(x, start, min(block, x.shape[0]))
@@ -103,7 +118,7 @@ def tile(x1, x2, arch, kinds, rows=None, *, own=False) -> Tile:
             return found
         return jax.lax.cond(doubt, lambda: again(i, j), lambda: found)
 
-    return Tile(doubting, again if has_doubts(arch) else None, surely)
+    return Tile(doubting, again if has_doubts(arch) else None, surely, size)
 
 
 def _differentiable(fn):
@@ -126,8 +141,8 @@ def _differentiable(fn):
 
 def _fill(at: Tile, fill, *sizes, surely):
     if surely or at.again is None:
-        return fill(at.surely, *sizes, block())
-    return fill(at.doubting, *sizes, block(), again=at.again)
+        return fill(at.surely, *sizes, at.block)
+    return fill(at.doubting, *sizes, at.block, again=at.again)
 
 
 @_differentiable
@@ -146,8 +161,9 @@ def upper_entries(x, arch, *, kinds, surely):
 
 def times(x1, rows, x2, arch, v, *, kinds):
     """The kernel times v, (n1, m), for `run`."""
-    at = tile(x1, x2, arch, kinds, rows).surely
-    return blocks.product(lambda i, j: at(i, j)[kinds[0]], v, len(x1), block())
+    at = tile(x1, x2, arch, kinds, rows)
+    of = lambda i, j: at.surely(i, j)[kinds[0]]
+    return blocks.product(of, v, len(x1), at.block)
 
 
 @functools.partial(jax.jit, static_argnames=("fn", "kinds", "mesh"))

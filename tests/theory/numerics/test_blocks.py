@@ -1,5 +1,7 @@
 """Blockwise loops that cover everything once, and the memory check."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,19 @@ def test_starts_cover_every_row(n, block):
     covered = [np.arange(start, start + size) for start in first]
     assert np.array_equal(np.unique(covered), np.arange(n))
     assert len(first) == -(-n // size)
+
+
+@pytest.mark.parametrize("n", [1, 16, 250, 256, 257, 1000, 4000])
+@pytest.mark.parametrize("most", [1, 7, 16, 128, 250, 256])
+def test_even_blocks_are_the_fewest_and_repeat_little(n, most):
+    size = blocks.evenly(n, most)
+    assert 1 <= size <= min(n, most)
+    room = most - most % 16 if most > 16 else most
+    count = -(-n // size)
+    assert count == -(-n // room)
+    # what is computed twice: less than 16 rows a block
+    assert count * size - n < 16 * count
+    assert size % 16 == 0 or size in (n, most)
 
 
 @pytest.mark.parametrize(("n", "block"), SIZES)
@@ -157,12 +172,60 @@ def test_blocks_in_doubt_are_done_again_and_no_others():
     check(filled(), n, n)
 
 
+def test_squares_turned_over_are_large_on_an_accelerator(monkeypatch):
+    monkeypatch.setattr(memory, "block_bytes", lambda: 2**25)
+    assert blocks._mirrored_rows(8) == 64
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert blocks._mirrored_rows(8) == 1448  # two of 2^24 bytes
+    matrix = jnp.asarray(np.triu(np.random.default_rng(0).random((11, 11))))
+    whole = np.asarray(blocks.mirror(matrix))
+    assert np.array_equal(whole, whole.T)
+    assert np.array_equal(np.triu(whole), matrix)
+
+
 # --- memory --------------------------------------------------------------------
 
 
 def test_available_bytes():
     free = memory.available_bytes()
     assert free is None or 2**20 < free < 2**50
+
+
+def _accelerator(monkeypatch, stats):
+    device = types.SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+
+
+def test_an_accelerator_works_on_a_millisecond_of_its_bandwidth(monkeypatch):
+    # by the data sheets, bytes and bytes a second: V100, A100, H100, H200
+    for size, rate in (
+        (32e9, 0.9e12),
+        (80e9, 2.0e12),
+        (80e9, 3.35e12),
+        (141e9, 4.8e12),
+    ):
+        _accelerator(monkeypatch, {"bytes_limit": int(size)})
+        assert memory.block_bytes() == pytest.approx(1e-3 * rate, rel=0.35)
+    _accelerator(monkeypatch, None)
+    assert memory.block_bytes() == pytest.approx(2**34 / 30, rel=0.01)
+
+
+def test_a_processor_works_on_what_its_caches_hold(monkeypatch, tmp_path):
+    for index, (level, size) in enumerate([("1", "48K"), ("2", "1280K"), ("3", "9M")]):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        (folder / "level").write_text(level + "\n")
+        (folder / "size").write_text(size + "\n")
+    monkeypatch.setattr(memory, "_CACHES", tmp_path)
+    one = memory._second_level.__wrapped__
+    assert one() == 1280 * 2**10
+    monkeypatch.setattr(memory, "_second_level", one)
+    monkeypatch.setattr(memory, "_cores", lambda: 6)
+    assert memory.block_bytes() == 6 * 1280 * 2**10
+    (tmp_path / "index1" / "size").write_text("unknown\n")
+    assert one() == 2**20
+    monkeypatch.setattr(memory, "_CACHES", tmp_path / "nowhere")
+    assert one() == 2**20
 
 
 def test_check_memory(monkeypatch):
