@@ -18,17 +18,17 @@ from theory.kernels.propagation import KernelPair
 from theory.numerics import blocks, doors, memory
 from theory.numerics.signatures import checked
 
-# Bytes of a block of pairs of images, of which some ten arrays are held at once.
-_BLOCK_BYTES, _HELD = 2**28, 10
+# Arrays of a block of pairs of images: in use at once, and held at most.
+_USED, _HELD = 4, 10
+_PAIRS = 8  # at least: they stand side by side in memory, as vector instructions need
 
 
 def _block(stack: Stack, n1: int, n2: int, itemsize: int) -> tuple[int, int]:
-    """Images of a block, so that its pairs of positions fit."""
-    most = max(
-        1, _BLOCK_BYTES // (_HELD * positions.numbers_of_a_pair(stack) * itemsize)
-    )
-    side = max(1, math.isqrt(most))
-    return min(n1, side), min(n2, max(1, most // min(n1, side)))
+    """Images of a block, so that its pairs of positions stay at hand."""
+    pair = positions.numbers_of_a_pair(stack) * itemsize
+    most = max(_PAIRS, memory.block_bytes() // (_USED * pair))
+    columns = blocks.evenly(n2, max(_PAIRS, math.isqrt(most)), 1)
+    return blocks.evenly(n1, max(1, most // columns), 1), columns
 
 
 def _checked(stack: Stack, *xs: Any) -> list[Array]:
@@ -55,23 +55,30 @@ def _checked(stack: Stack, *xs: Any) -> list[Array]:
 
 @functools.partial(jax.jit, static_argnames=("own", "block"))
 def _filled(x1, x2, stack: Stack, *, own: bool, block: tuple[int, int]) -> KernelPair:
-    def of(i, j):
-        part1 = jax.lax.dynamic_slice_in_dim(x1, i, block[0])
-        part2 = jax.lax.dynamic_slice_in_dim(x2, j, block[1])
-        found = positions.known(part1, part2, stack)
-        if not own:
-            return KernelPair(nngp=found.cross.cov, ntk=found.cross.ntk)
-        row, column = jnp.arange(block[0]) + i, jnp.arange(block[1]) + j
-        same = row[:, None] == column[None, :]
-        pick = lambda cross, each: jnp.where(same, each[:, None], cross)
-        return KernelPair(
-            nngp=pick(found.cross.cov, found.own1.cov),
-            ntk=pick(found.cross.ntk, found.own1.ntk),
-        )
+    alone = lambda x: blocks.map_rows(
+        lambda part: positions.own(part, stack), x, min(block)
+    )
+    own1 = alone(x1)
+    own2 = own1 if own else alone(x2)
 
-    if own:
-        return blocks.fill_upper(of, len(x1), block)
-    return blocks.fill(of, len(x1), len(x2), block)
+    def rows(given, at, count):
+        cut = lambda each: jax.lax.dynamic_slice_in_dim(each, at, count)
+        return jax.tree.map(cut, given)
+
+    def of(i, j):
+        (part1, given1), (part2, given2) = (
+            rows((x1, own1), i, block[0]),
+            rows((x2, own2), j, block[1]),
+        )
+        return positions.cross(part1, part2, given1, given2, stack)
+
+    if not own:
+        return blocks.fill(of, len(x1), len(x2), block)
+    found, at = blocks.fill_upper(of, len(x1), block), jnp.arange(len(x1))
+    return KernelPair(
+        nngp=found.nngp.at[at, at].set(own1.nngp),
+        ntk=found.ntk.at[at, at].set(own1.ntk),
+    )
 
 
 def _kernels(x1: Array, x2: Array, stack: Stack, *, own: bool = False) -> KernelPair:
@@ -87,8 +94,9 @@ def nngp_ntk(
 
     Cost, for s positions and windows of k of them: n1 n2 s (k + the dual) a layer where
     no pooling follows, n1 n2 s^2 of the same where it does: for 28 x 28 pixels 784
-    times as much. Memory: the result, and blocks of 256 MB. Nearly parallel images lose
-    half of the digits with kinked activations; an image and itself do not in `gram`.
+    times as much. Memory: the result, and blocks of 8 pairs or what the caches hold.
+    Nearly parallel images lose half of the digits with kinked activations; an image and
+    itself do not in `gram`.
 
     Args:
         x1: images, as rows of `stack.pixels` numbers.

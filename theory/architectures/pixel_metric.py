@@ -66,8 +66,7 @@ def _second_derivative(stack: Stack, x: Array, other: Array) -> Array:
     d = len(x)
 
     def entry(one, two):
-        found = positions.known(one[None], two[None], stack, reversible=True)
-        return found.cross.ntk[0, 0]
+        return positions.pair(one, two, stack, reversible=True).ntk
 
     slope = lambda two: jax.grad(entry)(x, two)
     along = lambda direction: jax.jvp(slope, (other,), (direction,))[1]

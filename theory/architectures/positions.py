@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.activations.duals import DualPair
 from theory.architectures.layers import (
     POOLING,
     AveragePooling,
@@ -32,31 +31,29 @@ from theory.architectures.layers import (
     Residual,
 )
 from theory.architectures.stack import Stack
+from theory.kernels.propagation import KernelPair
 from theory.numerics.edges import matmul
 
 
 class _Kernels(NamedTuple):
-    """Both kernels at a layer: pairs of images first, then positions.
+    """Both kernels at a layer: positions first, then images or pairs of them.
 
-    Positions are (h, w) of equal ones, (h, w, h, w) of all pairs, or none.
+    So windows are sums of whole stretches of memory. Positions are (h, w) of equal
+    ones, (h, w, h, w) of all pairs, or none. Of the image there is no tangent kernel.
     """
 
     cov: Float[Array, "..."]
-    ntk: Float[Array, "..."]
+    ntk: Float[Array, "..."] | None
 
 
-class _Known(NamedTuple):
-    """What is known at a layer, of pairs and of every image with itself."""
-
-    own1: _Kernels
-    own2: _Kernels
-    cross: _Kernels
+# Takes kernels through the activation; whether they are of all pairs of positions.
+_Through = Callable[[_Kernels, bool], _Kernels]
 
 
-def _places(of: Array) -> tuple:
+def _places(of: Array) -> tuple[Array, ...]:
     """Where equal positions stand among all pairs of them."""
-    h, w = jnp.arange(of.shape[-2])[:, None], jnp.arange(of.shape[-1])[None, :]
-    return ..., h, w, h, w
+    h, w = jnp.arange(of.shape[0])[:, None], jnp.arange(of.shape[1])[None, :]
+    return h, w, h, w
 
 
 def _equal(of: Array) -> Array:
@@ -64,14 +61,13 @@ def _equal(of: Array) -> Array:
     return of[_places(of)]
 
 
-def _padded(of: Array, layer: Convolution, axes: tuple[int, int]) -> Array:
-    """Adds the positions around the image, of two axes."""
+def _padded(of: Array, layer: Convolution, axis: int, along: int) -> Array:
+    """Adds the positions around the image on an axis, its height or width."""
     if layer.padding == "valid":
         return of
+    shape = (of.shape[axis],) * 2
     widths = [(0, 0)] * of.ndim
-    shape = of.shape[axes[0]], of.shape[axes[1]]
-    for axis, pad in zip(axes, layer.pads(shape), strict=True):
-        widths[axis] = pad
+    widths[axis] = layer.pads(shape)[along]
     mode = "wrap" if layer.padding == "circular" else "constant"
     return jnp.pad(of, widths, mode=mode)
 
@@ -84,80 +80,66 @@ def _seen(of: Array, layer: Convolution, axis: int, offset: int) -> Array:
 
 
 def _window_mean(of: Array, layer: Convolution, pairs: bool) -> Array:
-    """Mean over the windows of a convolution, which move together for both images."""
-    images = [(-4, -3), (-2, -1)] if pairs else [(-2, -1)]
-    for axes in images:
-        of = _padded(of, layer, axes)
-    total = jnp.zeros((), of.dtype)
-    for offset in itertools.product(range(layer.size), repeat=2):
-        part = of
-        for axes in images:
-            for axis, along in zip(axes, offset, strict=True):
-                part = _seen(part, layer, axis, along)
-        total = total + part
-    return total / layer.size**2
+    """Mean over the windows of a convolution, which move together for both images.
+
+    Rows first, then columns: 2 k sums for k^2.
+    """
+    for along in (0, 1):
+        axes = (along, along + 2) if pairs else (along,)
+        for axis in axes:
+            of = _padded(of, layer, axis, along)
+        total = jnp.zeros((), of.dtype)
+        for offset in range(layer.size):
+            part = of
+            for axis in axes:
+                part = _seen(part, layer, axis, offset)
+            total = total + part
+        of = total / layer.size
+    return of
 
 
 def _pooled(of: Array, size: int) -> Array:
     """Means over windows of the positions of both images, of all pairs of them."""
-    *pairs, h, w, _, _ = of.shape
-    parts = (h // size, size, w // size, size) * 2
-    first = len(pairs)
-    axes = tuple(first + axis for axis in (1, 3, 5, 7))
-    return of.reshape(*pairs, *parts).mean(axis=axes)
+    sides, images = of.shape[:4], of.shape[4:]
+    parts = itertools.chain.from_iterable((n // size, size) for n in sides)
+    return of.reshape(*parts, *images).mean(axis=(1, 3, 5, 7))
 
 
-def _weighted(known: _Known, mean: Callable[[Array], Array], stack: Stack, apart: bool):
+def _weighted(
+    of: _Kernels, mean: Callable[[Array], Array], stack: Stack, apart: bool
+) -> _Kernels:
     """Through weights: `mean` is what they average; `apart` keeps equal positions."""
-    layer = stack.weights
+    layer, value = stack.weights, mean(of.cov)
+    moved = jnp.zeros_like(value) if of.ntk is None else mean(of.ntk)
+    tangent = layer.tangent(value, jnp.ones_like(moved), moved)
+    found = _Kernels(layer.covariance(value), tangent)
+    if not apart:
+        return found
 
-    def through(of: _Kernels) -> _Kernels:
-        value, moved = mean(of.cov), mean(of.ntk)
-        found = _Kernels(
-            layer.covariance(value),
-            layer.tangent(value, jnp.ones_like(moved), moved),
-        )
-        if not apart:
-            return found
-        h, w = found.cov.shape[-2:]
+    def cut(part):
+        h, w = part.shape[:2]
         same = jnp.eye(h * w, dtype=bool).reshape(h, w, h, w)
-        cut = lambda part: jnp.where(jnp.broadcast_to(same, part.shape), part, 0)
-        return jax.tree.map(cut, found)
+        return jnp.where(jnp.expand_dims(same, range(4, part.ndim)), part, 0)
 
-    return _Known(*(through(of) for of in known))
+    return jax.tree.map(cut, found)
 
 
-def _activated(known: _Known, stack: Stack, pairs: bool, reversible: bool) -> _Known:
-    """Through the activation."""
-    dual = stack.phi.dual
-    pair_of = dual.reversible if reversible else dual.pair
-    equal = _equal if pairs else lambda of: of
-    var1, var2 = equal(known.own1.cov), equal(known.own2.cov)
-    # pairs of images first, then positions of the first and of the second
-    if pairs:
-        spread1 = lambda var: var[..., :, :, None, None]
-        spread2 = lambda var: var[..., None, None, :, :]
-    else:
-        spread1 = spread2 = lambda var: var
+def _times(slope: Array, ntk: Array | None) -> Array | None:
+    return None if ntk is None else slope * ntk
 
-    def through(of: _Kernels, q1: Array, q2: Array) -> _Kernels:
-        # kernels of quadrature take equal shapes
-        q1, q2 = (jnp.broadcast_to(q, of.cov.shape) for q in (q1, q2))
-        found = pair_of(q1, q2, of.cov)
-        return _Kernels(found.value, found.slope * of.ntk)
 
-    def own(of: _Kernels, var: Array) -> _Kernels:
-        exact: DualPair = dual.diag(var)
-        same = _Kernels(exact.value, exact.slope * equal(of.ntk))
-        if not pairs:
-            return same
-        found = through(of, spread1(var), spread2(var))
-        # of a position and itself closed forms would lose half of the digits
-        placed = lambda whole, equal: whole.at[_places(whole)].set(equal)
-        return jax.tree.map(placed, found, same)
+class Own(NamedTuple):
+    """What is known of every image with itself.
 
-    cross = through(known.cross, spread1(var1[:, None]), spread2(var2[None]))
-    return _Known(own(known.own1, var1), own(known.own2, var2), cross)
+    Attributes:
+        nngp: at the outputs.
+        ntk: at the outputs.
+        variances: before every activation, of all positions.
+    """
+
+    nngp: Float[Array, " b"]
+    ntk: Float[Array, " b"]
+    variances: tuple[Float[Array, "b ..."], ...]
 
 
 def _needs_pairs(layers: tuple[Layer, ...]) -> bool:
@@ -165,77 +147,148 @@ def _needs_pairs(layers: tuple[Layer, ...]) -> bool:
 
 
 def _walk(
-    known: _Known,
+    of: _Kernels,
     layers: tuple[Layer, ...],
     stack: Stack,
+    activated: _Through,
     *,
     pairs: bool,
-    reversible: bool,
-) -> _Known:
+) -> _Kernels:
     """Through some layers; `pairs` if a pooling is among them or follows."""
     for number, layer in enumerate(layers):
-        flat = known.own1.cov.ndim == 1
         if isinstance(layer, Phi):
-            known = _activated(known, stack, pairs and not flat, reversible)
+            of = activated(of, pairs)
         elif isinstance(layer, Convolution):
             mean = functools.partial(_window_mean, layer=layer, pairs=pairs)
-            known = _weighted(known, mean, stack, pairs and not layer.shared)
+            of = _weighted(of, mean, stack, pairs and not layer.shared)
         elif isinstance(layer, Dense):
-            known = _weighted(known, lambda of: of, stack, apart=False)
+            of = _weighted(of, lambda each: each, stack, apart=False)
         elif isinstance(layer, Residual):
-            branch = _walk(
-                known, layer.layers, stack, pairs=pairs, reversible=reversible
-            )
-            known = jax.tree.map(jnp.add, known, branch)
+            branch = _walk(of, layer.layers, stack, activated, pairs=pairs)
+            of = jax.tree.map(jnp.add, of, branch)
         elif isinstance(layer, Flatten):
-            known = jax.tree.map(lambda of: of.mean(axis=(-2, -1)), known)
+            of = jax.tree.map(lambda each: each.mean(axis=(0, 1)), of)
         elif isinstance(layer, GlobalAverage):
-            known = jax.tree.map(lambda of: of.mean(axis=(-4, -3, -2, -1)), known)
+            of = jax.tree.map(lambda each: each.mean(axis=(0, 1, 2, 3)), of)
             pairs = False
         elif isinstance(layer, AveragePooling):
-            known = jax.tree.map(functools.partial(_pooled, size=layer.size), known)
+            of = jax.tree.map(functools.partial(_pooled, size=layer.size), of)
             if not _needs_pairs(layers[number + 1 :]):
-                known, pairs = jax.tree.map(_equal, known), False
-    return known
+                of, pairs = jax.tree.map(_equal, of), False
+    return of
 
 
-def _start(x1: Array, x2: Array, stack: Stack, pairs: bool) -> _Known:
+def _means(x1: Array, x2: Array, stack: Stack, *, pairs: bool, across: bool):
     """Products of pixels, means over the channels."""
+    layers = stack.layers
+    if isinstance(layers[0], Flatten):
+        # no position is looked at: one product of the images
+        if across:
+            return (matmul(x1, x2.T) / x1.shape[1]).ravel()
+        return (x1 * x2).mean(axis=1)
     one, two = (x.reshape(-1, *stack.shape) for x in (x1, x2))
-    channels = stack.shape[2]
-    if pairs:
-        across, own = "ahwc,bijc->abhwij", "ahwc,aijc->ahwij"
-    else:
-        across, own = "ahwc,bhwc->abhw", "ahwc,ahwc->ahw"
-    highest = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    of = lambda form, a, b: _Kernels(cov := highest(form, a, b) / channels, 0 * cov)
-    return _Known(of(own, one, one), of(own, two, two), of(across, one, two))
+    images = "ab" if across else "aa"
+    places = ("hw", "ij") if pairs else ("hw", "hw")
+    given = ",".join(
+        image + place + "c" for image, place in zip(images, places, strict=True)
+    )
+    held = "".join(dict.fromkeys(places)) + "".join(dict.fromkeys(images))
+    found = jnp.einsum(f"{given}->{held}", one, two, precision="highest")
+    if across:  # one long axis for vector instructions
+        found = found.reshape(*found.shape[:-2], -1)
+    return found / stack.shape[2]
 
 
-def known(
+def _through_stack(x1, x2, stack: Stack, activated: _Through, *, across: bool):
+    pairs = _needs_pairs(stack.layers)
+    first = _Kernels(_means(x1, x2, stack, pairs=pairs, across=across), None)
+    flat = isinstance(stack.layers[0], Flatten)
+    return _walk(first, stack.layers[flat:], stack, activated, pairs=pairs)
+
+
+def own(x: Float[Array, "b d"], stack: Stack) -> Own:
+    """Returns what is known of every image with itself.
+
+    Args:
+        x: images.
+        stack: the architecture.
+    """
+    dual, variances = stack.phi.dual, []
+
+    def activated(of: _Kernels, pairs: bool) -> _Kernels:
+        equal = _equal if pairs else lambda each: each
+        var = equal(of.cov)
+        variances.append(jnp.moveaxis(var, -1, 0))
+        exact = dual.diag(var)
+        same = _Kernels(exact.value, _times(exact.slope, jax.tree.map(equal, of.ntk)))
+        if not pairs:
+            return same
+        q1, q2 = (
+            jnp.broadcast_to(q, of.cov.shape) for q in (var[:, :, None, None], var)
+        )
+        pair = dual.reversible(q1, q2, of.cov)
+        found = _Kernels(pair.value, _times(pair.slope, of.ntk))
+        # of a position and itself series are cut off where they converge worst
+        placed = lambda whole, equal: whole.at[_places(whole)].set(equal)
+        return jax.tree.map(placed, found, same)
+
+    last = _through_stack(x, x, stack, activated, across=False)
+    return Own(last.cov, last.ntk, tuple(variances))
+
+
+def cross(
     x1: Float[Array, "b1 d"],
     x2: Float[Array, "b2 d"],
+    own1: Own,
+    own2: Own,
     stack: Stack,
     *,
     reversible: bool = False,
-) -> _Known:
-    """Returns the kernels of a block at the outputs, (b1, b2), and of each with itself.
+) -> KernelPair:
+    """Returns both kernels of a block, (b1, b2).
 
     Args:
         x1: images.
         x2: images.
+        own1: `own` of the first.
+        own2: `own` of the second.
         stack: the architecture.
         reversible: whether reverse-mode derivatives are needed.
     """
-    pairs = _needs_pairs(stack.layers)
-    if not isinstance(stack.layers[0], Flatten):
-        start = _start(x1, x2, stack, pairs)
-        return _walk(start, stack.layers, stack, pairs=pairs, reversible=reversible)
-    # no position is looked at: one product of the images
-    own = lambda x: (x**2).mean(axis=1)
-    of = lambda cov: _Kernels(cov, jnp.zeros_like(cov))
-    start = _Known(of(own(x1)), of(own(x2)), of(matmul(x1, x2.T) / x1.shape[1]))
-    return _walk(start, stack.layers[1:], stack, pairs=False, reversible=reversible)
+    dual = stack.phi.dual
+    pair_of = dual.reversible if reversible else dual.pair
+    variances = zip(own1.variances, own2.variances, strict=True)
+
+    def activated(of: _Kernels, pairs: bool) -> _Kernels:
+        var1, var2 = (jnp.moveaxis(var, 0, -1) for var in next(variances))
+        var1 = jnp.repeat(var1, len(x2), axis=-1)
+        var2 = jnp.tile(var2, len(x1))
+        if pairs:
+            var1 = var1[:, :, None, None]
+        # kernels of quadrature take equal shapes
+        q1, q2 = (jnp.broadcast_to(var, of.cov.shape) for var in (var1, var2))
+        found = pair_of(q1, q2, of.cov)
+        # both kernels hold the value: compilers would compute it for each of them
+        value, slope = jax.lax.optimization_barrier((found.value, found.slope))
+        return _Kernels(value, _times(slope, of.ntk))
+
+    last = _through_stack(x1, x2, stack, activated, across=True)
+    block = len(x1), len(x2)
+    return KernelPair(nngp=last.cov.reshape(block), ntk=last.ntk.reshape(block))
+
+
+def pair(
+    one: Float[Array, " d"],
+    two: Float[Array, " d"],
+    stack: Stack,
+    *,
+    reversible: bool = False,
+) -> KernelPair:
+    """Returns both kernels of two images; `reversible` as in `cross`."""
+    one, two = one[None], two[None]
+    known = (own(x, stack) for x in (one, two))
+    found = cross(one, two, *known, stack, reversible=reversible)
+    return KernelPair(nngp=found.nngp[0, 0], ntk=found.ntk[0, 0])
 
 
 def numbers_of_a_pair(stack: Stack) -> int:

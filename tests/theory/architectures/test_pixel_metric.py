@@ -42,11 +42,7 @@ def test_against_differences_of_the_mean_kernel(pooling):
         ]
     )
     entry = jax.jit(
-        jax.vmap(
-            lambda one, two: positions.known(one[None], two[None], stack).cross.ntk[
-                0, 0
-            ]
-        )
+        jax.vmap(lambda one, two: positions.pair(one, two, stack).ntk),
     )
     rng, step = np.random.default_rng(0), 1e-3
     for _ in range(3):
