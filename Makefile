@@ -83,9 +83,9 @@ docs-serve: $(TOOLS_INSTALLED)
 dist: $(INSTALLED) $(TOOLS_INSTALLED)
 	$(BIN)/python tests/support/dist.py
 
+# Ours | peer | floor, in under ten minutes; the other benchmarks are in their README.
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.kernels
-	$(BIN)/python -m benchmarks.ensembles
+	$(BIN)/python -m benchmarks.summary
 
 # After a green `make UNPINNED=1 test`: names and versions of what is installed.
 constraints: $(INSTALLED) $(TOOLS_INSTALLED)

@@ -5,7 +5,7 @@
 Both kernels of N images with themselves (ours: `architectures.gram`, half of the
 pairs), from compiled code in one process, in turns. Ratios above 1 mean that ours is
 faster; memory is what the compiled programs plan for beside their arguments, ours and
-theirs; theirs holds whole blocks of pairs of positions, ours 256 MB of them.
+theirs; theirs holds whole blocks of pairs of positions, ours what the caches hold.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import timing
 from benchmarks.kernels import spread
 from ntk_corrupt import neural_tangents
 from theory import architectures
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
+    print(timing.machine())
     shape = (args.side, args.side, 1)
     for dtype in args.dtypes.split(","):
         x = jax.random.normal(jax.random.key(0), (args.n, args.side**2), dtype)

@@ -21,7 +21,6 @@ corruption. Above 1 is how much longer the ensemble takes.
 
 import argparse
 import dataclasses
-import functools
 import itertools
 import time
 from collections.abc import Callable
@@ -31,12 +30,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import one_by_one, timing, training_floors
 from benchmarks.kernels import spread
 from ntk_corrupt.ensembles import ensemble, layout
 from ntk_corrupt.networks import mlp
-from ntk_corrupt.training import epochs
 from ntk_corrupt.training.config import PRECISIONS, TrainConfig
-from theory.corruption.copies import corrupt
 from theory.corruption.corruptions import Replacement
 from theory.kernels.architecture import Architecture
 from theory.problem import Problem
@@ -46,7 +44,6 @@ KEY = jax.random.key(0)
 _FLOOR_SECONDS = 0.2  # of each floor in each turn
 _CLOCKS = (time.perf_counter, time.process_time)
 Side = Callable[[], Any]
-Shapes = list[tuple[int, int]]  # (fan-in, fan-out) of each layer
 
 
 def synthetic(n_train: int, n_test: int, d: int) -> Problem:
@@ -60,111 +57,6 @@ def synthetic(n_train: int, n_test: int, d: int) -> Problem:
         labels_test=labels[n_train:],
         num_classes=10,
     )
-
-
-def one_by_one(
-    arch: Architecture,
-    problem: Problem,
-    width: int,
-    draws: int,
-    inits: int,
-    config: TrainConfig,
-) -> Side:
-    """Returns a function that trains every member alone."""
-    model = mlp.mlp(arch, width, problem.num_classes)
-
-    @jax.jit
-    def corrupted(draw):
-        return corrupt(NOISE, KEY, draw, problem.x_train)[None]
-
-    @jax.jit
-    def start(member):
-        key = jax.random.fold_in(KEY, member)
-        params = model.init(key, problem.x_train[:1])
-        return epochs.start(config, params, jax.random.fold_in(key, 1))
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def run_epoch(member, x, epoch):
-        return epochs.run_epoch(
-            model.apply, config, member, x, problem.labels_train, epoch=epoch
-        )
-
-    @jax.jit
-    def finish(member, x):
-        loss = epochs.train_loss(
-            model.apply, config, member.params, x, problem.labels_train
-        )
-        return loss, epochs.predict(model.apply, config, member.params, problem.x_test)
-
-    def run():
-        results = []
-        for draw in range(draws):
-            x = corrupted(draw)
-            for init in range(inits):
-                member = start(draw * inits + init)
-                for epoch in range(config.epochs):
-                    member, _ = run_epoch(member, x, epoch)
-                results.append(finish(member, x))
-        return results
-
-    return run
-
-
-def forward_flop(shapes: Shapes, points: int) -> int:
-    """Returns the operations of the products of a forward pass."""
-    return sum(2 * points * fan_in * fan_out for fan_in, fan_out in shapes)
-
-
-def step_flop(shapes: Shapes, batch: int) -> int:
-    """Returns the operations of the products of a training step."""
-    return 3 * forward_flop(shapes, batch) - forward_flop(shapes[:1], batch)
-
-
-def step_products(
-    shapes: Shapes, batch: int, members: int, config: TrainConfig
-) -> Side:
-    """Returns the products of a step of several members, and nothing else."""
-
-    keys = iter(jax.random.split(KEY, 3 * len(shapes)))
-    normal = lambda *shape: jax.random.normal(next(keys), (members, *shape), "float32")
-    operands = [(normal(batch, i), normal(o, i), normal(batch, o)) for i, o in shapes]
-
-    @jax.jit
-    def products(layers):
-        results = []
-        with config.matrix_products():
-            for number, (inputs, weights, gradients) in enumerate(layers):
-                results.append(jnp.einsum("mni,moi->mno", inputs, weights))
-                results.append(jnp.einsum("mno,mni->moi", gradients, inputs))
-                if number > 0:
-                    results.append(jnp.einsum("mno,moi->mni", gradients, weights))
-        return results
-
-    return functools.partial(products, operands)
-
-
-def square_product(n: int, config: TrainConfig) -> Side:
-    """Returns a product of two n x n matrices."""
-
-    @jax.jit
-    def product(a):
-        with config.matrix_products():
-            return a @ a
-
-    return functools.partial(product, jax.random.normal(KEY, (n, n), jnp.float32))
-
-
-def one_pass(floats: int) -> Side:
-    """Returns a pass in place over an array: each number is read and written."""
-    add = jax.jit(lambda array: array + 1, donate_argnums=0)
-    held = jnp.zeros(floats, jnp.float32)
-
-    def run():
-        nonlocal held
-        held = add(held)
-        return held
-
-    return run
 
 
 def seconds(side: Side) -> list[float]:
@@ -190,8 +82,52 @@ def repeated(side: Side) -> tuple[Side, int]:
     return run, calls
 
 
-def report(args: argparse.Namespace, width: int) -> None:
-    """Runs all sides of one width in turns and prints rates and ratios."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Times of all sides of a width, and what they had to do.
+
+    Attributes:
+        members: of the ensemble.
+        block: members at once.
+        epochs: of training.
+        steps: of all members.
+        parameters: of one.
+        step_flop: operations of the products of a step of a member.
+        flop: of the whole job.
+        first: seconds of the first call of each side, with compilation.
+        times: by turns, sides and floors, and clocks, seconds.
+        step: seconds of the products of a member's step, by turns.
+        rate: GFLOP/s of a square product, by turns.
+        bandwidth: GB/s of a pass in place, by turns.
+    """
+
+    members: int
+    block: int
+    epochs: int
+    steps: int
+    parameters: int
+    step_flop: int
+    flop: int
+    first: list[float]
+    times: np.ndarray
+    step: np.ndarray
+    rate: np.ndarray
+    bandwidth: np.ndarray
+
+    @property
+    def products(self) -> np.ndarray:
+        """Seconds of all products at the rate of those of a step, by turns."""
+        return self.flop * self.step / self.step_flop
+
+    def least(self) -> dict[str, float]:
+        """Returns the least seconds of the ensemble, one by one, and the products."""
+        ours, single = self.times[:, :2, 0].min(axis=0)
+        floor = self.products.min()
+        return {"ours": float(ours), "peer": float(single), "floor": float(floor)}
+
+
+def measured(args: argparse.Namespace, width: int) -> Measured:
+    """Runs all sides of one width in turns."""
     arch = Architecture(depth=args.depth, activation=args.activation)
     problem = synthetic(args.n_train, args.n_test, args.inputs)
     config = TrainConfig(batch_size=args.batch_size, precision=args.precision)
@@ -206,9 +142,9 @@ def report(args: argparse.Namespace, width: int) -> None:
     passed = min(4 * parameters * block, 2**28)  # numbers, at most 1 GiB
 
     alone = (
-        step_products(shapes, batch, block, config),
-        square_product(args.square, config),
-        one_pass(passed),
+        training_floors.step_products(shapes, batch, block, config),
+        training_floors.square_product(args.square, config),
+        training_floors.one_pass(passed),
     )
     floors, counts = zip(*map(repeated, alone), strict=True)
     counts = np.array(counts) * (block, 1, 1)  # the first one by member steps
@@ -228,29 +164,48 @@ def report(args: argparse.Namespace, width: int) -> None:
             config=config,
             member_block=args.member_block,
         ),
-        "one by one": one_by_one(arch, problem, width, args.draws, args.inits, config),
+        "one by one": one_by_one.trainer(
+            NOISE, arch, problem, width, args.draws, args.inits, config
+        ),
     }
-    first = {name: seconds(side)[0] for name, side in sides.items()}
+    first = [seconds(side)[0] for side in sides.values()]
     turn = (*sides.values(), *floors)
     times = np.array([[seconds(side) for side in turn] for _ in range(args.repeats)])
-    wall, processor = (times[:, 1] / times[:, 0]).T
-    ours, single = times[:, :2, 0].T
     step, square, one = (times[:, 2:, 0] / counts).T
-
-    flop = step_flop(shapes, batch)
-    last = forward_flop(shapes, args.n_train + args.n_test)
-    work = steps * flop + members * last
-    products = work / (flop / step)
-    rate = 2e-9 * args.square**3 / square
-    bandwidth = 2e-9 * 4 * passed / one
-    adam = steps * 7e-9 * 4 * parameters / bandwidth
-    print(
-        f"width {width}: {members} members, {block} at once, {epochs} epochs, {steps} "
-        f"member steps of {1e-9 * flop:.3g} GFLOP"
+    flop = training_floors.step_flop(shapes, batch)
+    return Measured(
+        members=members,
+        block=block,
+        epochs=epochs,
+        steps=steps,
+        parameters=parameters,
+        step_flop=flop,
+        flop=steps * flop
+        + members * training_floors.forward_flop(shapes, args.n_train + args.n_test),
+        first=first,
+        times=times,
+        step=step,
+        rate=2e-9 * args.square**3 / square,
+        bandwidth=2e-9 * 4 * passed / one,
     )
-    for name, column in (("ensemble", ours), ("one by one", single)):
-        extra = max(first[name] - np.median(column), 0.0)
-        rates = spread(steps / column, 1)
+
+
+def report(found: Measured, width: int) -> None:
+    """Prints rates and ratios of one width."""
+    wall, processor = (found.times[:, 1] / found.times[:, 0]).T
+    ours, single = found.times[:, :2, 0].T
+    products, work, rate = found.products, found.flop, found.rate
+    adam = found.steps * 7e-9 * 4 * found.parameters / found.bandwidth
+    print(
+        f"width {width}: {found.members} members, {found.block} at once, "
+        f"{found.epochs} epochs, {found.steps} member steps of "
+        f"{1e-9 * found.step_flop:.3g} GFLOP"
+    )
+    for name, column, first in zip(
+        ("ensemble", "one by one"), (ours, single), found.first, strict=True
+    ):
+        extra = max(first - np.median(column), 0.0)
+        rates = spread(found.steps / column, 1)
         print(f"  {name:<10} {rates} member steps/s, compilation {extra:.1f} s")
     print(
         f"  one by one / ensemble: {spread(wall, 2)}, of processor times "
@@ -258,7 +213,7 @@ def report(args: argparse.Namespace, width: int) -> None:
         f"  ensemble / products: {spread(ours / products, 2)}, "
         f"/ (products + Adam): {spread(ours / (products + adam), 2)}\n"
         f"  Adam / products: {spread(adam / products, 2)}, at "
-        f"{spread(bandwidth, 1)} GB/s\n"
+        f"{spread(found.bandwidth, 1)} GB/s\n"
         f"  GFLOP/s: ensemble {spread(1e-9 * work / ours, 1)}, products "
         f"{spread(1e-9 * work / products, 1)}, square {spread(rate, 1)}\n"
         f"  share of the rate of the square product: "
@@ -267,8 +222,8 @@ def report(args: argparse.Namespace, width: int) -> None:
     )
 
 
-def main() -> None:
-    """Reads the settings and reports on each width."""
+def arguments(given: list[str] | None = None) -> argparse.Namespace:
+    """Returns the settings, of the command line if none are given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--widths", default="128,512", help="by commas")
     parser.add_argument("--depth", type=int, default=3)
@@ -288,15 +243,19 @@ def main() -> None:
     parser.add_argument(
         "--square", type=int, default=2048, help="size of the square product"
     )
-    args = parser.parse_args()
+    return parser.parse_args(given)
 
+
+def main() -> None:
+    """Reports on each width."""
+    args = arguments()
     print(
         f"depth {args.depth}, {args.activation}, {args.inputs} inputs, {args.n_train} "
         f"images in batches of {args.batch_size}, precision {args.precision}, "
-        f"{jax.devices()[0]}"
+        f"{timing.machine()}"
     )
     for width in args.widths.split(","):
-        report(args, int(width))
+        report(measured(args, int(width)), int(width))
 
 
 if __name__ == "__main__":

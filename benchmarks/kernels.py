@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
+from benchmarks import timing
 from ntk_corrupt import neural_tangents
 from theory.activations import registry
 from theory.kernels import matrices
@@ -63,26 +64,36 @@ def ours(name: str, depth: int, dtype: str) -> Side:
     return lambda x: matrices.ntk_gram(x, arch)
 
 
-def theirs(name: str, depth: int, deg: int, rows: int) -> Side:
-    """Returns x -> NTK by neural-tangents' jitted kernel function.
+_FORMULAS = {"erf": "Erf", "relu": "Relu"}
+
+
+def kernel_function(name: str, depth: int, deg: int = 25) -> Any:
+    """Returns the kernel function of neural-tangents.
 
     By its own formula for erf and relu. Others by Gauss-Hermite quadrature with `deg`
-    nodes per dimension, which does not fit in memory at once: a loop over `rows` rows.
+    nodes per dimension.
     """
     stax = neural_tangents.load().stax
-    formula = {"erf": stax.Erf, "relu": stax.Relu}.get(name)
 
     def phi():
-        if formula is not None:
-            return formula()
+        if name in _FORMULAS:
+            return getattr(stax, _FORMULAS[name])()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # it says it is numerical
             return stax.ElementwiseNumerical(registry.get(name).fn, deg)
 
     dense = lambda: stax.Dense(1, W_VAR**0.5, B_VAR**0.5)
     hidden = [layer for _ in range(depth - 1) for layer in (dense(), phi())]
-    kernel_fn = stax.serial(*hidden, dense())[2]
-    if formula is not None:
+    return stax.serial(*hidden, dense())[2]
+
+
+def theirs(name: str, depth: int, deg: int, rows: int) -> Side:
+    """Returns x -> NTK by neural-tangents' jitted kernel function.
+
+    Quadrature does not fit in memory at once: a loop over `rows` rows.
+    """
+    kernel_fn = kernel_function(name, depth, deg)
+    if name in _FORMULAS:
         return jax.jit(lambda x: kernel_fn(x, None, "ntk"))
 
     block = jax.jit(lambda x1, x2: kernel_fn(x1, x2, "ntk"))
@@ -207,7 +218,7 @@ def main() -> None:
     args = parser.parse_args()
 
     sizes = sorted(int(n) for n in args.n.split(","))
-    print(f"depth {args.depth}, {args.inputs} inputs, {jax.devices()[0]}")
+    print(f"depth {args.depth}, {args.inputs} inputs, {timing.machine()}")
     parts = args.parts.split(",")
     for name in args.activations.split(",") if "times" in parts else ():
         numerical = name not in ("erf", "relu")

@@ -65,7 +65,7 @@ def _padded(of: Array, layer: Convolution, axis: int, along: int) -> Array:
     """Adds the positions around the image on an axis, its height or width."""
     if layer.padding == "valid":
         return of
-    shape = (of.shape[axis],) * 2
+    shape = of.shape[axis], of.shape[axis]
     widths = [(0, 0)] * of.ndim
     widths[axis] = layer.pads(shape)[along]
     mode = "wrap" if layer.padding == "circular" else "constant"
