@@ -12,11 +12,13 @@ kind of noise and balanced classes. No constant is fitted.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory.architectures.stack import Stack
 from theory.corruption.base import Corruption
 from theory.errors import InputError
 from theory.kernels.architecture import Architecture
@@ -30,6 +32,11 @@ from theory.renamed import renamed
 from theory.routes.checks import check_inputs
 from theory.routes.first_order.class_means import class_mean_scores
 from theory.routes.first_order.fluctuations import FirstOrderCross, NoiseMoments
+from theory.routes.first_order.of_stack import (
+    StackLaw,
+    check_stack,
+    first_order_of_stack,
+)
 from theory.routes.first_order.trained import raw_moments, train
 
 
@@ -171,7 +178,7 @@ def _fluctuations(trained, corruption, test, x_test) -> FirstOrderCross:
 @renamed("noise", "corruption")
 @checked
 def first_order(
-    arch: Architecture,
+    arch: Architecture | Stack,
     corruption: Corruption,
     problem: Problem,
     *,
@@ -179,7 +186,9 @@ def first_order(
     test_corruption: Corruption | None = None,
     ridge: float = 0.0,
     isotropic: bool = False,
-) -> FirstOrderLaw:
+    samples: int | None = None,
+    key: Array | None = None,
+) -> FirstOrderLaw | StackLaw:
     """Predicts the outputs to first order in eps = 1 - p; classes may be unbalanced.
 
     O(n_train d c + n_test (d c + c^2)) time and memory: no kernel is built. With
@@ -190,8 +199,13 @@ def first_order(
     there is up to .016); below p = .9 the networks learn more than class means. It
     knows nothing of single initialisations: `init_var` is None.
 
+    Of a `Stack` the kernel of pure noise is sampled: samples^2/4 + samples n_test
+    kernel entries, whatever n_train; they depend on neither p nor the training images.
+    The class means are compared in its metric, docs/theory/architectures.md (M6)-(M10),
+    and `diagnostics["valid"]` and `["doubts"]` say where that ends.
+
     Args:
-        arch: the architecture.
+        arch: the architecture; a `theory.architectures.Stack` too.
         corruption: `Replacement` or `Additive`; `p` is traced.
         problem: the data; float64 advised.
         copies: independently corrupted copies of each training image, all of them
@@ -205,15 +219,23 @@ def first_order(
             where n_train/d is not small, docs/theory/first_order.md (F7)-(F9). Derived
             for noise of zero mean and odd activations, biases allowed. MNIST, erf,
             depth 3, n_train = 4000, p = .99: mean outputs 1.02 and their variance 1.09
-            times those of the exact kernel, against 4.3 and 16 without.
+            times those of the exact kernel, against 4.3 and 16 without. Not for
+            a `Stack`.
+        samples: images of noise that the kernel of a `Stack` is projected from; None
+            for the fewest, 4 (2 d + 1).
+        key: of these; always the same ones without it.
 
     Returns:
         The law, with `gain`, `offset`, `noise_std` and `cross`; its diagnostics hold
-        kap and theta_o of pure noise, and chi, which is 1 unless `isotropic`.
+        kap and theta_o of pure noise, and chi, which is 1 unless `isotropic`. Of a
+        `Stack` also the `metric`, and in diagnostics its effective number of pixels
+        `rank`, `crowding` of these by images, `image_strength` beside the noise,
+        `linear_share` of the noise of outputs, the share of their mean that is the
+        error of `sampling`, `valid` and `doubts`.
 
     Raises:
-        InputError: bad arguments, or a corruption without a level p at which only
-            noise is left.
+        InputError: bad arguments, a corruption without a level p at which only noise
+            is left, or one of the test images with a `Stack`.
     """
     if not getattr(corruption, "ends_in_noise", False):
         raise InputError(
@@ -221,14 +243,21 @@ def first_order(
             f"expands, and {type(corruption).__name__} does not: use Replacement, "
             "Additive or BinaryReplacement, or theory.resummed."
         )
-    check_inputs(
-        arch,
-        corruption,
-        problem,
-        copies=copies,
-        test_corruption=test_corruption,
-        ridge=ridge,
-    )
+    given: Any = dict(copies=copies, test_corruption=test_corruption, ridge=ridge)
+    if isinstance(arch, Stack):
+        check_stack(arch, corruption, problem, isotropic=isotropic, **given)
+        return first_order_of_stack(
+            arch,
+            corruption,  # ty: ignore[invalid-argument-type]
+            problem,
+            copies=copies,
+            ridge=ridge,
+            samples=samples,
+            key=key,
+        )
+    if samples is not None or key is not None:
+        raise InputError("`samples` and `key` are of a Stack: drop them.")
+    check_inputs(arch, corruption, problem, **given)
     check_law(arch, corruption, problem)
     return _first_order(
         arch,
