@@ -13,7 +13,7 @@ FAMILIES = {
     "laws": (
         *("accuracy_curve", "law_against_kernel", "activations", "logit_scatter"),
         *("agreement", "snr_scaling", "train_test_corruption", "universality"),
-        *("why_not_the_kernel", "architectures"),
+        *("why_not_the_kernel", "architectures", "certificate"),
     ),
     "networks/curves": (
         *("corruption_curve", "finite_size_scaling", "corrupted_tests"),

@@ -59,6 +59,8 @@ from theory.routes.exact.paths import ridge_path as ridge_path
 from theory.routes.exact.paths import trajectory as trajectory
 from theory.routes.exact.solvers import Cholesky as Cholesky
 from theory.routes.exact.solvers import ConjugateGradient as ConjugateGradient
+from theory.routes.first_order.certificate import Certificate as Certificate
+from theory.routes.first_order.certificate import certificate as certificate
 from theory.routes.first_order.class_means import class_mean_scores as class_mean_scores
 from theory.routes.first_order.gain_sign import GainSign as GainSign
 from theory.routes.first_order.gain_sign import gain_sign as gain_sign

@@ -32,6 +32,8 @@ _OTHERS = {
 _BESIDE = {
     "most_repeats": {"stderr": 0.01},
     "budget": {"batch_sizes": (16, 128)},
+    ("certificate", "width"): {"rates": "standard"},
+    ("certificate", "biases"): {"rates": "standard"},
     ("adversarial_learning", "classes"): {"dataset": "digits"},
     ("adversarial_learning", "size"): {"dataset": "digits"},
     ("corruption_curve", "n_train"): {"sweep": "width"},

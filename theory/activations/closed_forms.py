@@ -235,6 +235,15 @@ def leaky_relu(negative_slope: float) -> ClosedForm:
     )
 
 
+def negative_slope(dual: Any) -> float | None:
+    """Returns the slope below zero of a (leaky) rectifier, None of other duals."""
+    if dual == RELU:
+        return 0.0
+    pair = getattr(dual, "pair", None)
+    leaky = isinstance(pair, Bound) and pair.function is _leaky_relu_pair
+    return float(pair.first) if leaky else None
+
+
 def monomial(degree: int) -> ClosedForm:
     """Returns the dual of u^degree, degree >= 1."""
     return _from_pair(Bound(_monomial, degree))

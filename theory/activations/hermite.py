@@ -18,7 +18,7 @@ _GROUP = 8
 
 
 @functools.cache
-def _hermite_rule(terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def hermite_rule(terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodes, Gaussian weights and orthonormal Hermite polynomials (terms, nodes).
 
     Gauss-Legendre on [-13, 0] and [0, 13]: a kink at zero, where activations have
@@ -43,7 +43,7 @@ def _hermite_rule(terms: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @functools.cache
 def _ramp_series(terms: int) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients of r^n in the pair of u_+^2/2 at unit variances."""
-    nodes, weights, hermite = _hermite_rule(terms)
+    nodes, weights, hermite = hermite_rule(terms)
     ramp = np.maximum(nodes, 0)
     value, slope = ((hermite @ (weights * f)) ** 2 for f in (ramp**2 / 2, ramp))
     return value, slope
@@ -59,8 +59,8 @@ def coefficients(
     return Quadrature(fn, terms)._coefficients(q, 1)[0][..., :terms]
 
 
-def _slope(fn, u):
-    """Derivative of elementwise `fn` at `u`."""
+def slope_of(fn, u):
+    """Returns the derivative of elementwise `fn` at `u`."""
     return jax.jvp(fn, (u,), (jnp.ones_like(u),))[1]
 
 
@@ -110,7 +110,7 @@ class Quadrature:
         """See `Dual.sure`."""
 
     def _rule(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return _hermite_rule(math.ceil(self.terms / _GROUP) * _GROUP)
+        return hermite_rule(math.ceil(self.terms / _GROUP) * _GROUP)
 
     def _on_nodes(self, q: Float[Array, "..."], orders: int = 2) -> list[Array]:
         """Phi and its first derivatives at sqrt(q) times the nodes, on a last axis."""
@@ -119,7 +119,7 @@ class Quadrature:
         fn, values = self.fn, []
         for _ in range(orders):
             values.append(fn(u))
-            fn = functools.partial(_slope, fn)
+            fn = functools.partial(slope_of, fn)
         return values
 
     def _coefficients(self, q: Float[Array, "..."], orders: int = 2) -> list[Array]:

@@ -61,6 +61,26 @@ def _clopper_pearson(
     return np.where(count > 0, low, 0.0), np.where(left > 0, high, 1.0)
 
 
+def lower_bound(count: np.ndarray, total: int, confidence: float) -> np.ndarray:
+    """Returns Clopper and Pearson's one-sided lower bound on a probability.
+
+    Args:
+        count: successes, elementwise.
+        total: independent trials.
+        confidence: with which the bound holds, over the trials.
+
+    Raises:
+        InputError: for a confidence that is none.
+    """
+    _check_confidence(confidence)
+    return _clopper_pearson(np.asarray(count, float), total, 2 * confidence - 1)[0]
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"`confidence` must lie between 0 and 1, got {confidence}.")
+
+
 def _check_shares(name: str, values: np.ndarray) -> None:
     """Host check of probabilities or frequencies; at least one of them."""
     if not values.size:
@@ -121,8 +141,7 @@ def reliability(
         )
     trials = len(seen) if trials is None else trials
     check_count("trials", trials)
-    if not 0 < confidence < 1:
-        raise InputError(f"`confidence` must lie between 0 and 1, got {confidence}.")
+    _check_confidence(confidence)
     bounds = np.asarray(edges, float)
     ends = bounds.ndim == 1 and bounds.size > 1 and (bounds[0], bounds[-1]) == (0, 1)
     if not (ends and (np.diff(bounds) > 0).all()):

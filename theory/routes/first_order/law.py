@@ -175,6 +175,16 @@ def _fluctuations(trained, corruption, test, x_test) -> FirstOrderCross:
     )
 
 
+def check_ends_in_noise(corruption: Corruption) -> None:
+    """Raises `InputError` for a corruption with no pure noise to expand about."""
+    if not getattr(corruption, "ends_in_noise", False):
+        raise InputError(
+            "`corruption` of first_order must end in pure noise, about which it "
+            f"expands, and {type(corruption).__name__} does not: use Replacement, "
+            "Additive or BinaryReplacement, or theory.resummed."
+        )
+
+
 @renamed("noise", "corruption")
 @checked
 def first_order(
@@ -237,12 +247,7 @@ def first_order(
         InputError: bad arguments, a corruption without a level p at which only noise
             is left, or one of the test images with a `Stack`.
     """
-    if not getattr(corruption, "ends_in_noise", False):
-        raise InputError(
-            "`corruption` of first_order must end in pure noise, about which it "
-            f"expands, and {type(corruption).__name__} does not: use Replacement, "
-            "Additive or BinaryReplacement, or theory.resummed."
-        )
+    check_ends_in_noise(corruption)
     given: Any = dict(copies=copies, test_corruption=test_corruption, ridge=ridge)
     if isinstance(arch, Stack):
         check_stack(arch, corruption, problem, isotropic=isotropic, **given)
