@@ -1,9 +1,13 @@
-"""Kernels of architectures beside the class mean in their metric: settings, cells."""
+"""Kernels and networks of architectures beside the class mean in their metric: cells.
+
+A cell is a metric, or the kernels of one architecture at one level on every corrupted
+copy of the training images, or its networks on the same copies.
+"""
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,133 +15,55 @@ import numpy as np
 from jaxtyping import Array
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.lines import known
 from experiments.harness.run_directory import Cell, Row
+from experiments.laws.architecture_settings import (
+    PARTS,
+    STAGES,
+    TRAINING,
+    Architectures,
+    images,
+    pixels,
+)
 from experiments.shared import settings as shared_settings
+from experiments.shared import stacks
+from ntk_corrupt.ensembles import ensemble
 from theory import architectures
-from theory.activations import registry
-from theory.architectures import Metric, Stack
+from theory.architectures import Metric
 from theory.architectures.positions import numbers_of_a_pair
 from theory.corruption.copies import corrupt_problem
-from theory.errors import InputError, NumericalError, unknown
 from theory.keys import stream
-from theory.numerics import memory, solve
 
-# Name -> the builder and its arguments; depths count weight layers.
-ARCHITECTURES: dict[str, tuple[Callable[..., Stack], dict]] = {
-    "dense": (architectures.dense, {"depth": 3}),
-    "conv": (architectures.convolutional, {"depth": 2}),
-    "conv2": (architectures.convolutional, {"depth": 3}),
-    "residual": (architectures.convolutional, {"depth": 4, "residual": True}),
-    "unshared": (
-        architectures.convolutional,
-        {"depth": 2, "pooling": "local", "shared": False},
-    ),
-    "local": (architectures.convolutional, {"depth": 2, "pooling": "local"}),
-    "global": (architectures.convolutional, {"depth": 2, "pooling": "global"}),
-}
 PREDICTED_AT = 0.9
-PARTS = 4  # of the metric's samples, for the error of its rank
 DIRECTIONS = 4  # stored of every metric
-_HELD = 50  # arrays of a pair's numbers that a derivative of its kernel takes
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Architectures(shared_settings.Corrupted):
-    """Settings of the experiment."""
-
-    architectures: tuple[str, ...] = setting(
-        tuple(ARCHITECTURES), f"any of {', '.join(ARCHITECTURES)}"
-    )
-    n_train: int = setting(200, "training images, balanced over classes")
-    n_test: int | None = setting(200, "test images, balanced; none is all")
-    p: tuple[float, ...] = setting((0.3, 0.6, 0.8, 0.9, 0.95), "corruption levels")
-    draws: int = setting(3, "corrupted copies of the training images per level")
-    samples: int = setting(200, f"pairs of noise in a metric, in {PARTS} parts")
-    activation: str = setting("erf", "between layers, e.g. erf, relu, tanh, gelu")
-    w_var: float = setting(1.0, "weight variance times fan-in", above=0)
-    b_var: float = setting(0.0, "bias variance")
-
-
-def image_shape(pixels: int, dataset: str) -> tuple[int, int, int]:
-    """Returns height, width and channels of square images, channels last."""
-    for channels in (1, 3):
-        side = math.isqrt(pixels // channels)
-        if side**2 * channels == pixels:
-            return side, side, channels
-    raise InputError(
-        f"`--dataset` must hold square images, got {dataset} of {pixels} numbers."
-    )
-
-
-def stack(config: Architectures, name: str, pixels: int) -> Stack:
-    """Returns the architecture of a name, for images of so many numbers."""
-    build, arguments = ARCHITECTURES[name]
-    try:
-        return build(
-            shape=image_shape(pixels, config.dataset),
-            activation=config.activation,
-            w_var=config.w_var,
-            b_var=config.b_var,
-            **arguments,
-        )
-    except InputError as error:
-        raise InputError(f"`--architectures` {name}: {error}") from None
-
-
-def check(config: Architectures) -> None:
-    """Raises `InputError` on bad settings."""
-    for name in config.architectures:
-        if name not in ARCHITECTURES:
-            raise unknown("--architectures", name, ARCHITECTURES)
-    if not registry.get(config.activation).trainable:
-        raise InputError(
-            "`--activation` must have a slope, for without there is no tangent kernel, "
-            f"got {config.activation}."
-        )
-    if config.samples % PARTS or config.samples < 2 * PARTS:
-        raise InputError(
-            f"`--samples` must be a multiple of {PARTS} and at least {2 * PARTS}, got "
-            f"{config.samples}."
-        )
-    if not shared_settings.corruption(config, config.p[0]).ends_in_noise:
-        raise InputError(
-            "`--corruption` must leave nothing but noise at its strongest, for that is "
-            f"where the metric is taken, got {config.corruption}."
-        )
-    shared_settings.check_data(config, config.p)
-    pixels = shared_settings.problem(config, 0).x_train.shape[1]
-    for name in config.architectures:
-        numbers = numbers_of_a_pair(stack(config, name, pixels))
-        memory.check_memory(
-            8 * max(_HELD * numbers, 6 * pixels**2, 3 * config.n_train**2),
-            f"`--architectures` {name} on {config.n_train} images of {pixels} pixels",
-            "take a smaller --size or --n_train, or others",
-        )
+_CLASSES = 10  # in estimates
+_OF_DECISIONS = ("accuracy", "alike", "alike_plain")
+_OF_METRIC = (*shared_settings.DATA, "activation", "w_var", "b_var", "samples")
 
 
 def cells(config: Architectures) -> list[Cell]:
-    """The metric of every architecture, then its kernels level by level."""
+    """The metric of every architecture, then kernels level by level, then networks."""
     settings = dataclasses.asdict(config)
-    names = (*shared_settings.DATA, "activation", "w_var", "b_var", "samples")
-    common = {name: settings[name] for name in names}
+    common = {name: settings[name] for name in _OF_METRIC}
     metrics = [
         Cell({"stage": "metric", "architecture": name, **common})
         for name in config.architectures
     ]
-    return metrics + [
-        Cell(
-            {
-                "stage": "kernel",
-                "architecture": name,
-                "p": p,
-                "draws": config.draws,
-                **common,
-            }
-        )
-        for p in config.p
-        for name in config.architectures
-    ]
+    found = metrics
+    for stage in STAGES:
+        own: dict[str, Any] = {"draws": config.draws}
+        if stage == "network":
+            own |= {name: settings[name] for name in ("inits", *TRAINING)}
+            # as in the keys of other scripts
+            if config.precision:
+                own["precision"] = config.precision
+        if stage in config.stages:
+            found += [
+                Cell({"stage": stage, "architecture": name, "p": p, **own, **common})
+                for p in config.p
+                for name in config.architectures
+            ]
+    return found
 
 
 def compute(config: Architectures, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
@@ -146,20 +72,20 @@ def compute(config: Architectures, cell: Cell) -> tuple[Row, dict[str, np.ndarra
     if cell.settings["stage"] == "metric":
         return _metric_cell(settled, name)
     _announce(config, jax.config.jax_enable_x64)  # ty: ignore[missing-attribute]
-    return _kernel_cell(settled, name, cell.settings["p"])
+    of_stage = {"kernel": _kernel_cell, "network": _network_cell}
+    return of_stage[cell.settings["stage"]](settled, name, cell.settings["p"])
 
 
 def metric(config: Architectures, name: str) -> tuple[np.ndarray, list[Metric]]:
     """Returns W and the metrics of equal parts of the samples, whose mean it is."""
     # what decides nothing here must not be told apart
-    like = dataclasses.replace(config, p=(), architectures=(), draws=1, data_dir=None)
-    pixels = shared_settings.problem(config, 0).x_train.shape[1]
-    return _metric(like, name, pixels, jax.config.jax_enable_x64)  # ty: ignore[missing-attribute]
+    like = Architectures(**{name: getattr(config, name) for name in _OF_METRIC}, p=())
+    return _metric(like, name, pixels(config), jax.config.jax_enable_x64)  # ty: ignore[missing-attribute]
 
 
-@functools.lru_cache(maxsize=2 * len(ARCHITECTURES))
-def _metric(config, name, pixels, _x64):
-    of, noise = stack(config, name, pixels), shared_settings.corruption(config, 1.0)
+@functools.lru_cache(maxsize=2 * len(stacks.ARCHITECTURES))
+def _metric(config, name, d, _x64):
+    of, noise = stacks.stack(config, name, d), shared_settings.corruption(config, 1.0)
     key = stream(shared_settings.corruption_key(config, 0), "architectures")
     parts = [
         architectures.metric(
@@ -175,7 +101,7 @@ def _metric(config, name, pixels, _x64):
 
 def _metric_cell(config: Architectures, name: str) -> tuple[Row, dict]:
     weight, parts = metric(config, name)
-    problem = shared_settings.problem(config, 0)
+    problem = images(config)
     values, vectors = np.linalg.eigh(weight)
     row: Row = {
         "ranks": [float(part.rank) for part in parts],
@@ -206,12 +132,11 @@ def _share(decisions: np.ndarray, others: Array | np.ndarray) -> float:
 
 def _seen(config: Architectures, p: float, draw: int) -> theory.Problem:
     """The images that draw number `draw` trains on, and the clean test images."""
-    problem, key = (
-        shared_settings.problem(config, 0),
+    noise, key = (
+        shared_settings.corruption(config, p),
         shared_settings.corruption_key(config, 0),
     )
-    noise = shared_settings.corruption(config, p)
-    return corrupt_problem(noise, problem, key, draw)
+    return corrupt_problem(noise, images(config), key, draw)
 
 
 def predicted(config: Architectures, p: float) -> dict[str, list[float]]:
@@ -239,62 +164,88 @@ def in_order(found: dict[str, list[float]]) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _announce(config: Architectures, _x64) -> None:
-    """Says once, before the first kernel, what the class means predict."""
+    """Says once, before the first kernel or network, what the class means predict."""
     p = told_at(config.p)
     print(
-        f"predicted before any kernel, p = {p:g}, class mean in W: "
+        f"predicted before any kernel or network, p = {p:g}, class mean in W: "
         f"{in_order(predicted(config, p))}",
         flush=True,
     )
 
 
+def _beside(
+    decided: np.ndarray, seen: theory.Problem, weight: np.ndarray, clean: np.ndarray
+) -> dict[str, float]:
+    """Accuracy of decisions (n_test,), and shares decided as the class means do."""
+    rule, plain = _rule(seen, weight), _rule(seen)
+    return {
+        "accuracy": _share(decided, seen.labels_test),
+        "weighted": _share(rule, seen.labels_test),
+        "plain": _share(plain, seen.labels_test),
+        "alike": _share(decided, rule),
+        "alike_plain": _share(decided, plain),
+        "alike_clean": _share(decided, clean),
+    }
+
+
 def _kernel_cell(config: Architectures, name: str, p: float) -> tuple[Row, dict]:
     weight, _ = metric(config, name)
-    clean = _rule(shared_settings.problem(config, 0), weight)
+    clean = _rule(images(config), weight)
     found, decided = [], []
     for draw in range(config.draws):
         seen = _seen(config, p, draw)
-        kernel = decisions(stack(config, name, seen.x_train.shape[1]), seen)
-        rule, plain = _rule(seen, weight), _rule(seen)
-        found.append({
-            "accuracy": _share(kernel, seen.labels_test),
-            "weighted": _share(rule, seen.labels_test),
-            "plain": _share(plain, seen.labels_test),
-            "alike": _share(kernel, rule),
-            "alike_plain": _share(kernel, plain),
-            "alike_clean": _share(kernel, clean),
-        })  # fmt: skip
+        of = stacks.stack(config, name, pixels(config))
+        kernel = np.asarray(stacks.outputs(of, seen)[0].argmax(axis=1))
+        found.append(_beside(kernel, seen, weight, clean))
         decided.append(kernel)
     row: Row = {column: [each[column] for each in found] for column in found[0]}
     return row, {"decisions": np.asarray(decided, np.int16)}
 
 
-def decisions(of: Stack, seen: theory.Problem) -> np.ndarray:
-    """What infinitely wide networks, trained to the end on `seen`, decide.
-
-    Raises:
-        NumericalError: an indefinite or singular kernel, as of `theory.exact`, or
-            outputs that are not finite.
-    """
-    x = seen.x_train
-    smoother = solve.inverse(architectures.gram(x, of).ntk, 0.0)
-    solve.check(float(smoother.margin), x, flow=False, ridge=0.0)
-    weights = smoother.apply(seen.y)
-    rows = architectures.nngp_ntk(seen.x_test, x, of).ntk
-    outputs = np.asarray(rows @ weights)
-    if not np.isfinite(outputs).all():
-        raise NumericalError("outputs came out as NaN or infinity: take --x64.")
-    return outputs.argmax(axis=1)
+def _network_cell(config: Architectures, name: str, p: float) -> tuple[Row, dict]:
+    """Of each draw the mean over its networks, and what their mean output decides."""
+    weight, _ = metric(config, name)
+    problem, of = images(config), stacks.stack(config, name, pixels(config))
+    clean = _rule(problem, weight)
+    nets = ensemble.measure(
+        stacks.network(config, of, problem.num_classes),
+        shared_settings.corruption(config, p),
+        problem,
+        draws=config.draws,
+        inits=config.inits,
+        key=shared_settings.corruption_key(config, 0),
+        config=shared_settings.training(config),
+    )
+    each = np.asarray(nets.outputs.argmax(axis=-1))  # draw, init, point
+    mean, found = np.asarray(nets.decisions())[:, 0], []
+    for draw in range(config.draws):
+        seen = _seen(config, p, draw)
+        one = [_beside(decided, seen, weight, clean) for decided in each[draw]]
+        of_mean = _beside(mean[draw], seen, weight, clean)
+        found.append(
+            {column: float(np.mean([net[column] for net in one])) for column in one[0]}
+            | {f"mean_{column}": of_mean[column] for column in _OF_DECISIONS}
+        )
+    losses = np.asarray(nets.diagnostics["train_loss"]).mean(axis=1)
+    row: Row = {
+        **{column: [each[column] for each in found] for column in found[0]},
+        "train_loss": [known(float(loss)) for loss in losses],
+        "trained": np.asarray(nets.diagnostics["epochs"]).mean(axis=1).tolist(),
+    }
+    return row, {"decisions": each.astype(np.int16)}
 
 
 def estimate(config: Architectures, cell: Cell) -> float:
     """Returns a rough number of seconds on two cores."""
-    problem = shared_settings.problem(config, 0)
-    pixels, tests = problem.x_train.shape[1], len(problem.labels_test)
+    d, tests = pixels(config), len(images(config).labels_test)
     name, n = cell.settings["architecture"], config.n_train
-    build = stack(config, name, pixels)
-    each = numbers_of_a_pair(build) * len(build.layers) * 4e-9
+    of = stacks.stack(config, name, d)
+    if cell.settings["stage"] == "network":
+        seen = config.draws * config.inits * config.epochs * n
+        work = stacks.multiply_adds(stacks.network(config, of, _CLASSES))
+        return 10 + seen * (6 * work * 3e-11 + 2e-5)
+    each = numbers_of_a_pair(of) * len(of.layers) * 4e-9
     if cell.settings["stage"] == "metric":
-        return 8 + config.samples * pixels * 3 * each
+        return 8 + config.samples * d * 3 * each
     pairs = n**2 / 2 + n * tests
     return 1 + config.draws * (pairs * each + (n**3 / 3 + n**2 * 10) * 2e-11)

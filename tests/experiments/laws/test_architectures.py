@@ -1,5 +1,7 @@
 """Architectures and their class means: rows, the order before and after, the report."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from closeness import raises
@@ -8,33 +10,45 @@ import theory
 from experiments.architectures import EXPERIMENT
 from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
-from experiments.laws import architecture_report, architectures
+from experiments.laws import (
+    architecture_figure,
+    architecture_report,
+    architecture_settings,
+    architectures,
+)
 from experiments.shared import settings as shared_settings
+from experiments.shared import stacks
+from ntk_corrupt.ensembles import ensemble
 
 SOME = ("dense", "global")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Rows, what was printed before the first kernel and after it, and where."""
+    """Rows, what was printed before the first kernel and network, and where."""
     config = EXPERIMENT.configure("smoke", architectures=SOME, p=(0.3, 0.9))
     workdir, said = tmp_path_factory.mktemp("architectures"), []
     architectures._announce.cache_clear()
-    solved = architectures.architectures.gram
+    solved, trained = stacks.architectures.gram, architectures.ensemble.measure
 
     def gram(*args):
         said.append("kernel")
         return solved(*args)
 
+    def measure(*args, **settings):
+        said.append("network")
+        return trained(*args, **settings)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("builtins.print", lambda *text, **_: said.append(str(text[0])))
-        patch.setattr(architectures.architectures, "gram", gram)
+        patch.setattr(stacks.architectures, "gram", gram)
+        patch.setattr(architectures.ensemble, "measure", measure)
         rows = runner.execute(EXPERIMENT, config, workdir=workdir)
     return config, rows, said, RunDirectory(workdir)
 
 
-def kernels(rows, name):
-    return [r for r in rows if (r["stage"], r["architecture"]) == ("kernel", name)]
+def kernels(rows, name, stage="kernel"):
+    return [r for r in rows if (r["stage"], r["architecture"]) == (stage, name)]
 
 
 def test_rows_of_a_dense_stack_are_those_of_the_exact_route(run):
@@ -73,7 +87,7 @@ def test_rows_of_pooled_layers_are_those_of_their_metric(run):
         values[: len(arrays["directions"]), None] * arrays["directions"],
         atol=1e-10,
     )
-    assert len(metric["ranks"]) == architectures.PARTS
+    assert len(metric["ranks"]) == architecture_settings.PARTS
     problem = shared_settings.problem(config, 0)
     key = shared_settings.corruption_key(config, 0)
     y, labels = np.asarray(problem.labels_train), np.asarray(problem.labels_test)
@@ -104,6 +118,69 @@ def test_rows_of_pooled_layers_are_those_of_their_metric(run):
             assert row["accuracy"][draw] == pytest.approx(accuracy)
 
 
+def test_rows_of_networks_are_those_of_the_perceptron(run):
+    # a dense stack is one: the same networks by another module
+    config, rows, _, directory = run
+    problem = shared_settings.problem(config, 0)
+    key = shared_settings.corruption_key(config, 0)
+    y, labels = np.asarray(problem.labels_train), np.asarray(problem.labels_test)
+    arch = theory.Architecture(depth=3, activation="erf")
+    (row,) = (r for r in kernels(rows, "dense", "network") if r["p"] == 0.9)
+    noise = shared_settings.corruption(config, 0.9)
+    nets = ensemble.measure(
+        arch,
+        noise,
+        problem,
+        width=config.width,
+        draws=config.draws,
+        inits=config.inits,
+        key=key,
+        config=shared_settings.training(config),
+    )
+    outputs = np.asarray(nets.outputs)
+    decided = directory.arrays(row)["decisions"]
+    # but for what rounding decides
+    assert (decided == outputs.argmax(axis=-1)).mean() > 0.95
+    np.testing.assert_allclose(
+        row["train_loss"], nets.diagnostics["train_loss"].mean(axis=1), rtol=1e-3
+    )
+    assert row["trained"] == [config.epochs] * config.draws
+    of_mean = outputs.mean(axis=1).argmax(axis=-1)
+    for draw in range(config.draws):
+        x = np.asarray(theory.corrupt(noise, key, draw, problem.x_train))
+        means = np.array([x[y == label].mean(axis=0) for label in range(10)])
+        rule = np.asarray(problem.x_test @ (means - means.mean(axis=0)).T)
+        one, rule = decided[draw], rule.argmax(axis=1)
+        assert row["accuracy"][draw] == pytest.approx((one == labels).mean())
+        assert row["alike_plain"][draw] == pytest.approx((one == rule).mean())
+        for column, of in (("mean_accuracy", labels), ("mean_alike_plain", rule)):
+            found = (of_mean[draw] == of).mean()
+            assert row[column][draw] == pytest.approx(found, abs=2 / len(labels))
+
+
+def test_networks_are_compared_with_the_class_mean_in_their_metric(run):
+    config, rows, _, directory = run
+    weights = {
+        r["architecture"]: directory.arrays(r)["weight"]
+        for r in rows
+        if r["stage"] == "metric"
+    }
+    problem = shared_settings.problem(config, 0)
+    key, y = shared_settings.corruption_key(config, 0), np.asarray(problem.labels_train)
+    (row,) = (r for r in kernels(rows, "global", "network") if r["p"] == 0.3)
+    noise = shared_settings.corruption(config, 0.3)
+    for draw, decided in enumerate(directory.arrays(row)["decisions"]):
+        x = np.asarray(theory.corrupt(noise, key, draw, problem.x_train))
+        means = np.array([x[y == label].mean(axis=0) for label in range(10)])
+        centred = (means - means.mean(axis=0)) @ weights["global"]
+        rule = np.asarray(problem.x_test @ centred.T).argmax(axis=1)
+        assert row["alike"][draw] == pytest.approx((decided == rule).mean())
+    # the class means are those that the kernels stand beside
+    (kernel,) = (r for r in kernels(rows, "global") if r["p"] == 0.3)
+    assert row["weighted"] == kernel["weighted"]
+    assert row["plain"] == kernel["plain"]
+
+
 def test_the_order_is_said_once_and_before_any_kernel(run):
     config, rows, said, _ = run
     at = {
@@ -111,13 +188,29 @@ def test_the_order_is_said_once_and_before_any_kernel(run):
         for name in SOME
     }
     expected = (
-        "predicted before any kernel, p = 0.9, class mean in W: "
+        "predicted before any kernel or network, p = 0.9, class mean in W: "
         f"{architectures.in_order(at)}"
     )
     assert said.count(expected) == 1
     assert said.count("kernel") == len(SOME) * 2 * config.draws
-    assert said.index(expected) < said.index("kernel")
+    assert said.count("network") == len(SOME) * 2
+    assert said.index(expected) < said.index("kernel") < said.index("network")
     assert sum("before any kernel" in text for text in said) == 1
+
+
+def test_the_order_is_said_before_networks_alone(tmp_path, monkeypatch):
+    config = EXPERIMENT.configure("smoke", architectures=("dense",), p=(0.9,))
+    (*_, network) = architectures.cells(config)
+    said = []
+    monkeypatch.setattr("builtins.print", lambda *text, **_: said.append(text[0]))
+
+    def measure(*_, **__):
+        raise AssertionError(said)
+
+    monkeypatch.setattr(architectures.ensemble, "measure", measure)
+    architectures._announce.cache_clear()
+    with pytest.raises(AssertionError, match="predicted before any kernel or network"):
+        architectures.compute(config, network)
 
 
 def test_the_metric_is_of_all_its_parts(run):
@@ -177,6 +270,13 @@ def test_pairs_and_how_they_came_out():
         found["conv > local"][1], np.subtract(KERNEL["conv"], KERNEL["local"])
     )
     text = "\n".join(architecture_report.order(rows))
+    assert "\nkernels    local 0.410 > " in text
+    nets = "\n".join(
+        architecture_report.order([{**row, "stage": "network"} for row in rows])
+    )
+    assert nets == text.replace("kernels   ", "networks  ").replace(
+        "kernels", "networks"
+    )
     assert (
         "5 of 6 pairs are predicted apart at 95%: 2 came out so, 1 reversed, of 2 "
         "the kernels do not tell"
@@ -200,7 +300,7 @@ def test_what_is_expected():
     order, alike = architecture_report.expected(metrics, kernels)[:2]
     assert not order.holds
     assert order.own == pytest.approx([0.0] * 4)
-    assert alike.what.startswith("local, p = 0.9")
+    assert alike.what.startswith("local, kernels, p = 0.9")
     assert alike.own == pytest.approx([0.25, 0.25, -0.05, 0.25])
     assert alike.holds
 
@@ -220,12 +320,16 @@ def test_figures_of_others_stand_beside_runs_of_their_setting_alone(run):
 
 def test_a_figure_is_drawn(run):
     config, rows, _, directory = run
-    figure = architecture_report.figure(directory, rows)
+    figure = architecture_figure.figure(directory, rows)
     drawn = [ax for ax in figure.axes if ax.images]
     assert len(drawn) == len(SOME) * architectures.DIRECTIONS
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     means = [np.mean(row["plain"]) for row in kernels(rows, "dense")]
     np.testing.assert_allclose(lines["plain class mean"].get_ydata(), means)
+    for label, stage in (("exact kernel", "kernel"), ("one network", "network")):
+        points = next(c for c in figure.axes[0].containers if c.get_label() == label)
+        means = [np.mean(row["accuracy"]) for row in kernels(rows, "dense", stage)]
+        np.testing.assert_allclose(points[0].get_ydata(), means)
     assert (directory.path / "figures" / "architectures.png").stat().st_size > 10_000
 
 
@@ -234,15 +338,36 @@ def test_cells_of_a_longer_sweep_are_those_there_were():
     more = EXPERIMENT.configure("smoke", p=(0.6, 0.8, 0.9), architectures=SOME)
     keys = {cell.key for cell in architectures.cells(more)}
     dense = [c.key for c in short if c.settings["architecture"] == "dense"]
-    assert len(dense) == 3
+    assert len(dense) == 5
     assert set(dense) <= keys
+    # and kernels keep the key that they had before there were networks
+    assert "6b3fed72573da62d" in {cell.key for cell in short}
+
+
+def test_stages_are_chosen_and_networks_hold_what_decides_them():
+    stages = lambda cells: [cell.settings["stage"] for cell in cells]
+    config = EXPERIMENT.configure("smoke", architectures=("dense",))
+    assert stages(architectures.cells(config)) == [
+        *("metric", "kernel", "kernel", "network", "network")
+    ]
+    alone = dataclasses.replace(config, stages=("network",))
+    assert stages(architectures.cells(alone)) == ["metric", "network", "network"]
+    for name, value in (
+        *(("width", 5), ("inits", 3), ("learning_rate", 0.5), ("epochs", 3)),
+        *(("parametrisation", "ntk"), ("precision", "float32")),
+    ):
+        other = dataclasses.replace(config, **{name: value})
+        new = [c.key for c in architectures.cells(other)]
+        old = [c.key for c in architectures.cells(config)]
+        assert new[:3] == old[:3], name
+        assert not set(new[3:]) & set(old), name
 
 
 def test_images_have_a_shape():
-    assert architectures.image_shape(64, "digits") == (8, 8, 1)
-    assert architectures.image_shape(3072, "cifar10") == (32, 32, 3)
+    assert stacks.image_shape(64, "digits") == (8, 8, 1)
+    assert stacks.image_shape(3072, "cifar10") == (32, 32, 3)
     with raises("`--dataset` must hold square images, got words of 20 numbers"):
-        architectures.image_shape(20, "words")
+        stacks.image_shape(20, "words")
 
 
 def test_a_singular_kernel_is_refused(run):
@@ -256,7 +381,7 @@ def test_a_singular_kernel_is_refused(run):
         num_classes=10,
     )
     with raises("training images 0 and 1 are identical", theory.NumericalError):
-        architectures.decisions(architectures.stack(config, "dense", 64), twice)
+        stacks.outputs(stacks.stack(config, "dense", 64), twice)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +390,9 @@ def test_a_singular_kernel_is_refused(run):
         ({"architectures": ("dense", "rnn")}, "unknown --architectures 'rnn'"),
         ({"samples": 10}, "`--samples` must be a multiple of 4 and at least 8, got 10"),
         ({"activation": "step"}, "`--activation` must have a slope"),
+        ({"stages": ("law",)}, "unknown --stages 'law'"),
+        ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
+        ({"loss": "hinge"}, "unknown loss 'hinge'"),
         (
             {"corruption": "clipped_additive", "normalise": "unit"},
             "`--corruption` must leave nothing but noise",
@@ -282,7 +410,7 @@ def test_bad_flags_are_refused(tmp_path, settings, text):
 
 
 def test_presets_have_a_cost_that_is_known():
-    for preset, most in (("smoke", 60), ("cpu", 600), ("notes", 1200)):
+    for preset, most in (("smoke", 120), ("cpu", 3600), ("notes", 1200)):
         config = EXPERIMENT.configure(preset)
         cells = architectures.cells(config)
         assert 0 < sum(architectures.estimate(config, cell) for cell in cells) < most
