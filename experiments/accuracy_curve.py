@@ -3,7 +3,8 @@
 The routes answer for each corruption level p, on the same training subsets and the
 same corrupted copies: the nearest-class-mean law (first_order), the law that keeps the
 noise to all orders (resummed), the exact infinite-width kernel (exact) and trained
-networks (network).
+networks (network). `--architecture` makes convolutions and others of the kernel and of
+the networks.
 
     python -m experiments.accuracy_curve --workdir=results/digits
 """
@@ -12,11 +13,11 @@ import dataclasses
 
 from experiments.harness import runner
 from experiments.laws import accuracy_report
-from experiments.shared import routes
+from experiments.shared import routes, stacks
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AccuracyCurve(routes.Routes):
+class AccuracyCurve(stacks.Named, routes.Routes):
     """Settings of the experiment."""
 
 

@@ -92,7 +92,8 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             f"{'spread':>8}",
             *points,
         ]
-    return "\n".join([*lines, *reference.report("accuracy_curve", rows), ""])
+    of_source = [row for row in rows if "architecture" not in row]
+    return "\n".join([*lines, *reference.report("accuracy_curve", of_source), ""])
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):

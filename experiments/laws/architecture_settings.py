@@ -8,7 +8,6 @@ from experiments.shared import settings as shared_settings
 from experiments.shared import stacks
 from experiments.shared.stacks import ARCHITECTURES
 from theory.activations import registry
-from theory.architectures.positions import numbers_of_a_pair
 from theory.errors import InputError, unknown
 from theory.numerics import memory
 
@@ -16,7 +15,6 @@ PARTS = 4  # of the metric's samples, for the error of its rank
 STAGES = ("kernel", "network")
 # What decides the networks beside the architecture; it has biases as it has.
 TRAINING = tuple(n for n in shared_settings.TRAINING if n != "biases")
-_HELD = 50  # arrays of a pair's numbers that a derivative of its kernel takes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,16 +75,12 @@ def check(config: Architectures) -> None:
             f"where the metric is taken, got {config.corruption}."
         )
     shared_settings.check_data(config, config.p)
-    d, size = pixels(config), config.n_train
-    kernels = 3 * size**2 * ("kernel" in config.stages)
+    d = pixels(config)
     for name in config.architectures:
-        of = stacks.stack(config, name, d)
+        stacks.check(config, name, images(config), kernel="kernel" in config.stages)
         memory.check_memory(
-            8 * max(_HELD * numbers_of_a_pair(of), 6 * d**2, kernels),
-            f"`--architectures` {name} on {size} images of {d} pixels",
-            "take a smaller --size or --n_train, or others",
+            8 * 6 * d**2,
+            f"the metric of {name} on {d} pixels",
+            "take a smaller --size",
         )
-        if "network" in config.stages:
-            stacks.network(config, of, 2)
-    if "network" in config.stages:
-        shared_settings.training(config).check()
+    shared_settings.training(config).check()

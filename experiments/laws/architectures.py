@@ -30,13 +30,11 @@ from experiments.shared import stacks
 from ntk_corrupt.ensembles import ensemble
 from theory import architectures
 from theory.architectures import Metric
-from theory.architectures.positions import numbers_of_a_pair
 from theory.corruption.copies import corrupt_problem
 from theory.keys import stream
 
 PREDICTED_AT = 0.9
 DIRECTIONS = 4  # stored of every metric
-_CLASSES = 10  # in estimates
 _OF_DECISIONS = ("accuracy", "alike", "alike_plain")
 _OF_METRIC = (*shared_settings.DATA, "activation", "w_var", "b_var", "samples")
 
@@ -242,9 +240,8 @@ def estimate(config: Architectures, cell: Cell) -> float:
     of = stacks.stack(config, name, d)
     if cell.settings["stage"] == "network":
         seen = config.draws * config.inits * config.epochs * n
-        work = stacks.multiply_adds(stacks.network(config, of, _CLASSES))
-        return 10 + seen * (6 * work * 3e-11 + 2e-5)
-    each = numbers_of_a_pair(of) * len(of.layers) * 4e-9
+        return 10 + seen * (6 * stacks.multiply_adds(config, of) * 3e-11 + 2e-5)
+    each = stacks.pair_seconds(of)
     if cell.settings["stage"] == "metric":
         return 8 + config.samples * d * 3 * each
     pairs = n**2 / 2 + n * tests

@@ -13,9 +13,10 @@ import numpy as np
 import tqdm
 
 import theory
-from experiments.harness.flags import setting
+from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
 from experiments.shared import settings as shared_settings
+from experiments.shared import stacks
 from experiments.shared.rows import kept
 from experiments.shared.ways import ROUTES, Asked
 from theory.activations import registry
@@ -46,6 +47,8 @@ SOURCE = {
 
 # Spelt out: another route is asked for, and changes no default run.
 _USUAL = ("first_order", "resummed", "exact", "network")
+# Settings that an architecture with layers of its own has not.
+_OF_MLP = ("depth", "biases", "rates")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class Routes(shared_settings.Settings):
     )
     draws: int = setting(4, "corruption draws per subset")
     inits: int = setting(3, "networks per draw, averaged")
+    architecture: str = fixed(stacks.MLP)
 
 
 _corrupt = jax.jit(theory.corrupt)
@@ -102,12 +106,14 @@ def check(config: Routes) -> None:
     )
     if set(config.routes) - {"network"}:
         check_kernel(config)
+    if config.architecture != stacks.MLP:
+        _check_stack(config)
     if "resummed_lazy" in config.routes and min(config.p) == 0:
         raise InputError(
             "`--routes` must be without resummed_lazy for --p=0: it needs corrupted "
             "images. The route lazy does not."
         )
-    for route in config.routes:
+    for route in taken(config):
         why_not = ROUTES[route].takes(shared_settings.corruption(config, config.p[0]))
         if why_not:
             raise InputError(
@@ -116,10 +122,42 @@ def check(config: Routes) -> None:
             )
 
 
+def taken(config: Routes) -> tuple[str, ...]:
+    """The routes asked for; of the usual ones those that take the architecture."""
+    if config.architecture == stacks.MLP or config.routes != _USUAL:
+        return config.routes
+    return tuple(route for route in config.routes if ROUTES[route].stacks)
+
+
+def _check_stack(config: Routes) -> None:
+    """Raises `InputError` on what does not go with layers of their own."""
+    name = config.architecture
+    if name not in stacks.ARCHITECTURES:
+        raise unknown("--architecture", name, (stacks.MLP, *stacks.ARCHITECTURES))
+    for route in taken(config):
+        if not ROUTES[route].stacks:
+            raise InputError(
+                f"`--routes` must be without {route} for --architecture={name}: it "
+                "knows multilayer perceptrons alone."
+            )
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in _OF_MLP and value != field.default:
+            raise InputError(
+                f"`--{field.name}` must be left at {field.default} for --architecture="
+                f"{name}, got {value}."
+            )
+    kernel = set(taken(config)) != {"network"}
+    stacks.check(config, name, shared_settings.problem(config, 0), kernel=kernel)
+
+
 def cell(config: Routes, route: str, p: float, subset: int) -> Cell:
     """One route at one level on one training subset."""
     settings, names = dataclasses.asdict(config), ROUTES[route].settings(config)
     own = {name: settings[name] for name in names}
+    if config.architecture != stacks.MLP:
+        own = {name: own[name] for name in own if name not in _OF_MLP}
+        own["architecture"] = config.architecture
     return Cell({"route": route, "p": p, "subset": subset, **own})
 
 
@@ -129,7 +167,7 @@ def cells(config: Routes) -> list[Cell]:
     return [
         cell(config, route, p, subset)
         for subset in range(config.subsets)
-        for route in config.routes
+        for route in taken(config)
         for p in config.p
     ]
 
@@ -167,8 +205,12 @@ def compute(config: Routes, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     }
 
 
-def _architecture(config: Routes, noise, problem, key) -> theory.Architecture:
+def _architecture(
+    config: Routes, noise, problem, key
+) -> theory.Architecture | stacks.Stack:
     """With the rates of its kernel; those of Adam are the first draw's."""
+    if config.architecture != stacks.MLP:
+        return stacks.stack(config, config.architecture, problem.x_train.shape[1])
     if config.rates != shared_settings.ADAM:
         return shared_settings.architecture(config)
     seen = theory.corrupt(noise, key, 0, problem.x_train)

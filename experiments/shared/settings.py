@@ -314,7 +314,8 @@ def title(row: Row, corruption: str | None = None) -> str:
     if corruption is None:
         noise = kind(row["corruption"]).by(row["noise"])
         corruption = f"{row['corruption']}{noise}"
+    layers = row.get("architecture") or f"depth {row['depth']}"
     return (
         f"{row['dataset']}{size} ({row['normalise']}), {row['n_train']} training "
-        f"images\n{corruption}; {row['activation']}, depth {row['depth']}"
+        f"images\n{corruption}; {row['activation']}, {layers}"
     )

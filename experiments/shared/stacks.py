@@ -16,8 +16,8 @@ from experiments.harness.flags import setting
 from ntk_corrupt.networks import stacked
 from theory import architectures
 from theory.architectures import Stack, positions
-from theory.errors import InputError, NumericalError, unknown
-from theory.numerics import blocks, solve
+from theory.errors import InputError, NumericalError
+from theory.numerics import blocks, memory, solve
 from theory.numerics.edges import matmul
 from theory.routes.exact import draw_loop
 
@@ -35,6 +35,7 @@ ARCHITECTURES: dict[str, tuple[Callable[..., Stack], dict]] = {
     "local": (architectures.convolutional, {"depth": 2, "pooling": "local"}),
     "global": (architectures.convolutional, {"depth": 2, "pooling": "global"}),
 }
+_HELD = 50  # arrays of a pair's numbers that a derivative of its kernel takes
 _IMAGES = 16  # whose kernel with themselves is computed at once
 WIDTH = "units of each hidden layer, and channels of each convolution"
 
@@ -62,20 +63,14 @@ def image_shape(pixels: int, dataset: str) -> tuple[int, int, int]:
     )
 
 
-def stack(config: Any, name: str, pixels: int, flag: str = "architectures") -> Stack:
+def stack(config: Any, name: str, pixels: int) -> Stack:
     """Returns the architecture of a name, for images of so many numbers.
 
-    Args:
-        config: with `dataset`, `activation`, `w_var` and `b_var`.
-        name: of `ARCHITECTURES`.
-        pixels: numbers of an image.
-        flag: that messages name.
+    `config` has `dataset`, `activation`, `w_var` and `b_var`.
 
     Raises:
-        InputError: another name, or layers that do not fit the images.
+        InputError: layers that do not fit the images.
     """
-    if name not in ARCHITECTURES:
-        raise unknown(f"--{flag}", name, ARCHITECTURES)
     build, arguments = ARCHITECTURES[name]
     try:
         return build(
@@ -86,7 +81,19 @@ def stack(config: Any, name: str, pixels: int, flag: str = "architectures") -> S
             **arguments,
         )
     except InputError as error:
-        raise InputError(f"`--{flag}` {name}: {error}") from None
+        raise InputError(f"architecture {name}: {error}") from None
+
+
+def check(config: Any, name: str, problem: theory.Problem, *, kernel: bool) -> None:
+    """Raises `InputError` on an architecture that does not fit, or no network."""
+    of = stack(config, name, problem.x_train.shape[1])
+    network(config, of, problem.num_classes)
+    n = len(problem.x_train)
+    memory.check_memory(
+        8 * max(_HELD * positions.numbers_of_a_pair(of), 3 * n**2 * kernel),
+        f"architecture {name} on {n} images of {of.pixels} pixels",
+        "take a smaller --size or --n_train, or another",
+    )
 
 
 def network(config: Any, of: Stack, num_classes: int) -> stacked.Stacked:
@@ -96,9 +103,18 @@ def network(config: Any, of: Stack, num_classes: int) -> stacked.Stacked:
     )
 
 
+def pair_seconds(of: Stack) -> float:
+    """Returns a rough number of seconds on two cores for the kernels of two images."""
+    return positions.numbers_of_a_pair(of) * len(of.layers) * 4e-9
+
+
+def multiply_adds(config: Any, of: Stack) -> float:
+    """Returns those of the outputs of one image, of a network of ten classes."""
+    return _multiply_adds(network(config, of, 10))  # ty: ignore[invalid-argument-type]
+
+
 @functools.lru_cache(maxsize=2 * len(ARCHITECTURES))
-def multiply_adds(model: stacked.Stacked) -> float:
-    """Returns those of the outputs of one image."""
+def _multiply_adds(model: stacked.Stacked) -> float:
     image = jax.ShapeDtypeStruct((1, math.prod(model.shape)), np.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), image)
     cost: Any = jax.jit(model.apply).lower(params, image).cost_analysis()

@@ -7,17 +7,21 @@ from typing import Any
 import jax
 
 import theory
-from experiments.shared import settings
+from experiments.shared import settings, stacks
 from ntk_corrupt.ensembles import ensemble, linearised
-from ntk_corrupt.networks import mlp
+from ntk_corrupt.networks import mlp, stacked
 from ntk_corrupt.networks.tangent import Tangent, Trainable
+from theory.architectures import Stack
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a route is asked for: one corruption of one training subset."""
+    """What a route is asked for: one corruption of one training subset.
 
-    arch: theory.Architecture
+    `arch` is a `theory.Architecture`, or a `Stack` of the routes that take one.
+    """
+
+    arch: Any
     corruption: theory.Corruption
     problem: theory.Problem
     key: jax.Array
@@ -35,6 +39,7 @@ class Route:
         label: in legends.
         line: style of its curves in figures; none for points.
         takes: corruption -> why it cannot take it; None if it can.
+        stacks: whether it takes the architectures of `stacks`.
     """
 
     settings: Callable[[Any], tuple[str, ...]]
@@ -43,9 +48,19 @@ class Route:
     label: str
     line: str | tuple
     takes: Callable[[theory.Corruption], str | None] = lambda _: None
+    stacks: bool = False
 
 
 def _exact(config: Any, asked: Asked, width: int | None = None) -> theory.Draws:
+    if isinstance(asked.arch, Stack):
+        return stacks.exact(
+            asked.arch,
+            asked.corruption,
+            asked.problem,
+            draws=config.draws,
+            key=asked.key,
+            progress=asked.progress,
+        )
     return theory.exact(
         asked.arch,
         asked.corruption,
@@ -57,7 +72,9 @@ def _exact(config: Any, asked: Asked, width: int | None = None) -> theory.Draws:
     )
 
 
-def _model(config: Any, asked: Asked) -> mlp.MLP:
+def _model(config: Any, asked: Asked) -> mlp.MLP | stacked.Stacked:
+    if isinstance(asked.arch, Stack):
+        return stacks.network(config, asked.arch, asked.problem.num_classes)
     return settings.network(config, asked.problem.num_classes)
 
 
@@ -87,6 +104,18 @@ def _solved(config: Any, asked: Asked, **how: Any) -> theory.Draws:
     )
 
 
+def _exact_seconds(config: Any, n: int, m: int) -> float:
+    solve = (n**3 / 3 + 2 * n**2 * m) * 2e-11
+    if config.architecture != stacks.MLP:
+        solve += stacks.pair_seconds(_stack(config)) * (n**2 / 2 + n * m)
+    return 2 + config.draws * solve
+
+
+def _stack(config: Any) -> Stack:
+    pixels = settings.problem(config, 0).x_train.shape[1]
+    return stacks.stack(config, config.architecture, pixels)
+
+
 def _regression_seconds(config: Any, n: int, m: int) -> float:
     outputs = 10 * n
     each = outputs**3 / 3 * 4e-11 + outputs**2 * config.width * config.depth * 4e-11
@@ -109,6 +138,8 @@ def _members(config: Any) -> tuple[str, ...]:
 
 def _training_seconds(config: Any, n: int, m: int) -> float:
     weights = 784 * config.width + (config.depth - 2) * config.width**2
+    if config.architecture != stacks.MLP:
+        weights = stacks.multiply_adds(config, _stack(config))
     steps = config.draws * config.inits * config.epochs * n
     return 5 + steps * 6 * weights * 1e-11
 
@@ -145,11 +176,10 @@ ROUTES = {
     "exact": Route(
         settings=lambda config: (*settings.of_kernel(config), "draws"),
         outputs=_exact,
-        seconds=lambda config, n, m: (
-            2 + config.draws * (n**3 / 3 + 2 * n**2 * m) * 2e-11
-        ),
+        seconds=_exact_seconds,
         label="exact kernel",
         line=":",
+        stacks=True,
     ),
     "lazy": Route(
         settings=lambda config: (*_with_width(settings.of_kernel(config)), "draws"),
@@ -166,6 +196,7 @@ ROUTES = {
         seconds=_regression_seconds,
         label="own kernel at the start",
         line="",
+        stacks=True,
     ),
     "adam": Route(
         settings=lambda config: (*_of_tangent(config), "batch_size"),
@@ -180,6 +211,7 @@ ROUTES = {
         seconds=lambda config, n, m: 2 * _training_seconds(config, n, m),
         label="linearised and trained",
         line="",
+        stacks=True,
     ),
     "final": Route(
         settings=_members,
@@ -191,6 +223,7 @@ ROUTES = {
         ),
         label="own kernel after training",
         line="",
+        stacks=True,
     ),
     "network": Route(
         settings=_members,
@@ -198,5 +231,6 @@ ROUTES = {
         seconds=_training_seconds,
         label="trained",
         line="",
+        stacks=True,
     ),
 }

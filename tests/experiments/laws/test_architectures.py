@@ -397,8 +397,8 @@ def test_a_singular_kernel_is_refused(run):
             {"corruption": "clipped_additive", "normalise": "unit"},
             "`--corruption` must leave nothing but noise",
         ),
-        ({"size": 7}, "`--architectures` local: "),
-        ({"size": 300}, "`--architectures` dense on 20 images of 90000 pixels needs"),
+        ({"size": 7}, "architecture local: windows of 2 x 2 do not divide"),
+        ({"size": 300}, "the metric of dense on 90000 pixels needs"),
         ({"p": (0.5, 1.5)}, "`p` must be a corruption level in [0, 1], got 1.5"),
     ],
 )
