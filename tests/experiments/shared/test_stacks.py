@@ -44,12 +44,12 @@ def test_exact_kernels_of_a_dense_stack_are_those_of_a_perceptron():
         labels_test=labels,
         num_classes=2,
     )
-    settings = {"depth": 2, "activation": "erf", "b_var": 0.1}
-    of = architectures.dense(shape=(3, 3, 1), **settings)
+    arch = theory.Architecture(depth=2, activation="erf", b_var=0.1)
+    of = architectures.dense(shape=(3, 3, 1), depth=2, activation="erf", b_var=0.1)
     noise = theory.Replacement(p=0.5, noise=theory.Uniform(-1.0, 1.0))
-    given = {"draws": 2, "key": jax.random.key(0)}
-    own = stacks.exact(of, noise, problem, **given)
-    expected = theory.exact(theory.Architecture(**settings), noise, problem, **given)
+    key = jax.random.key(0)
+    own = stacks.exact(of, noise, problem, draws=2, key=key)
+    expected = theory.exact(arch, noise, problem, draws=2, key=key)
     for name in ("outputs", "init_var", "draw_keys"):
         np.testing.assert_allclose(
             getattr(own, name), getattr(expected, name), rtol=1e-8, atol=1e-10
@@ -124,6 +124,7 @@ def test_the_variance_over_initialisations_of_pooled_layers():
     )
     joint = np.concatenate([-through, np.eye(len(through))], axis=1)
     expected = np.einsum("ia,ab,ib->i", joint, nngp, joint)
+    assert found.init_var is not None
     np.testing.assert_allclose(found.init_var[0], expected, rtol=1e-7)
 
 
