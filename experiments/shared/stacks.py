@@ -158,7 +158,7 @@ def outputs(
 @jax.jit
 def _priors(x: Float[Array, "n d"], of: Stack) -> Float[Array, " n"]:
     """NNGP of every image with itself."""
-    own = lambda part: positions.known(part, part[:1], of).own1.cov
+    own = lambda part: positions.own(part, of).nngp
     return blocks.map_rows(own, x, _IMAGES)
 
 

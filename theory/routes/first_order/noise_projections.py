@@ -114,7 +114,7 @@ def _design(polynomials: Float[Array, "s k"]) -> tuple[Array, Array, Array]:
 
 @functools.partial(jax.jit, static_argnames="size")
 def _own_entries(stack: Stack, x: Float[Array, "s d"], *, size: int):
-    one = lambda each: positions.known(each[None], each[None], stack).own1.ntk[0]
+    one = lambda each: positions.own(each[None], stack).ntk[0]
     return jax.lax.map(one, x, batch_size=size)
 
 
