@@ -83,7 +83,7 @@ docs-serve: $(TOOLS_INSTALLED)
 dist: $(INSTALLED) $(TOOLS_INSTALLED)
 	$(BIN)/python tests/support/dist.py
 
-# Ours | peer | floor, in under ten minutes; the other benchmarks are in their README.
+# Ours | peer | floor, of all that has a peer; the other benchmarks are in their README.
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.summary
 

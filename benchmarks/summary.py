@@ -2,7 +2,7 @@
 
     python -m benchmarks.summary [--parts kernels,exact,architectures,ensembles]
 
-`make bench`: under ten minutes on two quiet cores. Sides are timed in turns in one
+`make bench`, meant for ten minutes on two quiet cores. Sides are timed in turns in one
 process, from compiled code; each number is the least of several repeats. The peer is
 neural-tangents, of ensembles the same members trained one by one. `peer / ours` says
 how many times faster ours is, and `ours / floor` how far from what is possible.

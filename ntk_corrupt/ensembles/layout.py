@@ -23,7 +23,12 @@ from theory.problem import Problem
 # arithmetic: 4 together, width 64 of d=64 1.2 times, width 256 of d=784 1.06 times.
 _CPU_WEIGHTS = 4 * 2**20  # bytes in a block
 _CPU_MEMBERS = 4
-_MEMORY_SHARE = 0.6  # of what is free on an accelerator
+# Of what is free on an accelerator. By arithmetic, not measured: a step starts as many
+# kernels for one member as for a whole block, some 60 at 5 us; a block that moves 3 ms
+# worth of bandwidth, a tenth of the memory (`theory.numerics.memory.block_bytes`),
+# spends a tenth of its time on that, one that fills the memory less. So as many members
+# as fit; the rest is for what shapes do not tell, work space and fragments.
+_MEMORY_SHARE = 0.6
 
 
 def _bytes(tree) -> int:
