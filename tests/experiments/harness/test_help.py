@@ -104,7 +104,7 @@ def test_quick_help_says_what_the_scripts_say():
     said = json.loads(run.stdout)
     for name in SCRIPTS:
         script = importlib.import_module(name)
-        assert said[name] == help.text(script.EXPERIMENT, script.__doc__)
+        assert said[name] == help.text(script.EXPERIMENT, script.__doc__ or "")
 
 
 def test_help_loads_nothing_heavy_and_ends_well():
@@ -115,7 +115,7 @@ def test_help_loads_nothing_heavy_and_ends_well():
         text=True,
     )
     assert run.returncode == 0
-    assert run.stdout.startswith(importlib.import_module(SCRIPTS[0]).__doc__)
+    assert run.stdout.startswith(importlib.import_module(SCRIPTS[0]).__doc__ or "none")
     assert "numpy" in run.stderr
     assert "jax._src" not in run.stderr
     assert "scipy._lib" not in run.stderr
