@@ -91,7 +91,9 @@ def index() -> str:
     """Returns the page of the gallery, with the last picture of each notebook."""
     blocks = [
         "# Notebooks",
-        "Each runs on a laptop, and on Colab: its first cell installs what is missing.",
+        "Each runs on a laptop, and on Colab with the wheel of `make dist` in its "
+        "Files panel: the first cell installs what is missing, and keeps the JAX that "
+        "is there.",
     ]
     for path in paths():
         _, pictures = page(path)
