@@ -127,9 +127,11 @@ def shared(tmp_path_factory):
     manager.shutdown_kernel()
 
 
-# The first takes long, and what it calls is called by the example of the README.
+# These take long, and what they call is called elsewhere: by the example of the README,
+# by tests of metrics and of kernels of stacks.
+WEEKLY = ("01", "06")
 RUN = [
-    pytest.param(path, marks=[pytest.mark.slow] * path.stem.startswith("01"))
+    pytest.param(path, marks=[pytest.mark.slow] * path.stem.startswith(WEEKLY))
     for path in SOURCES
 ]
 
