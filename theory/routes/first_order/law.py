@@ -12,7 +12,7 @@ kind of noise and balanced classes. No constant is fitted.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +183,18 @@ def check_ends_in_noise(corruption: Corruption) -> None:
             f"expands, and {type(corruption).__name__} does not: use Replacement, "
             "Additive or BinaryReplacement, or theory.resummed."
         )
+
+
+@overload
+def first_order(  # ty: ignore[inconsistent-overload-implementation]
+    arch: Architecture, corruption: Corruption, problem: Problem, **options: Any
+) -> FirstOrderLaw: ...
+
+
+@overload
+def first_order(  # ty: ignore[inconsistent-overload-implementation]
+    arch: Stack, corruption: Corruption, problem: Problem, **options: Any
+) -> StackLaw: ...
 
 
 @renamed("noise", "corruption")

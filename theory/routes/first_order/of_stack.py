@@ -161,7 +161,7 @@ def _judged(found, trained, cross, returning, copies) -> dict[str, Array]:
     values, vectors = jnp.linalg.eigh(found.weight)
     values, n = jnp.maximum(values, 0.0), trained["n"]
     root = vectors * jnp.sqrt(values)[None, :]
-    images = matmul(returning - returning.mean(0), root)
+    images = matmul(returning - returning.mean(0, keepdims=True), root)
     strength = copies * jnp.linalg.eigvalsh(matmul(images.T, images))[-1]
     error = (found.test_left**2).sum() / found.freedom * found.errors
     return {

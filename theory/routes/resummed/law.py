@@ -13,6 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from theory.architectures.stack import Stack
 from theory.corruption.base import Corruption
 from theory.corruption.copies import check_test_corruption
 from theory.errors import InputError
@@ -51,7 +52,7 @@ class ResummedLaw(OutputLaw):
 @renamed("noise", "corruption")
 @checked
 def resummed(
-    arch: Architecture,
+    arch: Architecture | Stack,
     corruption: Corruption,
     problem: Problem,
     *,
@@ -115,9 +116,11 @@ def resummed(
         alone, covariances of single networks between test points without.
 
     Raises:
-        InputError: bad arguments.
+        InputError: bad arguments; a `Stack`.
         NumericalError: a kernel without noise that is singular.
     """
+    if isinstance(arch, Stack):
+        raise InputError("resummed knows no law of a Stack: use theory.first_order.")
     check_inputs(
         arch,
         corruption,
