@@ -135,7 +135,11 @@ def test_many_images_are_doubted():
     ],
 )
 def test_refuses(options, said):
-    given: dict[str, Any] = {"arch": CONVOLUTION, "corruption": REPLACED, "problem": PROBLEM}
+    given: dict[str, Any] = {
+        "arch": CONVOLUTION,
+        "corruption": REPLACED,
+        "problem": PROBLEM,
+    }
     with raises(said):
         theory.first_order(**(given | {"key": KEY} | options))
 
