@@ -73,7 +73,8 @@ def lower_bound(count: np.ndarray, total: int, confidence: float) -> np.ndarray:
         InputError: for a confidence that is none.
     """
     _check_confidence(confidence)
-    return _clopper_pearson(np.asarray(count, float), total, 2 * confidence - 1)[0]
+    trials = np.full(np.shape(count), float(total))
+    return _clopper_pearson(np.asarray(count, float), trials, 2 * confidence - 1)[0]
 
 
 def _check_confidence(confidence: float) -> None:

@@ -83,14 +83,8 @@ def test_rectifiers_have_none_at_correlation_one():
     assert np.isinf(pair_curvature(arch, Interval(1, 1), Interval(1, 1), 1.0)).all()
 
 
-@pytest.mark.parametrize(
-    "fn",
-    [
-        lambda u: u * abs(u),
-        pytest.param(abs, marks=pytest.mark.slow),
-        pytest.param(lambda u: abs(u + 0.5), marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow  # one of them is refused in test_certificate.py too
+@pytest.mark.parametrize("fn", [abs, lambda u: u * abs(u), lambda u: abs(u + 0.5)])
 def test_kinks_are_refused(fn):
     kinked = registry.custom(fn, name="kinked")
     with raises("`activation` must be smooth"):

@@ -30,6 +30,7 @@ from theory.problem import Problem
 from theory.records import record
 from theory.renamed import renamed
 from theory.routes.checks import check_inputs
+from theory.routes.first_order import validity
 from theory.routes.first_order.class_means import class_mean_scores
 from theory.routes.first_order.fluctuations import FirstOrderCross, NoiseMoments
 from theory.routes.first_order.of_stack import (
@@ -141,6 +142,9 @@ def _first_order(
             "kap": trained.pure.kap,
             "theta_o": trained.pure.theta_o,
             "chi": trained.chi,
+            **validity.small_parameters(
+                trained, problem, x_test, copies, isotropic=isotropic
+            ),
         },
         cross=cross,
     )
@@ -249,11 +253,13 @@ def first_order(
 
     Returns:
         The law, with `gain`, `offset`, `noise_std` and `cross`; its diagnostics hold
-        kap and theta_o of pure noise, and chi, which is 1 unless `isotropic`. Of a
-        `Stack` also the `metric`, and in diagnostics its effective number of pixels
-        `rank`, `crowding` of these by images, `image_strength` beside the noise,
-        `linear_share` of the noise of outputs, the share of their mean that is the
-        error of `sampling`, `valid` and `doubts`.
+        kap and theta_o of pure noise, and chi, which is 1 unless `isotropic`; and
+        `images` and `crowding`, which should be small, docs/theory/first_order.md
+        (F13)-(F14): `valid` says whether they are, `doubts` which is not (of what is
+        traced the numbers alone). Of a `Stack` also the `metric`, and in diagnostics
+        its effective number of pixels `rank`, `crowding` of these by images,
+        `image_strength` beside the noise, `linear_share` of the noise of outputs, the
+        share of their mean that is the error of `sampling`, `valid` and `doubts`.
 
     Raises:
         InputError: bad arguments, a corruption without a level p at which only noise
@@ -276,7 +282,7 @@ def first_order(
         raise InputError("`samples` and `key` are of a Stack: drop them.")
     check_inputs(arch, corruption, problem, **given)
     check_law(arch, corruption, problem)
-    return _first_order(
+    law = _first_order(
         arch,
         corruption,
         problem,
@@ -285,3 +291,4 @@ def first_order(
         jnp.asarray(ridge, problem.x_train.dtype),
         isotropic=isotropic,
     )
+    return dataclasses.replace(law, diagnostics=validity.judged(law.diagnostics))

@@ -57,11 +57,12 @@ CASES = {
 
 @pytest.mark.parametrize("orders", [1, slow(2), slow(5)])
 @pytest.mark.parametrize("measured", [False, slow(True)])
-@pytest.mark.parametrize("case", [*list(CASES)[:2], *map(slow, list(CASES)[2:])])
-def test_no_draw_leaves_the_bound(case, measured, orders):
+@pytest.mark.parametrize("case", ["erf", *map(slow, list(CASES)[1:])])
+@pytest.mark.parametrize("d", [2000, slow(40)])
+def test_no_draw_leaves_the_bound(d, case, measured, orders):
     name, depth, corruption, kind = CASES[case]
     arch = Architecture(depth=depth, activation=name, w_var=1.2, b_var=0.1)
-    for seed, d in ((0, 2000), (1, 40)):
+    for seed in (0, 1):
         problem = few_in_many(seed, kind, d=d)
         found = certificate(
             arch,
@@ -76,29 +77,35 @@ def test_no_draw_leaves_the_bound(case, measured, orders):
         assert (np.abs(gap - found.gap) <= found.bound).all()
         assert not (found.certified & flipped).any()
         assert (found.certified <= found.settled).all()
-        assert (found.ratio > 0).all() and (found.least < 1).all()  # noqa: PT018
+        assert (found.least < 1).all()
 
 
 def test_it_certifies_few_images_in_many_pixels():
-    problem = few_in_many(d=4000, counts=(4, 4, 4))
-    arch = Architecture(depth=2, activation="erf")
-    shares = [
-        certificate(arch, Replacement(p=p), problem, draws=3, key=KEY)
-        for p in (0.6, 0.9, 0.999)
-    ]
-    one, some, none = (float(found.certified.mean()) for found in shares)
-    assert one == 1
-    assert 0.3 < some <= 1
-    # the signal of pure noise is smaller than its spread
-    assert none == 0
-    bound = shares[0].probability(0.95)
-    np.testing.assert_allclose(bound, 0.05 ** (1 / 3), rtol=1e-12)
-    assert (shares[2].probability() == 0).all()
+    problem = few_in_many()
+    arch = Architecture(depth=3, activation="erf", w_var=1.2, b_var=0.1)
+    one, some, random = (
+        certificate(arch, Replacement(p=p), problem, draws=DRAWS, key=KEY)
+        for p in (0.5, 0.9, 0.9999)
+    )
+    assert one.certified.mean() > 0.9
+    assert 0.05 < some.certified.mean() < one.certified.mean()
+    certain = one.certified.all(axis=0)
+    np.testing.assert_allclose(
+        one.probability(0.95)[certain], 0.05 ** (1 / DRAWS), rtol=1e-12
+    )
+    # of pure noise decisions are settled too, by the noise: for the class mean in a
+    # third of the draws, of which no point has all
+    assert random.settled.mean() > 0.5
+    share = random.certified.mean() / random.settled.mean()
+    # points share draws: of 4 draws the share errs by .24 were all points alike
+    assert abs(share - 1 / 3) < 0.3
+    assert random.probability().mean() < 0.2
 
 
 def test_it_stands_beside_the_probability_of_a_flip():
     problem = few_in_many()
-    arch, corruption = Architecture(depth=3, activation="erf"), Replacement(p=0.8)
+    arch = Architecture(depth=3, activation="erf", w_var=1.2, b_var=0.1)
+    corruption = Replacement(p=0.8)
     law = first_order(arch, corruption, problem)
     found = certificate(arch, corruption, problem, draws=1, key=KEY)
     np.testing.assert_array_equal(
@@ -140,7 +147,7 @@ def test_bad_input_is_refused():
     with raises("`problem` must be in float64"):
         ask(erf, Replacement(p=0.8), problem.astype(np.float32))
     with raises("must end in pure noise"):
-        ask(erf, ClippedAdditive(p=0.5), few_in_many(kind="unit"))
+        ask(erf, ClippedAdditive(sigma=0.5), few_in_many(kind="unit"))
     with raises("`orders` must be an integer of at least 1"):
         ask(erf, Replacement(p=0.8), problem, orders=0)
     kinked = registry.custom(lambda u: u * jnp.abs(u), name="kinked")
