@@ -1,6 +1,7 @@
 """Certain decisions beside exact kernels of the same draws: settings and cells."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from experiments.shared import settings as shared_settings
 from theory.activations import majorants, registry
 
 # Name of a column -> options of `theory.certificate`, from the least to the most known.
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "bound": {},
     "measured": {"measured": True},
     "order 4": {"measured": True, "orders": 4},
@@ -72,7 +73,8 @@ def compute(config: Certified, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     problem = shared_settings.problem(config, 0)
     arch = shared_settings.architecture(config)
     noise = shared_settings.corruption(config, p)
-    of = {"draws": config.draws, "key": shared_settings.corruption_key(config, 0)}
+    key = shared_settings.corruption_key(config, 0)
+    of: dict[str, Any] = {"draws": config.draws, "key": key}
     exact = theory.exact(arch, noise, problem, with_init_var=False, **of)
     law = theory.first_order(arch, noise, problem)
     rule = np.asarray(theory.class_mean_scores(problem).argmax(axis=1))

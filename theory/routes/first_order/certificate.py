@@ -236,7 +236,8 @@ def certificate(
     if not measured:
         check_ends_in_noise(corruption)
         majorants.check(arch.phi)
-        mean, square, *_ = (float(mu) for mu in corruption.noise.raw_moments())
+        known = corruption.noise.raw_moments()  # ty: ignore[missing-attribute]
+        mean, square, *_ = (float(mu) for mu in known)
         pure = pure_noise(arch, jnp.asarray(mean), jnp.asarray(square))
     if law is None:
         law = first_order(arch, corruption, problem, copies=copies, ridge=ridge)
