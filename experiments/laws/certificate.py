@@ -1,7 +1,6 @@
 """Certain decisions beside exact kernels of the same draws: settings and cells."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -12,12 +11,8 @@ from experiments.shared import routes
 from experiments.shared import settings as shared_settings
 from theory.activations import majorants, registry
 
-# Name of a column -> options of `theory.certificate`, from the least to the most known.
-WAYS: dict[str, dict[str, Any]] = {
-    "bound": {},
-    "measured": {"measured": True},
-    "order 4": {"measured": True, "orders": 4},
-}
+# Name of a column -> whether the kernel is measured, and orders that are summed.
+WAYS = {"bound": (False, 1), "measured": (True, 1), "order 4": (True, 4)}
 # Points that the law calls stable: they flip in at most so many draws.
 STABLE = 0.01
 
@@ -74,8 +69,9 @@ def compute(config: Certified, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
     arch = shared_settings.architecture(config)
     noise = shared_settings.corruption(config, p)
     key = shared_settings.corruption_key(config, 0)
-    of: dict[str, Any] = {"draws": config.draws, "key": key}
-    exact = theory.exact(arch, noise, problem, with_init_var=False, **of)
+    exact = theory.exact(
+        arch, noise, problem, draws=config.draws, key=key, with_init_var=False
+    )
     law = theory.first_order(arch, noise, problem)
     rule = np.asarray(theory.class_mean_scores(problem).argmax(axis=1))
     kept = np.asarray(exact.decisions())[:, 0] == rule[None]
@@ -88,8 +84,17 @@ def compute(config: Certified, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
         "broken": {},
         "kept_uncertified": {},
     }
-    for name, options in WAYS.items():
-        found = theory.certificate(arch, noise, problem, law=law, **options, **of)
+    for name, (measured, orders) in WAYS.items():
+        found = theory.certificate(
+            arch,
+            noise,
+            problem,
+            draws=config.draws,
+            key=key,
+            orders=orders,
+            measured=measured,
+            law=law,
+        )
         row["certified"][name] = float(found.certified.mean())
         row["settled"][name] = float(found.settled.mean())
         # a theorem: none

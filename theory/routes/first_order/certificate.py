@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 from theory.activations import majorants
 from theory.activations.majorants import Interval
 from theory.corruption.base import Corruption
+from theory.corruption.corruptions import Additive, Replacement
 from theory.errors import InputError, check_count
 from theory.kernels import curvature, matrices, propagation
 from theory.kernels.architecture import Architecture
@@ -33,6 +34,7 @@ from theory.routes.first_order.class_means import class_mean_scores
 from theory.routes.first_order.law import check_ends_in_noise, first_order
 from theory.routes.first_order.pure_noise import PureNoise, pure_noise
 from theory.routes.first_order.remainder import Deviation, Reference
+from theory.routes.first_order.trained import raw_moments
 
 # Ranges are a little wider than what they hold, for rounding.
 _WIDER = 1e-12
@@ -236,8 +238,8 @@ def certificate(
     if not measured:
         check_ends_in_noise(corruption)
         majorants.check(arch.phi)
-        known = corruption.noise.raw_moments()  # ty: ignore[missing-attribute]
-        mean, square, *_ = (float(mu) for mu in known)
+        assert isinstance(corruption, Replacement | Additive)
+        mean, square, *_ = map(float, raw_moments(corruption, problem.x_train.dtype))
         pure = pure_noise(arch, jnp.asarray(mean), jnp.asarray(square))
     if law is None:
         law = first_order(arch, corruption, problem, copies=copies, ridge=ridge)
