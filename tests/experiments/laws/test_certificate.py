@@ -35,7 +35,8 @@ def row(p, certified, kept, broken=0):
 
 
 def test_the_table_tells_what_is_broken():
-    text = certificate_report.table(None, [row(0.5, 0.25, 0.75), row(0.9, 0.0, 0.5, 1)])
+    rows = [row(0.5, 0.25, 0.75), row(0.9, 0.0, 0.5, 1)]
+    text = certificate_report.table(None, rows)  # ty: ignore[invalid-argument-type]
     assert "0.250" in text
     # of two rows, each of the ways: none may be
     assert f"flip: {len(WAYS)}" in text
@@ -47,7 +48,9 @@ def test_cells_are_all_combinations():
     cells = EXPERIMENT.cells(config)
     assert len(cells) == 2 * 2 * len(config.sizes)
     assert len({cell.key for cell in cells}) == len(cells)
-    assert EXPERIMENT.estimate(config, cells[0]) > 0
+    estimate = EXPERIMENT.estimate
+    assert estimate is not None
+    assert estimate(config, cells[0]) > 0
 
 
 def test_bad_flags_are_refused():
