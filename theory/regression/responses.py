@@ -60,20 +60,20 @@ def respond(
         apart: the part of these entries that is not in g, None for none. Sums over rows
             are then taken in the precision of g, in which `rows` is returned.
     """
-    rows, low = solution.rows, g.dtype
-    k = (rows.base + solution.shift).astype(low)
-    kept = matmul(w, solution.shrink.T)
+    rows, kept = solution.rows, matmul(w, solution.shrink.T)
     lost = w - kept
     if apart is None:
-        known, mean = -lost, rows.mean
+        known, mean, rounded = -lost, rows.mean, lambda part: part
     else:
         known, mean = apart.along - lost, apart.mean
+        rounded = lambda part: part.astype(g.dtype)
+    k = rounded(rows.base + solution.shift)
     reach = matmul(g / k[None, :], mean) + matmul(known, solution.second)
     features = matmul(reach, solution.lam)
     return Responses(
-        mean=matmul(g, solution.y_rows.astype(low))
+        mean=matmul(g, rounded(solution.y_rows))
         + matmul(known, matmul(rows.mean.T, solution.y_rows)),
-        rows=(g + matmul((known - features).astype(low), mean.T)) / k[None, :],
+        rows=(g + matmul(rounded(known - features), mean.T)) / k[None, :],
         features=features - kept,
         reach=reach - matmul(features, solution.second),
     )

@@ -248,6 +248,7 @@ def test_every_field_decides_a_cell_or_is_known_not_to():
         "data_dir",
     }  # lists of cells; where files lie
     cells = shared_routes.cells(tiny(precision="float32"))
+    cells += shared_routes.cells(tiny(architecture="conv"))  # dense has no word for it
     decided = {name for cell in cells for name in cell.settings} - {"route", "subset"}
     fields = {field.name for field in dataclasses.fields(accuracy_curve.AccuracyCurve)}
     assert fields - elsewhere == decided - elsewhere
