@@ -11,8 +11,9 @@ from checkout import ROOT
 from experiments.__main__ import FAMILIES
 from experiments.harness import flags, planning, runner
 
+LONG = {("rbm", "paper")}  # ten seconds to plan
 PRESETS = [
-    (name, preset)
+    pytest.param(name, preset, marks=[pytest.mark.slow] * ((name, preset) in LONG))
     for names in FAMILIES.values()
     for name in names
     for preset in ("smoke", "cpu", "paper")

@@ -128,8 +128,8 @@ def shared(tmp_path_factory):
 
 
 # These take long, and what they call is called elsewhere: by the example of the README,
-# by tests of metrics and of kernels of stacks.
-WEEKLY = ("01", "06")
+# by tests of metrics and of kernels of stacks, by tests of the linearised ensembles.
+WEEKLY = ("01", "02", "06")
 RUN = [
     pytest.param(path, marks=[pytest.mark.slow] * path.stem.startswith(WEEKLY))
     for path in SOURCES

@@ -180,7 +180,9 @@ def test_derivative_at_zero_variance(name, expected):
     assert_close(got.value_q, np.full(4, expected))
 
 
-@pytest.mark.parametrize("name", ["tanh", "elu", "erf"])
+@pytest.mark.parametrize(
+    "name", ["tanh", pytest.param("elu", marks=pytest.mark.slow), "erf"]
+)
 def test_reverse_mode_agrees_with_forward_mode(name):
     # neural-tangents#15, cola#120: loops of dynamic length are not transposed
     dual = registry.get(name).dual

@@ -51,7 +51,15 @@ def images(stack, n, seed=0):
 
 
 # what others of them hold too, weekly: compilation takes seconds
-WEEKLY = ("around", "dense", "global", "valid", "residual, flat")
+WEEKLY = (
+    "flat",
+    "local weights",
+    "around",
+    "dense",
+    "global",
+    "valid",
+    "residual, flat",
+)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +247,7 @@ def test_an_activation_without_slope_is_refused():
     architectures.gram(np.ones((2, 48)), of_shape(depth=1, activation="step"))
 
 
+@pytest.mark.slow
 def test_derivatives_of_a_kernel():
     """Reverse mode, as the metric needs it, against differences."""
     stack = STACKS["local"]

@@ -41,7 +41,9 @@ def mean_squares(arch, count):
     return jax.jit(lambda keys: jax.lax.map(one, keys))(keys)
 
 
-@pytest.mark.parametrize("activation", ["erf", "relu"])
+@pytest.mark.parametrize(
+    "activation", ["erf", pytest.param("relu", marks=pytest.mark.slow)]
+)
 def test_gradients_at_the_start(activation):
     arch = dataclasses.replace(ARCH, activation=activation)
     found, count = rates(arch), 300

@@ -25,6 +25,7 @@ SOLVED = 1e-10
 SCRIPT = pathlib.Path(split_kernels.__file__)
 
 
+@pytest.mark.slow
 def test_split_over_devices_of_two_processes_nothing_changes():
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -44,7 +44,7 @@ known = jax.jit(entry_tables.known)
     [
         ("erf", NOISE, "standardised"),
         pytest.param("relu", NOISE, "standardised", marks=pytest.mark.slow),
-        ("relu", theory.Additive(p=0.7), "raw"),
+        pytest.param(*("relu", theory.Additive(p=0.7), "raw"), marks=pytest.mark.slow),
         pytest.param(
             *("gelu", theory.Replacement(p=0.5, noise=theory.Uniform(0.0, 1.0))),
             "unit",
@@ -102,6 +102,7 @@ def test_the_law_is_that_of_the_entries(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_law_in_float32_among_float64():
     problem = prototypes(IMAGES, n_test=400, d=300, spread=3.0)
     one, other = (

@@ -81,7 +81,9 @@ def test_gradients_in_the_level_and_the_test_points(of):
     assert float(by_x[2, 3]) == pytest.approx(by_difference, abs=1e-6)
 
 
-@pytest.mark.parametrize("of", [by_first_order, by_resummed])
+@pytest.mark.parametrize(
+    "of", [by_first_order, pytest.param(by_resummed, marks=pytest.mark.slow)]
+)
 def test_a_sweep_over_levels_is_one_program(of):
     levels = jnp.asarray([0.8, 0.9, 0.95])
     of_level = lambda p: accuracy(of, p, 1.3, 0.2)

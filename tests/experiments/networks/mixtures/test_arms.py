@@ -87,7 +87,9 @@ def test_copies_are_of_the_same_images(monkeypatch):
     [
         # of one size: trained by one program
         (clean_fraction, fractions(n_train=80)),
-        (garbage_augmentation, garbage(ratios=(1,))),
+        pytest.param(
+            *(garbage_augmentation, garbage(ratios=(1,))), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_from_end_to_end(module, config, tmp_path):

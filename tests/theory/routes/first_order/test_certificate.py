@@ -55,10 +55,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("orders", [1, slow(2), slow(5)])
-@pytest.mark.parametrize("measured", [False, slow(True)])
-@pytest.mark.parametrize("case", ["erf", *map(slow, list(CASES)[1:])])
-@pytest.mark.parametrize("d", [2000, slow(40)])
+@pytest.mark.slow
+@pytest.mark.parametrize("orders", [1, 2, 5])
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("d", [2000, 40])
 def test_no_draw_leaves_the_bound(d, case, measured, orders):
     name, depth, corruption, kind = CASES[case]
     arch = Architecture(depth=depth, activation=name, w_var=1.2, b_var=0.1)

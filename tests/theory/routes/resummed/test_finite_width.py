@@ -138,6 +138,7 @@ def test_kernels_by_layers_mix_to_others():
     np.testing.assert_allclose(mix([1.0, 0.0, 0.0]), whole.ntk + shallow.nngp)
 
 
+@pytest.mark.slow
 def test_traces_of_a_kernel_that_is_hardly_noisy():
     # rows of unequal scale, and their own logarithms in the determinant
     few = prototypes((8, 8), n_test=5, d=30, kind="raw")
