@@ -10,6 +10,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import split_kernels
 from checkout import ROOT
 from closeness import raises

@@ -21,7 +21,6 @@ from theory.routes.first_order.law import first_order
 
 KEY = jax.random.key(4)
 POINTS, DRAWS = 30, 4
-slow = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 def few_in_many(seed=0, kind="standardised", spread=1.5, d=2000, counts=(6, 6, 6)):
