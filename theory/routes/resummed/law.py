@@ -73,7 +73,7 @@ def resummed(
     interpolated (2e7 of them or more, clean points of like lengths: then in float32,
     and mean outputs move by up to .0003 of their spread at n_train = 60 000). Memory:
     nothing of size n x n below level full, and kernel rows of 256 test points at a
-    time; MNIST at n_train = 60 000: 5.2 GB in float64, 3.1 in float32.
+    time; MNIST at n_train = 60 000: 6.1 GB in float64, 3.5 in float32.
 
     Validity: to leading order in 1/d and 1/n; `diagnostics["valid"]` and `["doubts"]`
     say where the linearisation ends. Accuracies on MNIST are within .01 of the exact
