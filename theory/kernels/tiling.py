@@ -35,9 +35,9 @@ def block(n1: int, n2: int, itemsize: int, *, own: bool = False) -> tuple[int, i
 
     Twice as many columns as rows, as many as `memory.block_bytes` holds: 256 x 512 in
     float64 where caches hold 4 MB. Of points with themselves blocks of h rows compute
-    h/n of the matrix for nothing, and small ones read points again at 1/h of the time:
-    h = 3 sqrt(n) is best there, not less than half of the above, where products slow
-    down.
+    h/n of the matrix for nothing, and small ones cost a hand-over of threads each: h =
+    6 sqrt(n) is best there on two cores, not less than half of the above, where
+    products slow down.
 
     Args:
         n1: rows of the kernel.
@@ -47,7 +47,7 @@ def block(n1: int, n2: int, itemsize: int, *, own: bool = False) -> tuple[int, i
     """
     rows = max(1, math.isqrt(memory.block_bytes() // (2 * _HELD * itemsize)))
     if own:
-        rows = min(rows, max(rows // 2, round(3 * n1**0.5)))
+        rows = min(rows, max(rows // 2, round(6 * n1**0.5)))
     return blocks.evenly(n1, rows), blocks.evenly(n2, 2 * rows)
 
 

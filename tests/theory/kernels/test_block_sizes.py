@@ -16,8 +16,9 @@ from theory.numerics import memory
     ("held", "itemsize", "n", "own", "expected"),
     [
         (2**22, 8, 100_000, False, (256, 512)),  # caches of 2 MB, two cores
-        (2**22, 8, 1000, True, (128, 256)),
-        (2**22, 8, 4000, True, (176, 368)),
+        (2**22, 8, 400, True, (112, 208)),
+        (2**22, 8, 1000, True, (176, 336)),
+        (2**22, 8, 4000, True, (256, 512)),
         (2**22, 8, 300, False, (160, 300)),
         (2**32, 4, 60_000, False, (10_000, 20_000)),  # an accelerator of 128 GB
         (2**32, 4, 60_000, True, (5456, 10_000)),
