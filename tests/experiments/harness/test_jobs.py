@@ -65,6 +65,7 @@ def test_a_killed_job_is_told_and_the_same_command_goes_on(tmp_path, start, whol
     assert (status, err) == (0, "run: 6 cells, 0 to compute\n")
 
 
+@pytest.mark.slow
 def test_jobs_of_slurm_are_queued_again_and_go_on(tmp_path, start, whole):
     state = install(tmp_path / "bin")
     (tmp_path / "SIGUSR2-0.4").touch()  # as before a time-out, or for another's job

@@ -199,6 +199,7 @@ def test_reverse_mode_agrees_with_forward_mode(name):
     np.testing.assert_allclose(both(*args), forward(*args), rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_gradients_of_kernels_by_quadrature():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
     arch = theory.Architecture(depth=3, activation="tanh")

@@ -55,7 +55,7 @@ def known(name, depth):
     return arch, both, own
 
 
-@pytest.mark.parametrize("name", ["erf", "relu"])
+@pytest.mark.parametrize("name", ["erf", pytest.param("relu", marks=pytest.mark.slow)])
 def test_kernels_layer_by_layer(name):
     arch, both, own = known(name, 4)
     hidden, ntk = recursion(arch, {})

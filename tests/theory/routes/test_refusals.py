@@ -70,7 +70,13 @@ RELU = theory.Architecture(depth=3, activation="relu", w_var=2.0)
 CLEAN = theory.Replacement(p=0.0)
 
 
-@pytest.mark.parametrize("solver", [theory.ConjugateGradient(), theory.Cholesky()])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        theory.ConjugateGradient(),
+        pytest.param(theory.Cholesky(), marks=pytest.mark.slow),
+    ],
+)
 def test_near_twins_are_right_or_refused_without_a_whole_kernel(solver):
     answers = 0
     for gap in (1e-1, 1e-3, 1e-9):
