@@ -170,7 +170,7 @@ def own_noise(
 ) -> OwnNoise:
     """Returns the covariances of (L8) for the mean noise of the images `test`."""
     d, c_w = test.mean.shape[1], arch.w_var
-    centre = measured.train.mean.mean(axis=0)
+    centre = measured.tilt.centre[0]
     # pixels act on the pixel features, and through their mean image on the constant
     through = jnp.zeros((features, d), centre.dtype)
     through = through.at[jnp.arange(d), jnp.arange(d)].set(c_w / d)

@@ -16,7 +16,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from theory.kernels.architecture import Architecture
-from theory.kernels.propagation import KernelPair, propagate, propagate_diag
+from theory.kernels.propagation import (
+    KernelPair,
+    first_layer_covariance,
+    propagate,
+    propagate_diag,
+)
 from theory.linearised.image_moments import ImageMoments
 from theory.numerics.edges import matmul, ratio
 
@@ -253,3 +258,24 @@ def mean_diag(one: ImageMoments, arch: Architecture) -> KernelPair:
         return jax.tree.map(lambda part: scale * part, found)
 
     return jax.tree.map(jnp.add, at(1), at(-1))
+
+
+def of_points(
+    one: ImageMoments,
+    two: ImageMoments,
+    same: Float[Array, "n1 n2"],
+    arch: Architecture,
+) -> KernelPair:
+    """Returns the mean kernels of pairs of test points, themselves where `same` is 1.
+
+    Of clean points without the noise that there is none of: whatever their norms.
+    """
+    if one.clean and two.clean:
+        cov = first_layer_covariance(one.mean, two.mean, arch)
+        pair = propagate(one.q[:, None], two.q[None, :], cov, arch)
+    else:
+        pair = mean_kernel(one, two, arch)
+    own = mean_diag(one, arch)
+    return jax.tree.map(
+        lambda each, diag: jnp.where(same > 0, diag[:, None], each), pair, own
+    )

@@ -3,29 +3,22 @@
 Equations: docs/theory/linearised.md (L8), (L9), docs/theory/regression.md (E5)-(E10).
 """
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.kernels import propagation
-from theory.linearised import mean_kernel
+from theory.linearised import entry_noise, mean_kernel
+from theory.linearised.entry_noise import Block
 from theory.numerics.edges import matmul
 from theory.outputs.covariances import Points, unknown_init_cov
 from theory.records import record
 from theory.regression import responses
 from theory.routes.resummed.own_noise import PointNoise, weights
-from theory.routes.resummed.point_rows import (
-    Block,
-    block_of,
-    entry_noise,
-    scaled,
-    trained_of,
-)
+from theory.routes.resummed.point_rows import block_of, scaled, trained_of
 from theory.routes.resummed.predictions import left_of, of_own
-from theory.routes.resummed.solved import Solved
+from theory.routes.resummed.solved import Side, Solved
 
 
 @record(kw_only=True)
@@ -61,6 +54,12 @@ def _block_at(solved, own, x_test, points) -> Block:
     return block_of(solved, own, x_test[points])
 
 
+def _beyond(solved: Solved, found: tuple[Block, Block], same: Array, side: Side):
+    """(L9) of pairs."""
+    train = solved.measured.train
+    return entry_noise.of_pairs(solved.arch, train, *found, same, side.s)
+
+
 @jax.jit
 def _cross_cov(
     solved: Solved, own: PointNoise | None, first: Block, second: Block, same: Array
@@ -69,7 +68,7 @@ def _cross_cov(
     how, trained = trained_of(solved)
     one, two = (how.respond(trained, *scaled(solved, block, side)) for block in found)
     cov, moments = how.cross_covariance(trained, one, two), how.independent(trained)
-    noise = entry_noise(solved, *found, same, side)
+    noise = _beyond(solved, found, same, side)
     cov = cov + jnp.einsum("ab,ij->abij", noise, moments)
     if own is None:
         return cov
@@ -86,7 +85,7 @@ def _cross_init_cov(
 
     def norm(side):
         rows = [scaled(solved, block, side) for block in found]
-        noise = side.solution.tau * entry_noise(solved, *found, same, side)
+        noise = side.solution.tau * _beyond(solved, found, same, side)
         return responses.bilinear(side.solution, *rows) + noise
 
     slope = at.of(norm, solved.centre)
@@ -100,14 +99,6 @@ def _cross_init_cov(
         slope -= matmul(matmul(one, at.kernel), two.T)
     if own is not None:
         slope += of_own(solved, own, first, 0)[:, None] * same
-    one, two = first.images, second.images
-    if own is None:
-        q1, q2 = one.q[:, None], two.q[None, :]
-        cov = propagation.first_layer_covariance(one.mean, two.mean, solved.arch)
-        prior = propagation.propagate(q1, q2, cov, solved.arch)
-    else:
-        prior = mean_kernel.mean_kernel(one, two, solved.arch)
-    diagonal = mean_kernel.mean_diag(one, solved.arch)
-    nngp = jnp.where(same > 0, diagonal.nngp[:, None], prior.nngp)
-    (left,) = left_of(solved, dataclasses.replace(prior, nngp=nngp), [slope])
+    prior = mean_kernel.of_points(first.images, second.images, same, solved.arch)
+    (left,) = left_of(solved, prior, [slope])
     return left

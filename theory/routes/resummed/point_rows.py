@@ -1,29 +1,20 @@
-"""Kernel rows of test points in the solved regression, and their noise.
+"""Kernel rows of test points in the solved regression.
 
-Equations: docs/theory/linearised.md (L8)-(L9).
+Equations: docs/theory/linearised.md (L8).
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from theory.linearised import kernel_rows, linearise
+from theory.linearised import kernel_rows
+from theory.linearised.entry_noise import Block
 from theory.linearised.entry_tables import EntryTables
-from theory.linearised.image_moments import ImageMoments, image_moments
-from theory.linearised.training_kernel import combined
+from theory.linearised.image_moments import image_moments
 from theory.numerics.edges import matmul
 from theory.regression import flow, responses
 from theory.routes.resummed.own_noise import PointNoise
 from theory.routes.resummed.solved import Side, Solved
-
-
-class Block(NamedTuple):
-    """Kernel rows of a block of test points, for both kernels."""
-
-    images: ImageMoments
-    rows: kernel_rows.KernelRows
 
 
 def block_of(
@@ -56,39 +47,6 @@ def scaled(solved: Solved, block: Block, side: Side) -> tuple[Array, Array]:
 def rows_at(solved: Solved, x: Float[Array, "t d"], side: Side) -> tuple[Array, Array]:
     """Returns kernel rows g of clean points, and weights w of the noise in them."""
     return scaled(solved, block_of(solved, None, x), side)
-
-
-def entry_noise(
-    solved: Solved, block: Block, other: Block, same: Array, side: Side
-) -> Float[Array, "t1 t2"]:
-    """Covariance of entries of test points beyond their linear parts, (L9).
-
-    `same` is one for pairs of a point and itself, which share its own noise too.
-    """
-    one, two, train = block.images, other.images, solved.measured.train
-    unit = (solved.arch.w_var / one.mean.shape[1]) ** 2
-    noise = linearise.noise_of_k(solved.arch, train, one.mean, two.mean)
-    noise = noise + same * (unit * (one.var @ train.var.mean(axis=0)))[:, None]
-    (curved, third), (curved_2, third_2) = (
-        [combined(part, side.s) for part in (of.rows.curved, of.rows.third)]
-        for of in (block, other)
-    )
-    return linearise.remainder(
-        noise,
-        curved[:, None] * curved_2[None, :],
-        third[:, None] * third_2[None, :],
-    )
-
-
-def own_entry_noise(solved: Solved, block: Block, side: Side) -> Float[Array, " t"]:
-    """`_entry_noise` of every test point with itself."""
-
-    def one(point):
-        alone = jax.tree.map(lambda leaf: leaf[None], point)
-        same = jnp.ones((1, 1), solved.copies.dtype)
-        return entry_noise(solved, alone, alone, same, side)[0, 0]
-
-    return jax.vmap(one)(block)
 
 
 def trained_of(solved: Solved) -> tuple[Any, Any]:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from theory.kernels.propagation import KernelPair
-from theory.linearised import mean_kernel
+from theory.linearised import entry_noise, mean_kernel
+from theory.linearised.entry_noise import Block
 from theory.linearised.entry_tables import EntryTables
 from theory.linearised.tabulate import tabulate
 from theory.numerics import blocks
@@ -20,17 +21,20 @@ from theory.numerics.edges import matmul
 from theory.regression import responses
 from theory.routes.resummed.own_noise import PointNoise, weights
 from theory.routes.resummed.point_rows import (
-    Block,
     block_of,
-    own_entry_noise,
     respond,
     scaled,
     trained_of,
 )
-from theory.routes.resummed.solved import Solved
+from theory.routes.resummed.solved import Side, Solved
 
 # Test points per block.
 _BLOCK = 256
+
+
+def _beyond(solved: Solved, block: Block, side: Side) -> Float[Array, " t"]:
+    """(L9) of every test point with itself."""
+    return entry_noise.own(solved.arch, solved.measured.train, block, side.s)
 
 
 def _predict_block(
@@ -45,7 +49,7 @@ def _predict_block(
     how, trained = trained_of(solved)
     response = respond(solved, block, mean)
     cov, moments = how.covariance(trained, response), how.independent(trained)
-    noise = own_entry_noise(solved, block, centre)
+    noise = _beyond(solved, block, centre)
     cov = cov + jnp.einsum("t,ij->tij", noise, moments)
     if own is not None:
         share = weights(own, solved, block.images, block.rows, centre)
@@ -90,7 +94,7 @@ def _norm_slope(
     )
     if at.kernel is not None:
         slope -= (matmul(response.rows, at.kernel) * response.rows).sum(axis=1)
-    entries = lambda side: side.solution.tau * own_entry_noise(solved, block, side)
+    entries = lambda side: side.solution.tau * _beyond(solved, block, side)
     slope = slope + at.of(entries, centre)
     return slope if own is None else slope + of_own(solved, own, block, number)
 
