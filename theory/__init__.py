@@ -67,6 +67,9 @@ from theory.routes.first_order.gain_sign import gain_sign as gain_sign
 from theory.routes.first_order.law import FirstOrderLaw as FirstOrderLaw
 from theory.routes.first_order.law import first_order as first_order
 from theory.routes.first_order.of_stack import StackLaw as StackLaw
+from theory.routes.online.law import OnlineLaw as OnlineLaw
+from theory.routes.online.law import online as online
+from theory.routes.online.law import online_at as online_at
 from theory.routes.resummed.law import ResummedLaw as ResummedLaw
 from theory.routes.resummed.law import resummed as resummed
 from theory.routes.resummed.law import resummed_at as resummed_at

@@ -70,6 +70,19 @@ class TrainingKernel:
         """The columns that means over pairs are taken over."""
         return _spread(self.columns, _SAMPLE)
 
+    def sampled(self) -> "TrainingKernel":
+        """The same of the sampled images alone; means over all images stay."""
+        at = lambda tree: jax.tree.map(lambda leaf: leaf[self.columns], tree)
+        return dataclasses.replace(
+            self,
+            train=at(self.train),
+            columns=jnp.arange(len(self.columns)),
+            entries=at(self.entries),
+            own=at(self.own),
+            diag=at(self.diag),
+            slope_k=at(self.slope_k),
+        )
+
     @property
     def tilt(self) -> Tilt:
         """Of the training images."""

@@ -1,1 +1,1 @@
-"""The routes to the outputs: first order, resummed, exact."""
+"""The routes to the outputs: first order, resummed, online, exact."""

@@ -1,0 +1,1 @@
+"""The law of networks that see every corrupted image once."""
