@@ -12,14 +12,15 @@ from numpy.typing import ArrayLike
 import theory
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
-from experiments.shared import routes, settings
+from experiments.shared import online, routes, settings
 from ntk_corrupt import plots
 from ntk_corrupt.ensembles import ensemble
 from theory.errors import InputError, unknown
 
 # Kinds of corruption of standardised images, with noise of unit variance.
 _NOISE = {"replacement": "uniform(-1.7320508,1.7320508)", "additive": "normal"}
-_ROUTES = ("resummed", "network")
+_USUAL = ("online", "network")
+_ROUTES = (*_USUAL, "resummed")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class TrainTestCorruption(routes.Routes):
     )
     corruption: str = fixed("")
     noise: str = fixed("")
-    routes: tuple[str, ...] = setting(_ROUTES, f"any of {', '.join(_ROUTES)}")
+    routes: tuple[str, ...] = setting(_USUAL, f"any of {', '.join(_ROUTES)}")
     size: int | None = setting(
         14, "side in pixels to resize the images to; or none", most=1024
     )
@@ -72,11 +73,15 @@ def cells(config: TrainTestCorruption) -> list[Cell]:
     """One cell per kind and level of training, route and training subset."""
     found = [c for k in config.kinds for c in routes.cells(_of_kind(config, k))]
     asked = {"p_test": list(config.p_test), "kinds": list(config.kinds)}
-    # the law has as many copies as networks see
+    # the law of copies has as many as networks see
     law = {"epochs": config.epochs, "noise_regime": config.noise_regime}
     return [
         Cell(
-            {**c.settings, **asked, **(law if c.settings["route"] != "network" else {})}
+            {
+                **c.settings,
+                **asked,
+                **(law if c.settings["route"] == "resummed" else {}),
+            }
         )
         for c in found
     ]
@@ -97,13 +102,27 @@ def compute(
         [settings.corruption(_of_kind(config, kind), level) for level in config.p_test]
         for kind in config.kinds
     ]
-    route = _law if cell.settings["route"] == "resummed" else _networks
+    route = {"online": _online, "resummed": _copies, "network": _networks}[
+        cell.settings["route"]
+    ]
     accuracies, row = route(settled, noise, tests, problem, key)
     return row, {"accuracies": accuracies}
 
 
-def _law(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
+def _online(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
     """Of one network, with the noise of the test images averaged over."""
+    asked = _on_tests(tests, problem, key)
+    law = online.outputs(config, noise, asked if float(noise.p) == 0 else problem, key)
+    if isinstance(law, theory.OnlineLaw):
+        return _at_levels(law.averaged(1), theory.online_at, tests, problem)
+    # of training images without noise: the kernel, at one copy of the test images
+    right = law.averaged(1).per_point(asked.labels_test)
+    shape = len(tests), len(tests[0]), 1
+    return np.asarray(right).reshape(*shape, -1).mean(axis=-1), {"doubts": ""}
+
+
+def _copies(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
+    """The same of a network that learns as many copies of every image to the end."""
     # without noise the copies of an image are one
     noisy = config.noise_regime == "fresh" and float(noise.p) > 0
     clean = theory.resummed(
@@ -112,27 +131,36 @@ def _law(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
         problem,
         copies=config.epochs if noisy else 1,
     ).averaged(1)
+    return _at_levels(clean, theory.resummed_at, tests, problem)
+
+
+def _at_levels(clean, at, tests, problem) -> tuple[np.ndarray, Row]:
+    """Accuracies (kind of test corruption, its level, 1) of a law, and its doubts."""
     accuracies, doubts = [], set()
     for test in itertools.chain(*tests):
-        law = theory.resummed_at(clean, problem.x_test, test)
+        law = at(clean, problem.x_test, test)
         accuracies.append(law.accuracy(problem.labels_test))
         doubts |= set(law.diagnostics["doubts"])
     shape = (len(tests), len(tests[0]), 1)
     return np.array(accuracies).reshape(shape), {"doubts": "; ".join(sorted(doubts))}
 
 
-def _networks(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
-    """Of single networks, on one corrupted copy of the test images at every level."""
-    count = len(problem.labels_test)
+def _on_tests(tests, problem, key) -> theory.Problem:
+    """The problem with one corrupted copy of the test images at every level."""
     images = [
         theory.corrupt(test, jax.random.fold_in(key, number), 0, problem.x_test)
         for number, test in enumerate(itertools.chain(*tests))
     ]
-    asked = dataclasses.replace(
+    return dataclasses.replace(
         problem,
         x_test=jnp.concatenate(images),
         labels_test=jnp.tile(problem.labels_test, len(images)),
     )
+
+
+def _networks(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
+    """Of single networks, on one corrupted copy of the test images at every level."""
+    asked, count = _on_tests(tests, problem, key), len(problem.labels_test)
     found = ensemble.measure(
         settings.network(config, problem.num_classes),
         noise,
@@ -143,7 +171,7 @@ def _networks(config, noise, tests, problem, key) -> tuple[np.ndarray, Row]:
         config=settings.training(config),
     )
     right = np.asarray(found.decisions(1)) == np.asarray(asked.labels_test)
-    per_draw = right.reshape(*right.shape[:2], len(images), count).mean(axis=(1, 3))
+    per_draw = right.reshape(*right.shape[:2], -1, count).mean(axis=(1, 3))
     return per_draw.T.reshape(len(tests), len(tests[0]), -1), {}
 
 
@@ -206,7 +234,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
 
     found, p_test = _found(directory, rows), np.array(rows[0]["p_test"])
     kinds, routes = rows[0]["kinds"], list(dict.fromkeys(r["route"] for r in rows))
-    names = {"resummed": "law", "network": "networks"}
+    names = {"online": "law", "resummed": "law of copies", "network": "networks"}
     fig = Figure(
         figsize=(3.1 * (len(routes) * len(kinds) + 1), 3.0 * len(kinds)),
         layout="constrained",
@@ -227,7 +255,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         for test, route in itertools.product(range(len(kinds)), routes):
             levels, accuracies = found[train, route]
             values = np.stack([areas(p_test, each)[test] for each in accuracies])
-            style = "o" if route == "network" else "-"
+            style = {"network": "o", "online": "-", "resummed": ":"}[route]
             line[-1].plot(
                 levels, values.mean(axis=1), style, ms=4,
                 color=plots.PALETTE[test],

@@ -15,8 +15,8 @@ import tqdm
 import theory
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row
+from experiments.shared import online, stacks
 from experiments.shared import settings as shared_settings
-from experiments.shared import stacks
 from experiments.shared.rows import kept
 from experiments.shared.ways import ROUTES, Asked
 from theory.activations import registry
@@ -108,6 +108,8 @@ def check(config: Routes) -> None:
         check_kernel(config)
     if config.architecture != stacks.MLP:
         _check_stack(config)
+    if "online" in config.routes:
+        online.check(config)
     if "resummed_lazy" in config.routes and min(config.p) == 0:
         raise InputError(
             "`--routes` must be without resummed_lazy for --p=0: it needs corrupted "

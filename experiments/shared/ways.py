@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 import theory
-from experiments.shared import settings, stacks
+from experiments.shared import online, settings, stacks
 from ntk_corrupt.ensembles import ensemble, linearised
 from ntk_corrupt.networks import mlp, stacked
 from ntk_corrupt.networks.tangent import Tangent, Trainable
@@ -172,6 +172,15 @@ ROUTES = {
         seconds=lambda config, n, m: 30 + config.depth * n * (m + 20000) * 1200 * 1e-10,
         label="resummed law, of this width",
         line=(0, (5, 1)),
+    ),
+    "online": Route(
+        settings=lambda config: settings.of_network(config),
+        outputs=lambda config, at: online.outputs(
+            config, at.corruption, at.problem, at.key
+        ),
+        seconds=lambda config, n, m: 15 + (n + m) * 1200**2 * 150e-11 / 10,
+        label="law of fresh noise",
+        line=(0, (7, 1, 1, 1)),
     ),
     "exact": Route(
         settings=lambda config: (*settings.of_kernel(config), "draws"),
