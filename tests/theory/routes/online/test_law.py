@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +72,7 @@ def test_mean_and_variances_of_exact_kernels(p, p_test):
     # outputs of a draw go together: as if a few were independent
     assert found == pytest.approx(float((sd**2).mean()), rel=5 * (2 / DRAWS / 6) ** 0.5)
     added = ((of_one - of_means) ** 2).mean()
+    assert law.init_var is not None
     expected = float(law.init_var.mean())
     assert added == pytest.approx(expected, rel=5 * (2 / DRAWS / 9) ** 0.5)
 
@@ -97,10 +99,11 @@ def test_without_noise_of_gradients_it_is_the_limit_of_copies():
 @pytest.mark.slow
 def test_the_law_at_other_points_is_that_of_these_points():
     seen, corruption = problem(), Additive(p=0.4, noise=NOISE)
-    options = {"time": TIME, "epochs": EPOCHS}
-    law = online(ARCH, corruption, seen, **options)
+    law = online(ARCH, corruption, seen, time=TIME, epochs=EPOCHS)
     test = Additive(p=0.2, noise=NOISE)
-    whole = online(ARCH, corruption, seen, **options, test_corruption=test)
+    whole = online(
+        ARCH, corruption, seen, time=TIME, epochs=EPOCHS, test_corruption=test
+    )
     moved = online_at(law, seen.x_test, test)
     for name in ("mean", "cov", "init_var"):
         np.testing.assert_array_equal(getattr(moved, name), getattr(whole, name))
@@ -110,6 +113,8 @@ def test_the_law_at_other_points_is_that_of_these_points():
         np.testing.assert_allclose(
             cov[points, points], each.cov[:5], rtol=0, atol=1e-5 * np.abs(cov).max()
         )
+        assert each.cross is not None
+        assert each.init_var is not None
         left = np.asarray(each.cross.init_cov(points, points))
         np.testing.assert_allclose(
             np.diagonal(left), each.init_var[:5], rtol=0, atol=1e-4 * np.abs(left).max()
@@ -120,13 +125,14 @@ def test_the_law_at_other_points_is_that_of_these_points():
 
 def test_what_makes_no_sense_is_refused():
     seen, corruption = problem(), Replacement(p=0.5, noise=NOISE)
-    for options, text in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"time": 0.0}, "`time` must be positive and finite, got 0.0"),
         ({"time": math.inf}, "`time` must be positive and finite, got inf"),
         ({"time": 1.0, "epochs": 0.5}, "`epochs` must be at least 1, got 0.5"),
         ({"time": 1.0, "epochs": math.nan}, "`epochs` must be a number, got nan"),
         ({"time": 1.0, "landmarks": 30}, "`landmarks` must be between 0 and n_train"),
-    ):
+    ]
+    for options, text in refused:
         with raises(text):
             online(ARCH, corruption, seen, **options)
     with raises("without noise use theory.exact"):
