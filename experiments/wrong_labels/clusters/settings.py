@@ -13,7 +13,8 @@ import numpy as np
 from experiments.harness.flags import Config, setting
 from ntk_corrupt.clusters import descent
 from ntk_corrupt.clusters.descent import Descent, Linearised, Path
-from ntk_corrupt.clusters.points import MODES, ClusterModel, corrupt, draw
+from ntk_corrupt.clusters.points import corrupt, draw
+from ntk_corrupt.clusters.sets import MODES, ClusterModel
 from ntk_corrupt.networks import two_layer
 from theory.activations import registry
 from theory.kernels import matrices, truncation

@@ -9,7 +9,8 @@ import pytest
 from closeness import raises
 
 from ntk_corrupt.clusters import points
-from ntk_corrupt.clusters.points import ClusterModel, corrupt, draw
+from ntk_corrupt.clusters.points import corrupt, draw
+from ntk_corrupt.clusters.sets import MODES, ClusterModel
 
 KEY = jax.random.key(3)
 SIX = ClusterModel(
@@ -30,7 +31,7 @@ def between(one, two):
 
 
 @pytest.mark.parametrize("unit", [False, True])
-@pytest.mark.parametrize("mode", points.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_where_points_lie(mode, unit):
     model = dataclasses.replace(SIX, mode=mode, unit=unit)
     data = draw(model, key=KEY, dtype=jnp.float64)
