@@ -6,20 +6,23 @@ import jax
 import numpy as np
 
 from experiments.harness.run_directory import Cell, Row
-from experiments.wrong_labels.clusters import checks, trajectories
-from experiments.wrong_labels.clusters.settings import PARTS, ClusterNoise
-from ntk_corrupt.clusters import points
+from experiments.wrong_labels.clusters import checks, stages, trajectories
+from experiments.wrong_labels.clusters.settings import PARTS, ClusterNoise, model_of
 from theory.activations import registry
 from theory.errors import InputError, unknown
 
 # Settings of the two-layer part of the duplicates: share of flips, last iteration.
 _DUPLICATES = {"flip": 0.2, "steps": 1500}
+# Share of flips where the radius is swept.
+FLIP = 0.2
 _COMPUTE = {
     "training": trajectories.training,
     "distance": checks.distance,
     "duplicates": checks.duplicates,
     "ridge": checks.ridge,
     "covariance": checks.covariance,
+    "bounds": stages.bounded,
+    "radius": stages.radius,
 }
 _COMMON = ("repeats", "seed", "n", "d", "points")
 
@@ -49,10 +52,11 @@ def check(config: ClusterNoise) -> None:
             )
     if not config.activations:
         raise InputError("`--activations` must name one at least.")
-    for name in (*config.activations, *config.covariances):
+    for name in (*config.activations, *config.covariances, *config.learned_activations):
         if not registry.get(name).trainable:
             raise InputError(
-                f"`--activations` and `--covariances` must have slopes, got {name}."
+                "`--activations`, `--covariances` and `--learned_activations` must "
+                f"have slopes, got {name}."
             )
     for name in ("flips", "radii"):
         for value in getattr(config, name):
@@ -65,14 +69,25 @@ def check(config: ClusterNoise) -> None:
     if not jax.config.jax_enable_x64:  # ty: ignore[missing-attribute]
         raise InputError("`--x64` must be on: laws and checks need float64.")
     for radius in (config.eps0, *config.radii):
-        points.ClusterModel(
-            n=config.n, d=config.d, eps0=radius, mode=config.points
-        ).check()
+        model_of(config, radius).check()
+    if config.classes > config.clusters:
+        raise InputError(
+            f"`--classes` must be at most --clusters, {config.clusters}, got "
+            f"{config.classes}."
+        )
+    small = dataclasses.replace(config, n=config.learned_n)
+    for radius in config.learned:
+        if not 0 < radius < 1:
+            raise InputError(f"`--learned` must be in (0, 1), got {radius}.")
+        model_of(small, radius).check()
 
 
 def cells(config: ClusterNoise) -> list[Cell]:
     """One cell per kind of network, share, ridge and activation of a covariance."""
     common = {name: getattr(config, name) for name in _COMMON}
+    if (config.clusters, config.classes) != (2, 2):
+        # not in the keys of runs from before there was the setting
+        common |= {"clusters": config.clusters, "classes": config.classes}
     base = common | {"eps0": config.eps0}
     first, test = config.activations[0], {"n_test": config.n_test}
     kinds = [
@@ -108,12 +123,34 @@ def cells(config: ClusterNoise) -> list[Cell]:
              "activation": name, "samples": config.samples}
             for name in config.covariances
         ],
+        **_of_stages(config, common, base),
     }  # fmt: skip
     return [
         Cell({"part": part, **settings})
         for part in config.parts
         for settings in asked[part]
     ]
+
+
+def _of_stages(config: ClusterNoise, common: Row, base: Row) -> dict[str, list[Row]]:
+    """Cells of what clusters alone say, and of the radius."""
+    return {
+        "bounds": [
+            common
+            | {"n_test": config.n_test, "activation": name, "width": config.width,
+               "radius": radius, "share": config.share, "early": config.early}
+            for name in config.activations
+            for radius in dict.fromkeys((config.eps0, *config.radii))
+        ],
+        "radius": [
+            base
+            | {"n": config.learned_n, "n_test": config.learned_n, "radius": radius,
+               "activation": name, "width": config.flip_width, "flip": FLIP,
+               "flip_late": config.flip_late}
+            for name in config.learned_activations
+            for radius in config.learned
+        ],
+    }  # fmt: skip
 
 
 def compute(config: ClusterNoise, cell: Cell) -> tuple[Row, dict[str, np.ndarray]]:
@@ -133,6 +170,10 @@ def estimate(config: ClusterNoise, cell: Cell) -> float:
     if settings["part"] == "covariance":
         return 2 + settings["repeats"] * settings["samples"] * 1e-6
     steps = settings.get("late", settings.get("flip_late", settings.get("steps")))
+    if settings["part"] == "bounds":
+        steps = stages.LAST * settings["early"]
+    elif settings["part"] == "radius":
+        steps *= max(1.0, settings["eps0"] / settings["radius"]) ** 2
     width = settings.get("width", settings.get("flip_width"))
     slow = {"relu": 1.0, "softplus": 2.5}.get(settings["activation"], 1.5)
     if settings["part"] == "duplicates":

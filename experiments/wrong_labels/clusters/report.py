@@ -8,6 +8,7 @@ import theory
 from experiments.harness.run_directory import Row, RunDirectory
 from experiments.shared import tables
 from experiments.shared import verdicts as shared_verdicts
+from experiments.wrong_labels.clusters import stage_report
 from experiments.wrong_labels.clusters import verdicts as expect
 from experiments.wrong_labels.clusters.trajectories import ROUTES
 from experiments.wrong_labels.clusters.verdicts import at
@@ -70,6 +71,12 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     if of := by_part("covariance"):
         lines += _covariances(of)
         verdicts += expect.covariances(of)
+    if of := by_part("bounds"):
+        lines += stage_report.bounded(of)
+        verdicts += stage_report.bounds_hold(of)
+    if of := by_part("radius"):
+        lines += stage_report.radii(of)
+        verdicts += stage_report.radii_hold(of)
     return "\n".join([*lines, *shared_verdicts.lines(verdicts), ""])
 
 
@@ -124,7 +131,7 @@ def _widths(rows, arrays) -> list[str]:
 
 
 def _spectra(rows) -> list[str]:
-    names = ("sigma_2/sigma_3", "above .1", "alpha", "beta", "eps")
+    names = ("sigma_K/sigma_K+1", "above .1", "alpha", "beta", "eps")
     lines = ["", _head("Jacobian", names)]
     for row in rows:
         for when in ("start", "end"):
@@ -135,7 +142,7 @@ def _spectra(rows) -> list[str]:
     lines += ["", _head("share of the energy", ("noise", "clean residual"))]
     for row in rows:
         values = row["noise_energy"], row["clean_energy"]
-        what = f"eps0 {row['radius']:g}, first two"
+        what = f"eps0 {row['radius']:g}, first K"
         lines.append(f"{what:>24}" + "".join(text(value) for value in values))
     return lines
 

@@ -22,7 +22,10 @@ from theory.kernels.truncation import truncation_error
 from theory.keys import stream
 from theory.two_layer import clusters
 
-PARTS = ("training", "distance", "duplicates", "ridge", "covariance")
+PARTS = (
+    *("training", "distance", "duplicates", "ridge", "covariance"),
+    *("bounds", "radius"),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,16 +36,23 @@ class ClusterNoise(Config):
     repeats: int = setting(
         3, "sets of points, each with labels and start of its own", most=10_000
     )
-    n: int = setting(400, "training points, in two clusters")
+    n: int = setting(400, "training points, in all clusters")
+    clusters: int = setting(2, "K, clusters", least=1, most=1000)
+    classes: int = setting(
+        2,
+        "K-bar, classes, no more than clusters; targets are 0 and 1 of two, else "
+        "spread evenly over [-1, 1]",
+        least=2,
+    )
     n_test: int = setting(2000, "fresh points of the same clusters")
     d: int = setting(20, "dimension of the points")
     eps0: float = setting(0.5, "radius of a cluster")
     points: str = setting("sphere", f"in a cluster: {', '.join(MODES)}")
-    share: float = setting(0.3, "of the labels, redrawn uniformly")
+    share: float = setting(0.3, "rho, of each cluster's labels, redrawn uniformly")
     activations: tuple[str, ...] = setting(
         ("relu", "tanh", "softplus"), "of the hidden layer; the first is looked at more"
     )
-    width: int = setting(1000, "hidden units, an even number")
+    width: int = setting(1000, "k, hidden units, an even number")
     widths: tuple[int, ...] = setting((250, 1000, 4000), "beside the limit")
     radii: tuple[float, ...] = setting((0.25, 0.1), "other radii of a cluster")
     early: int = setting(80, "iteration to stop at")
@@ -52,6 +62,14 @@ class ClusterNoise(Config):
     )
     flip_width: int = setting(500, "hidden units there")
     flip_late: int = setting(3000, "last iteration there")
+    learned: tuple[float, ...] = setting(
+        (0.5, 0.35, 0.25, 0.18, 0.125),
+        "radii at which wrong labels are learned, and their distance told",
+    )
+    learned_n: int = setting(
+        20, "training points there, half as many in a cluster as dimensions"
+    )
+    learned_activations: tuple[str, ...] = setting(("relu", "erf"), "activations there")
     ridges: tuple[float, ...] = setting(
         (0.1, 0.3, 1.0, 3.0, 10.0, 30.0), "weights of |W - W0|^2/2 in place of stopping"
     )
@@ -62,10 +80,24 @@ class ClusterNoise(Config):
     samples: int = setting(2_000_000, "of the covariance by Monte Carlo")
 
 
+def model_of(config: ClusterNoise, eps0: float) -> ClusterModel:
+    """The law of the points: clusters take turns at the classes."""
+    count = config.classes
+    alphas = (0.0, 1.0) if count == 2 else tuple(np.linspace(-1, 1, count).tolist())
+    return ClusterModel(
+        n=config.n,
+        d=config.d,
+        eps0=eps0,
+        mode=config.points,
+        classes=tuple(number % count for number in range(config.clusters)),
+        alphas=alphas,
+    )
+
+
 def points(config: ClusterNoise, repeat: int, *, eps0, mode, share, dtype=jnp.float32):
     """Training points, their labels, test points and the key of one repeat."""
     key = jax.random.fold_in(jax.random.key(config.seed), repeat)
-    model = ClusterModel(n=config.n, d=config.d, eps0=eps0, mode=config.points)
+    model = model_of(config, eps0)
     train = draw(model, key=key, dtype=dtype)
     test = draw(
         dataclasses.replace(model, n=config.n_test),
