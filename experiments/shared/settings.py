@@ -110,7 +110,7 @@ class Training(Config):
 
     parametrisation: str = setting("standard", "of the networks: standard or ntk")
     loss: str = setting("mse", "training loss: mse, cross_entropy, softmax_mse")
-    optimiser: str = setting("adam", "adam, sgd, momentum or gd (full batch)")
+    optimiser: str = setting("adam", "adam, adadelta, sgd, momentum or gd (full batch)")
     learning_rate: float = setting(1e-3, "of the optimiser", above=0)
     batch_size: int = setting(250, "training images per step")
     epochs: int = setting(400, "most epochs to train", least=0)

@@ -23,6 +23,7 @@ from theory.problem import Problem
 
 _BUILT_IN = {
     "digits": digits.read_pool,
+    "colour_digits": digits.read_colour_pool,
     "gaussian_prototypes": prototypes.draw_pool,
 }
 NAMES = (*_BUILT_IN, *local.NAMES)
@@ -44,8 +45,9 @@ def load(
 ) -> Problem:
     """Loads a data set as a classification problem. MNIST: under 1 s from .gz.
 
-    `digits` (scikit-learn's 8 x 8 images) and `gaussian_prototypes` (synthetic; see the
-    function of that name for its parameters) need no files. `mnist`, `kmnist`,
+    `digits` (scikit-learn's 8 x 8 images), `colour_digits` (the same in three channels)
+    and `gaussian_prototypes` (synthetic; see the function of that name for its
+    parameters) need no files. `mnist`, `kmnist`,
     `fashion_mnist` (IDX files, .gz or plain) and `cifar10` (binary or Python batches)
     are looked for in `data_dir/name` and in `data_dir`, then as saved by Hugging Face's
     `datasets` in either, then as prepared by tfds in `data_dir`; the network is used

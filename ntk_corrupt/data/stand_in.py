@@ -16,13 +16,14 @@ from theory.errors import InputError, unknown
 from theory.problem import Problem
 
 _TEN = 10 * (1000,)
+_DIGITS = (
+    (119, 121, 118, 122, 121, 121, 121, 119, 116, 120),
+    (59, 61, 59, 61, 60, 61, 60, 60, 58, 60),
+)
 # Name -> shape of an image, and of training and test images how many in each class.
 _SETS = {
-    "digits": (
-        (8, 8),
-        (119, 121, 118, 122, 121, 121, 121, 119, 116, 120),
-        (59, 61, 59, 61, 60, 61, 60, 60, 58, 60),
-    ),
+    "digits": ((8, 8), *_DIGITS),
+    "colour_digits": ((8, 8, 3), *_DIGITS),
     "gaussian_prototypes": ((64,), 10 * (600,), 10 * (200,)),
     "mnist": (
         (28, 28),

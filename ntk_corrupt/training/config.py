@@ -24,7 +24,7 @@ LOSSES: dict[str, Callable[[Array, Array], Array]] = {  # (n, c), (n,) -> (n,)
     "cross_entropy": optax.softmax_cross_entropy_with_integer_labels,
     "softmax_mse": lambda outputs, labels: _squares(jax.nn.softmax(outputs), labels),
 }
-OPTIMISERS = ("adam", "adamw", "sgd", "momentum", "gd")
+OPTIMISERS = ("adam", "adamw", "adadelta", "sgd", "momentum", "gd")
 NOISE_REGIMES = ("frozen", "fresh")
 # What JAX itself calls "bfloat16" is its default: tensorfloat32 on GPUs.
 PRECISIONS = {
@@ -40,7 +40,8 @@ class TrainConfig:
 
     Attributes:
         loss: a name of `LOSSES`, static.
-        optimiser: "adam", "adamw", "sgd", "momentum" (heavy ball) or "gd" (full batch),
+        optimiser: "adam", "adamw", "adadelta" (Zeiler 2012, arXiv:1212.5701, whose
+            learning rate is 1), "sgd", "momentum" (heavy ball) or "gd" (full batch),
             static.
         learning_rate: of the optimiser, traced: a sweep does not recompile.
         momentum: decay of "momentum", ignored by the others; traced.
@@ -126,6 +127,8 @@ class TrainConfig:
         if self.optimiser == "adamw":
             decay = jnp.asarray(self.weight_decay, jnp.float32)
             return optax.adamw(rate, weight_decay=decay)
+        if self.optimiser == "adadelta":
+            return optax.adadelta(rate)
         if self.optimiser == "momentum":
             return optax.sgd(rate, momentum=jnp.asarray(self.momentum, jnp.float32))
         return optax.sgd(rate)

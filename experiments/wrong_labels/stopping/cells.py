@@ -16,7 +16,7 @@ from ntk_corrupt.label_noise import labels
 from ntk_corrupt.training.config import LOSSES
 from theory.errors import InputError, unknown
 
-MODELS = ("mlp", "cnn", "kernel")
+MODELS = ("mlp", "cnn", *models.FIXED, "resnet", "kernel")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,20 @@ class EarlyStopping(models.Convolutional, images.CleanImages):
     n_valid: int = setting(200, "images whose noisy labels decide when to stop")
     batch_size: int = setting(100, "training images per step")
     epochs: int = setting(150, "epochs to train")
+    blocks: tuple[int, ...] = setting(
+        (1, 1, 1),
+        "of every stage of the resnet, of as many channels as the first",
+        distinct=False,
+    )
+    spectrum: int = setting(
+        0,
+        "images of each of two classes whose Jacobian is looked at; 0 is none",
+        least=0,
+        most=500,
+    )
+    clusters: int = setting(
+        0, "of the images, for the distance budget E+/beta; 0 is none", least=0
+    )
 
 
 def check(config: EarlyStopping) -> None:
@@ -64,11 +78,14 @@ def check(config: EarlyStopping) -> None:
         shared_settings.check(dataclasses.replace(pool, loss=loss), (0.0,))
     if "kernel" in config.models:
         routes.check_kernel(config)
-    if "cnn" not in config.models:
-        return
-    models.check_biases(config)
-    problem = shared_settings.problem(pool, 0)
-    models.check_images(config, problem)
+    if config.clusters > config.n_train:
+        raise InputError(
+            f"`--clusters` must be at most --n_train, {config.n_train}, got "
+            f"{config.clusters}."
+        )
+    for model in set(config.models) - {"mlp", "kernel"}:
+        models.check_biases(config)
+        models.check_images(config, shared_settings.problem(pool, 0), model)
 
 
 def cells(config: EarlyStopping) -> list[Cell]:
@@ -87,9 +104,17 @@ def _cell(
     config = dataclasses.replace(config, loss=loss)
     of = shared_settings.of_kernel if model == "kernel" else shared_settings.of_network
     names = [*of(config), "n_valid", "mode"]
-    if model == "cnn":
+    if model not in ("mlp", "kernel"):
         names = [name for name in names if name not in ("depth", "width", "biases")]
-        names += ["channels", "dense"]
+        names += {"cnn": ["channels", "dense"], "resnet": ["channels", "blocks"]}.get(
+            model, []
+        )
+    # not in the keys of runs from before there were these settings
+    names += [
+        name
+        for name in ("spectrum", "clusters")
+        if model != "kernel" and getattr(config, name)
+    ]
     settings = {name: getattr(config, name) for name in names}
     return Cell({"model": model, "share": share, "repeat": repeat, **settings})
 
@@ -113,6 +138,8 @@ def compute(config: EarlyStopping, cell: Cell) -> tuple[Row, dict[str, np.ndarra
         shared_settings.training(settled),
         found,
         key,
+        spectrum=settled.spectrum,
+        clusters=settled.clusters,
     )
 
 
@@ -124,10 +151,24 @@ def estimate(config: EarlyStopping, cell: Cell) -> float:
     points = n + settled.n_valid + len(problem.labels_test)
     if cell.settings["model"] == "kernel":
         return 1 + (12 * n**3 + 2 * points * n**2) * 2e-11
-    weights = pixels * settled.width + (settled.depth - 2) * settled.width**2
-    if cell.settings["model"] == "cnn":
-        side, before, weights = math.isqrt(pixels), 1, 0
-        for number, channels in enumerate(settled.channels):
-            weights += 5 * (side // 2**number) ** 2 * 9 * before * channels
-            before = channels
-    return 2 + settled.epochs * (6 * n + 2 * points) * weights * 4e-11
+    work = _multiplications(settled, cell.settings["model"], pixels)
+    return 2 + settled.epochs * (6 * n + 2 * points) * work * 4e-11
+
+
+def _multiplications(settled: EarlyStopping, model: str, pixels: int) -> float:
+    """Of one image, one way through a network."""
+    if model == "mlp":
+        return pixels * settled.width + (settled.depth - 2) * settled.width**2
+    if model == "resnet":
+        positions, c = pixels // (3 if pixels % 3 == 0 else 1), settled.channels[0]
+        # twice as many for every stage's stride, a quarter of the positions each
+        stages = enumerate(settled.blocks)
+        return 5 * 9 * c**2 * positions * sum((2 * b + 1) / 4**k for k, b in stages)
+    fixed = models.FIXED.get(model, {})
+    channels, size = fixed.get("channels", settled.channels), fixed.get("size", 3)
+    side, before, work = math.isqrt(pixels), 1, 0.0
+    for number, after in enumerate(channels):
+        halved = number if fixed.get("pooling", "each") == "each" else 0
+        work += 5 * (side // 2**halved) ** 2 * size**2 * before * after
+        before = after
+    return work

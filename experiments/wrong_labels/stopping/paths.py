@@ -18,6 +18,7 @@ import theory
 from experiments.harness.lines import known
 from experiments.harness.run_directory import Row
 from experiments.wrong_labels.images import LabelledImages
+from experiments.wrong_labels.stopping import jacobians
 from ntk_corrupt.label_noise import detection, stopping
 from ntk_corrupt.training import config, epochs, trajectories
 
@@ -26,16 +27,26 @@ Arrays = dict[str, np.ndarray]
 
 
 def of_network(
-    model: nn.Module, how: config.TrainConfig, images: LabelledImages, key: Array
+    model: nn.Module,
+    how: config.TrainConfig,
+    images: LabelledImages,
+    key: Array,
+    *,
+    spectrum: int = 0,
+    clusters: int = 0,
 ) -> tuple[Row, Arrays]:
-    """Trains a network, and splits its training labels at the stop and at the end."""
+    """Trains a network, and splits its training labels at the stop and at the end.
+
+    With `clusters` of its images comes the distance budget E+/beta, with a `spectrum`
+    that of the Jacobian at so many images of two classes, before and after.
+    """
     problem, n = images.problem.astype(jnp.float32), len(images.truth)
     x, labels = images.x.astype(jnp.float32), images.labels
-    start, seen = None, []
+    start, last, seen = None, None, []
     for each in trajectories.walk(
         model, how, problem.x_train, problem.labels_train, key=key
     ):
-        start = each.params if start is None else start
+        start, last = each.params if start is None else start, each.params
         seen.append(jax.device_get(_look(model, how, each.params, start, x, labels)))
     predicted, losses, distance = (np.stack(part) for part in zip(*seen, strict=True))
     valid = slice(n, n + len(images.labels_valid))
@@ -55,6 +66,12 @@ def of_network(
             np.asarray(images.truth),
             threshold=detection.loss_of_guessing(how.loss, problem.num_classes),
         )
+    if clusters:
+        row["budget"] = jacobians.budget(model, start, images, clusters)
+    if spectrum:
+        for at, params in (("start", start), ("end", last)):
+            said = jacobians.spectrum(model, params, images, spectrum)
+            row[f"spectrum_{at}"], arrays[f"singular_{at}"] = said
     return row, arrays
 
 

@@ -9,12 +9,13 @@ import theory
 from experiments.harness.run_directory import Row, RunDirectory
 from experiments.shared import tables
 from experiments.shared.verdicts import Expected, lines
+from experiments.wrong_labels.stopping import jacobian_report
 from ntk_corrupt.curves import crossings
 from ntk_corrupt.label_noise import stopping
 
 # Accuracy on the noisy training labels at which distances are compared.
 FITTED = 0.99
-_TOLERANCE, _BUDGET, _PATIENCE = 0.1, 0.3, 5
+_TOLERANCE, _BUDGET, _PATIENCE = 0.1, jacobian_report.FIXED, 5
 RULES: dict[str, Callable[[dict[str, np.ndarray]], int]] = {
     "noisy validation": lambda path: stopping.noisy_validation(path["valid"]),
     f"the same, patience {_PATIENCE}": lambda path: stopping.noisy_validation(
@@ -101,7 +102,10 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         found += _rules(paths, group)
         found += _distances(paths)
         found += _splits(group)
-        found += lines([*_expected(group, paths)])
+        found += jacobian_report.table(group.rows, paths)
+        found += lines(
+            [*_expected(group, paths), *jacobian_report.expected(group.rows, paths)]
+        )
     return "\n".join([*found, ""])
 
 
@@ -231,6 +235,7 @@ def _expected(
             what=f"{share:g}: test, oracle - stopped",
             own=(at("oracle", "test") - at("stop", "test")).tolist(),
             most=_ORACLE,
+            source="own",
         )
         if share == 0.5 and rows[0]["n_train"] >= _FULL:
             for name, least in (("test", _FULL_TEST), ("truth", _FULL_TRUTH)):
