@@ -3,7 +3,7 @@
 Bounds on alpha, beta and eps of `jacobian.extremes` from the centres, the radius and
 the width; on the residual, the distance and the time of gradient flow from alpha, beta
 and eps; on the distance that wrong labels cost. All are proved in
-docs/theory/two_layer.md, (C5) to (C11), with every constant. They say what section 10
+docs/theory/two_layer.md, (C5) to (C12), with every constant. They say what section 10
 and theorems 2.2, 2.3, 4.1 and 9.2 of the reference are about, and are not its
 statements: its constants differ.
 

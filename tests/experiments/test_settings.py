@@ -40,6 +40,7 @@ _BESIDE = {
     ("corruption_curve", "epochs"): {"samples": None},
     ("early_stopping", "channels"): {"models": ("cnn",)},
     ("early_stopping", "dense"): {"models": ("cnn",)},
+    ("early_stopping", "blocks"): {"models": ("resnet",)},
     ("law_against_kernel", "width"): {"rates": "standard"},
     ("law_against_kernel", "biases"): {"rates": "standard"},
     "universality": {"routes": ("exact", "network")},

@@ -51,7 +51,10 @@ def bounded(rows: Sequence[Row]) -> list[str]:
         )
     rules = {"best": "best", "budget": "E+/beta", "fixed": "distance .3",
              "stage": "first stage"}  # fmt: skip
-    names = [*(f"{name}, test" for name in rules.values()), "E+/beta at", "is"]
+    names = [
+        *(f"{name}, test" for name in rules.values()),
+        *("E+/beta at", "is", "best in it"),
+    ]
     lines += ["", _head("where rules stop", names)]
     for row in rows:
         values = [row[f"{rule}_test"] for rule in rules]
@@ -59,6 +62,7 @@ def bounded(rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"{_name(row):>24}{line}{_text(row['budget_step'], 1)}"
             f"{_text(row['budget'], 2)}"
+            f"{_text(np.divide(row['best_distance'], row['budget']), 1)}"
         )
     return lines
 
@@ -129,6 +133,7 @@ def _rules(rows: Sequence[Row]) -> list[Expected]:
                     what=f"{_name(row)}: test, stop at {what} less best",
                     own=(np.array(row[f"{rule}_test"]) - best).tolist(),
                     most=_NEAR,
+                    source="own",
                 )
             )
     return lines

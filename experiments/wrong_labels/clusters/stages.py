@@ -110,6 +110,7 @@ def _rules(net, path, steps, stage, found, wanted, basis, curves) -> Found:
     for name, at in chosen.items():
         row[f"{name}_step"] = int(steps[at])
         row[f"{name}_test"] = float(curves["test"][at])
+        row[f"{name}_distance"] = float(distance[at])
     return row
 
 

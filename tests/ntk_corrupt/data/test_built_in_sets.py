@@ -46,6 +46,29 @@ def test_digits_subsets_and_test_part_do_not_overlap():
     assert not rows(everything.x_train) & rows(everything.x_test)
 
 
+def test_digits_in_colour_are_the_same_digits():
+    grey, colour = (
+        loading.load(name, normalise="unit") for name in ("digits", "colour_digits")
+    )
+    np.testing.assert_array_equal(grey.labels_train, colour.labels_train)
+    # every image is a line from paper to ink, along the pixels of the grey one
+    images = np.asarray(colour.x_train).reshape(-1, 64, 3)
+    pixels = np.asarray(grey.x_train)
+    off = pixels - pixels.mean(axis=1, keepdims=True)
+    steep = np.einsum("np,npc->nc", off, images) / (off**2).sum(axis=1)[:, None]
+    paper = images.mean(axis=1) - steep * pixels.mean(axis=1, keepdims=True)
+    line = paper[:, None] + steep[:, None] * pixels[:, :, None]
+    np.testing.assert_allclose(images, line, rtol=0, atol=1e-5)
+    ink = paper + steep
+    # both are uniform, and say nothing of the class: means within five errors
+    for values, low in ((ink, 0.5), (paper, 0.0)):
+        assert values.min() > low - 1e-5
+        assert values.max() < low + 0.5 + 1e-5
+        for c in range(10):
+            mean = values[np.asarray(colour.labels_train) == c].mean(axis=0)
+            assert np.abs(mean - low - 0.25).max() < 5 * 0.5 / (12 * 118) ** 0.5
+
+
 def test_gaussian_prototypes_have_the_stated_distribution():
     n, d, noise_std = 4000, 50, 0.5
     problem = prototypes.gaussian_prototypes(

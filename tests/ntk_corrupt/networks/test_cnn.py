@@ -59,13 +59,31 @@ def test_all_weights_are_those_of_layers():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"side": 3}, "one for each of at most log2(side) convolutions"),
+        ({"side": 3}, "one for each convolution that leaves a position, got (32, 64)"),
         ({"channels": ()}, "`channels` must be positive"),
         ({"dense": 0}, "`dense` must be an integer of at least 1, got 0"),
         ({"parametrisation": "mup"}, "unknown parametrisation 'mup'"),
+        ({"pooling": "first"}, "unknown pooling 'first'"),
+        ({"size": 11, "padding": "valid"}, "windows of 11 x 11 do not fit"),
     ],
 )
 def test_bad_settings_are_refused(settings, text):
     asked: dict = {"side": SIDE, "num_classes": 3, **settings}
     with raises(text):
         cnn.cnn(**asked)
+
+
+def count(net, pixels):
+    params = jax.eval_shape(net.init, jax.random.key(0), jnp.ones((1, pixels)))
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def test_networks_of_the_sources_have_their_weights():
+    four = cnn.cnn(
+        28, 10, channels=(64, 128), dense=256, padding="valid", pooling="last"
+    )
+    # 10 64 + (576 + 1) 128 + (12^2 128 + 1) 256 + 257 10: 4.8 million in the source
+    assert count(four, 784) == 4_795_914
+    lenet = cnn.cnn(28, 10, channels=(6, 16), dense=(120, 84), size=5, padding="valid")
+    by_hand = 26 * 6 + 151 * 16 + 257 * 120 + 121 * 84 + 85 * 10
+    assert count(lenet, 784) == by_hand

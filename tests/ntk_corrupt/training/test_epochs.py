@@ -167,6 +167,10 @@ def test_two_steps_by_hand(optimiser):
                 second[i] = 0.999 * second[i] + 0.001 * g**2
                 mean, square = first[i] / (1 - 0.9**step), second[i] / (1 - 0.999**step)
                 g = mean / (np.sqrt(square) + 1e-8)
+            elif optimiser == "adadelta":
+                second[i] = 0.9 * second[i] + 0.1 * g**2
+                g = g * np.sqrt(first[i] + 1e-6) / np.sqrt(second[i] + 1e-6)
+                first[i] = 0.9 * first[i] + 0.1 * g**2
             elif optimiser == "momentum":
                 first[i] = 0.9 * first[i] + g
                 g = first[i]

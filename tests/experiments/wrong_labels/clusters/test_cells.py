@@ -22,6 +22,7 @@ from experiments.wrong_labels.clusters import (
 from experiments.wrong_labels.clusters import settings as cluster_settings
 from theory.activations import registry
 
+PARTS = ("training", "distance", "duplicates", "ridge", "covariance")
 EPS = 64 * float(np.finfo(np.float32).eps)  # of sums of forty terms, in any order
 
 
@@ -33,14 +34,15 @@ def tiny(**settings):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("cluster_noise")
-    config = tiny(widths=())
+    # parts `bounds` and `radius` compile for seconds: see the slow test
+    config = tiny(widths=(), parts=PARTS)
     return workdir, runner.execute(cluster_noise.EXPERIMENT, config, workdir=workdir)
 
 
 def test_everything_is_run_and_told(run):
     workdir, rows = run
     parts = [row["part"] for row in rows]
-    assert [parts.count(part) for part in settings.PARTS] == [2, 2, 1, 1, 1]
+    assert [parts.count(part) for part in PARTS] == [2, 2, 1, 1, 1]
     directory = RunDirectory(workdir)
     text = report.table(directory, rows)
     for part in ("law of gradient flow", "Jacobian", "theorem 2.2", "flipped, at 40"):
@@ -68,7 +70,7 @@ def test_everything_is_run_and_told(run):
 
 def test_a_part_alone_can_be_told(run):
     workdir, rows = run
-    for part in settings.PARTS:
+    for part in PARTS:
         some = [row for row in rows if row["part"] == part]
         text = report.table(RunDirectory(workdir), some)
         # a ridge is held against the best time to stop
@@ -238,18 +240,36 @@ def test_verdicts_of_spectra_distances_and_ridges():
     assert line.holds
 
 
+def test_clusters_and_classes():
+    config = tiny(clusters=5, classes=3, n=40, d=6)
+    model = settings.model_of(config, 0.1)
+    assert model.classes == (0, 1, 2, 0, 1)
+    assert model.alphas == (-1, 0, 1)
+    assert settings.model_of(tiny(), 0.1).alphas == (0, 1)
+    train, noisy, test, _ = cluster_settings.points(
+        config, 0, eps0=0.1, mode="flip", share=0.25
+    )
+    assert np.bincount(train.cluster).tolist() == [8] * 5
+    np.testing.assert_array_equal(noisy.shares, 0.25)
+    np.testing.assert_array_equal(train.centres, test.centres)
+    (cell, *_) = cells.cells(config)
+    assert (cell.settings["clusters"], cell.settings["classes"]) == (5, 3)
+    assert "clusters" not in cells.cells(tiny())[0].settings  # as in older runs
+
+
 def test_cells_hold_what_decides_them():
     config = tiny()
     keys = lambda config: {cell.key for cell in cells.cells(config)}
     base = keys(config)
-    assert len(base) == 8
+    assert len(base) == 8 + 2 + 2
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         double = 2 * value if isinstance(value, int | float) else value
         other = {
             "parts": ("training",), "points": "ball", "activations": ("tanh",),
             "widths": (4, 20), "radii": (0.2,), "flips": (0.1,), "ridges": (2.0,),
-            "covariances": ("erf",), "data_dir": None,
+            "covariances": ("erf",), "data_dir": None, "learned": (0.4,),
+            "learned_activations": ("relu",),
         }.get(field.name, double)  # fmt: skip
         other = 3 if field.name == "seed" else other
         changed = keys(dataclasses.replace(config, **{field.name: other}))
@@ -266,7 +286,8 @@ def test_the_cell_decides(monkeypatch):
         cells.compute(other, cell)
         if cell.settings["part"] != "covariance":
             config = seen[cell.settings["part"]]
-            assert (config.repeats, config.n) == (2, 40)
+            n = 12 if cell.settings["part"] == "radius" else 40
+            assert (config.repeats, config.n) == (2, n)
             assert config.activations == ("erf",)
     assert seen["training"].late == seen["ridge"].late == 60
     assert seen["training"].share == 0.3
@@ -286,6 +307,10 @@ def test_the_cell_decides(monkeypatch):
         ({"share": 0.0}, "`--share` must be in (0, 1], got 0.0"),
         ({"ridges": (0.0,)}, "`--ridges` must be positive"),
         ({"samples": 10}, "`--samples` must be at least 100000"),
+        ({"classes": 3}, "`--classes` must be at most --clusters, 2, got 3"),
+        ({"clusters": 50}, "`n` must be at least one point for each of 50 clusters"),
+        ({"learned": (0.0,)}, "`--learned` must be in (0, 1), got 0.0"),
+        ({"learned_activations": ("step",)}, "must have slopes, got step"),
     ],
 )
 def test_bad_settings(settings, text):

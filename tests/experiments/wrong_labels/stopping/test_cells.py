@@ -16,7 +16,7 @@ from experiments.harness.run_directory import RunDirectory
 from experiments.shared import settings as _settings
 from experiments.wrong_labels import images
 from experiments.wrong_labels.stopping import cells as stopping_cells
-from experiments.wrong_labels.stopping import paths
+from experiments.wrong_labels.stopping import jacobians, paths
 from ntk_corrupt.networks import mlp
 from ntk_corrupt.training import trajectories
 from ntk_corrupt.training.config import TrainConfig
@@ -215,7 +215,7 @@ def test_split_by_hand():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("early_stopping")
-    config = tiny(models=stopping_cells.MODELS, losses=("mse",))
+    config = tiny(models=("mlp", "cnn", "kernel"), losses=("mse",))
     config = dataclasses.replace(config, channels=(2,), dense=8, epochs=8)
     return workdir, runner.execute(early_stopping.EXPERIMENT, config, workdir=workdir)
 
@@ -260,6 +260,10 @@ def test_cells_hold_what_decides_them():
     of = {cell.settings["model"]: set(cell.settings) for cell in cells}
     assert of["cnn"] - of["mlp"] == {"channels", "dense"}
     assert of["mlp"] - of["cnn"] == {"width", "depth", "biases"}
+    assert of["resnet"] - of["lenet"] == {"channels", "blocks"}
+    assert of["lenet"] == of["four_layers"] == of["cnn"] - {"channels", "dense"}
+    more = stopping_cells.cells(tiny(models=("mlp",), spectrum=5, clusters=3))
+    assert set(more[0].settings) - of["mlp"] == {"spectrum", "clusters"}
     assert not of["kernel"] & {"epochs", "loss", "channels", "optimiser"}
     for model in stopping_cells.MODELS:
         assert of[model] >= {"share", "repeat", "mode", "n_valid", "n_train"}
@@ -289,12 +293,62 @@ def test_bad_settings(settings, text):
 
 def test_convolutions_need_squares(monkeypatch):
     monkeypatch.setattr(_settings, "problem", lambda *_: prototypes(d=20, kind="unit"))
-    with raises("`--dataset` must hold square images"):
-        stopping_cells.check(tiny(models=("cnn",)))
+    for model in ("cnn", "resnet"):
+        with raises("`--dataset` must hold square images"):
+            stopping_cells.check(tiny(models=(model,)))
+
+
+def test_what_the_jacobian_says():
+    # k-means finds three clusters of three classes that are far apart
+    moved = jax.device_put(PIXELS[:12] + 50 * np.eye(3, 8)[TRUTH[:12]])
+    far = IMAGES._replace(problem=dataclasses.replace(IMAGES.problem, x_train=moved))
+    model = mlp.mlp(theory.Architecture(depth=2, activation="erf"), 16, 3)
+    x = jax.device_put(np.asarray(far.problem.x_train, np.float32))
+    params: Any = model.init(jax.random.key(0), x)
+    full = jax.jit(jax.jacobian(lambda p: model.apply(p, x)))(params)
+    j = np.concatenate(
+        [np.asarray(leaf, float).reshape(12, 3, -1) for leaf in jax.tree.leaves(full)],
+        axis=2,
+    )
+    basis = np.eye(3)[TRUTH[:12]]
+    basis = basis / np.linalg.norm(basis, axis=0)
+    beta = np.linalg.norm(np.einsum("nk,ncp->kcp", basis, j).reshape(9, -1), ord=2)
+    wanted = np.eye(3)[NOISY[:12]] - np.asarray(model.apply(params, x))
+    size = sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(params)) ** 0.5
+    found = jacobians.budget(model, params, far, 3)
+    expected = np.linalg.norm(basis.T @ wanted) / beta / size
+    # the power method comes from below, the budget from above
+    assert expected * (1 - 1e-4) <= found <= expected * 1.05
+    row, values = jacobians.spectrum(model, params, far, 2)
+    chosen = jacobians.two_classes(far, 2)
+    assert (TRUTH[chosen] == [0, 0, 1, 1]).all()
+    apart = j[chosen, 0] - j[chosen, 1]
+    np.testing.assert_allclose(
+        values, np.linalg.svd(apart, compute_uv=False), rtol=1e-3, atol=1e-3
+    )
+    assert row["above"] == (values > values[0] / 10).sum()
+    assert row["clean"] == pytest.approx(1)  # of four vectors, the first four
+
+
+@pytest.mark.slow  # guarded by the networks' tests, and by the one above
+def test_residual_networks_from_end_to_end(tmp_path):
+    config = early_stopping.EXPERIMENT.configure(
+        "resnet", n_train=40, n_valid=20, n_test=30, repeats=1, epochs=2,
+        batch_size=20, channels=(4,), blocks=(1, 1), losses=("mse",), spectrum=3,
+        clusters=5, optimiser="adadelta", learning_rate=1.0,
+    )  # fmt: skip
+    rows = runner.execute(early_stopping.EXPERIMENT, config, workdir=tmp_path)
+    text = early_stopping.EXPERIMENT.table(RunDirectory(tmp_path), rows)
+    for part in ("resnet, mse", "E+/beta", "images of two classes", "10 to 20"):
+        assert part in text
 
 
 def test_presets():
-    for preset in set(early_stopping.PRESETS) - {"mnist", "paper"}:  # other folders
+    for preset in set(early_stopping.PRESETS) - {
+        "mnist",
+        "lenet",
+        "paper",
+    }:  # other folders
         config = early_stopping.EXPERIMENT.configure(preset)
         stopping_cells.check(config)
         for cell in stopping_cells.cells(config):
