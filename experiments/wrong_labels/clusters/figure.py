@@ -16,8 +16,8 @@ _CURVES = (("noisy", "noisy labels"), ("truth", "true labels"), ("test", "fresh"
 
 def figure(directory: RunDirectory, rows: Sequence[Row]) -> Figure:
     """Trajectories, losses, spectra, widths, distances and ridges."""
-    fig = Figure(figsize=(15, 7), layout="constrained")
-    axes = fig.subplots(2, 4)
+    fig = Figure(figsize=(18.5, 7), layout="constrained")
+    axes = fig.subplots(2, 5)
     _, first = main_rows(rows)
     if first:
         arrays = directory.arrays(first)
@@ -36,6 +36,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]) -> Figure:
     _distances(axes[1, 2], [row for row in rows if row["part"] == "distance"])
     _ridges(axes[1, 3], [row for row in rows if row["part"] == "ridge"], first,
             arrays if first else {})  # fmt: skip
+    _bounds(axes[0, 4], [row for row in rows if row["part"] == "bounds"])
+    _radii(axes[1, 4], [row for row in rows if row["part"] == "radius"])
     for ax in axes.ravel():
         if not ax.has_data():
             ax.set_axis_off()
@@ -171,3 +173,42 @@ def _ridges(ax, rows, first, arrays) -> None:
     ax.set(xscale="log", ylim=(0, 0.35), xlabel="ridge", ylabel="error",
            title="a ridge in place of stopping")  # fmt: skip
     ax.legend(fontsize="small", loc="upper left")
+
+
+def _bounds(ax, rows) -> None:
+    """Alpha, beta, eps over the radius, of the last activation, beside their bounds."""
+    rows = [row for row in rows if row["activation"] == rows[-1]["activation"]]
+    if not rows:
+        return
+    name, radii = rows[0]["activation"], [row["radius"] for row in rows]
+    for end, colour in zip(("alpha", "beta", "eps"), plots.PALETTE, strict=False):
+        for of, line in (("start", "o-"), ("bound", "x--")):
+            values = np.array([row[f"{of}_{end}"] for row in rows], float).mean(axis=1)
+            ax.plot(
+                radii, values, line, color=colour, label=end if of == "start" else None
+            )
+    ax.plot([], [], "x--", color="0.4", label="bound by clusters")
+    ax.set(
+        xscale="log", xlabel="eps0", title=f"J at the start, {rows[0]['activation']}"
+    )
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize="small")
+
+
+def _radii(ax, rows) -> None:
+    """Distance at which all wrong labels are learned, over the radius."""
+    names = dict.fromkeys(row["activation"] for row in rows)
+    for name, colour in zip(names, plots.PALETTE, strict=False):
+        of = [row for row in rows if row["activation"] == name]
+        for what, line, said in (
+            ("distance", "o-", "learned"),
+            ("law", "s:", "law, at least"),
+            ("least", "--", "pairs, at least"),
+        ):
+            mean, error = intervals.mean_error(np.array([row[what] for row in of]).T)
+            ax.errorbar([row["radius"] for row in of], mean, yerr=error, fmt=line,
+                        color=colour, label=f"{name}: {said}", capsize=2.0)  # fmt: skip
+    if rows:
+        ax.set(xscale="log", yscale="log", xlabel="eps0",
+               title="distance of wrong labels")  # fmt: skip
+        ax.legend(fontsize="x-small")
