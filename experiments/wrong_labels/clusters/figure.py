@@ -188,9 +188,7 @@ def _bounds(ax, rows) -> None:
                 radii, values, line, color=colour, label=end if of == "start" else None
             )
     ax.plot([], [], "x--", color="0.4", label="bound by clusters")
-    ax.set(
-        xscale="log", xlabel="eps0", title=f"J at the start, {rows[0]['activation']}"
-    )
+    ax.set(xscale="log", xlabel="eps0", title=f"J at the start, {name}")
     ax.set_ylim(bottom=0)
     ax.legend(fontsize="small")
 
