@@ -85,6 +85,19 @@ def test_bounds_are_met_where_points_are_their_centres():
     assert bounds.of_clusters(relu, data.x, data.centres, data.cluster).eps == 0
 
 
+def test_bounds_of_a_linear_network_are_met():
+    data, _ = drawn(0.2)
+    phi = registry.get("identity")
+    net = two_layer.signed(phi, D, WIDTH, key=KEY, dtype=jnp.float64)
+    said = bounds.of_clusters(net, data.x, data.centres, data.cluster)
+    # J = a x and |a| = 1: singular values are those of the points
+    x = np.asarray(data.x)
+    off = x - np.asarray(data.centres)[np.asarray(data.cluster)]
+    assert said.shift == pytest.approx(np.linalg.norm(off, ord=2), rel=1e-9)
+    assert said.beta == pytest.approx(np.linalg.norm(x, ord=2), rel=1e-9)
+    assert said.lipschitz == pytest.approx(0, abs=1e-6)
+
+
 def test_width_that_keeps_half():
     # of unit covariance: ln(K/p)/(1/2 - ln(2)/2)
     asked = bounds.width_for_half(jnp.eye(3), "identity", failure=0.03)
