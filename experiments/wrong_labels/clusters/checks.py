@@ -34,7 +34,7 @@ def distance(config: ClusterNoise, settings: Found) -> tuple[Found, Found]:
     paths, _ = cluster_settings.train(nets, sets, steps)
     row: Found = {}
     for net, path, (train, _, _, _) in zip(nets, paths, sets, strict=True):
-        x, start = train.x.astype(jnp.float64), _double(net)
+        x, start = train.x.astype(jnp.float64), cluster_settings.doubled(net)
         model = descent.at_start(start, x, x)
         basis = jacobian.cluster_basis(train.cluster, len(train.classes))
         for at, when in ((1, "early"), (2, "late")):
@@ -53,10 +53,6 @@ def distance(config: ClusterNoise, settings: Found) -> tuple[Found, Found]:
             ):
                 row.setdefault(name, []).append(value)
     return row, {name: np.array(values) for name, values in row.items()}
-
-
-def _double(tree):
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, float)), tree)
 
 
 def duplicates(config: ClusterNoise, settings: Found) -> tuple[Found, Found]:

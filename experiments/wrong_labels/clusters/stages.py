@@ -3,7 +3,6 @@
 Lists are over repeats.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -18,10 +17,6 @@ from ntk_corrupt.label_noise import stopping
 FIXED = 0.3
 # Iterations of the first stage, in units of `early`; recorded ones in a factor of ten.
 LAST, _DENSE = 8, 24
-
-
-def _double(tree):
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, float)), tree)
 
 
 def _dense(last: int) -> np.ndarray:
@@ -51,7 +46,7 @@ def bounded(config: ClusterNoise, settings: Found) -> tuple[Found, Found]:
 
 
 def _first_stage(net, path, rate, steps, train, noisy, test) -> Found:
-    start, x = _double(net), train.x.astype(jnp.float64)
+    start, x = cluster_settings.doubled(net), train.x.astype(jnp.float64)
     basis = jacobian.cluster_basis(train.cluster, len(train.classes))
     centres = np.asarray(train.centres, float)
     centres = jnp.asarray(centres / np.linalg.norm(centres, axis=1, keepdims=True))
@@ -133,7 +128,7 @@ def radius(config: ClusterNoise, settings: Found) -> tuple[Found, Found]:
     paths, _ = cluster_settings.train(nets, sets, steps)
     row: Found = {}
     for net, path, (train, noisy, test, _) in zip(nets, paths, sets, strict=True):
-        start, x = _double(net), train.x.astype(jnp.float64)
+        start, x = cluster_settings.doubled(net), train.x.astype(jnp.float64)
         wrong = cluster_settings.curves(path, train, noisy, test)["noisy"]
         fitted = np.flatnonzero(wrong == 0)
         at = int(fitted[0]) if fitted.size else len(steps) - 1
