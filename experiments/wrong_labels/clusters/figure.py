@@ -28,9 +28,9 @@ def figure(directory: RunDirectory, rows: Sequence[Row]) -> Figure:
         _spectra(axes[1, 0], directory, sweeps(rows)["radius"])
         _widths(axes[1, 1], directory, sweeps(rows)["width"])
         fig.suptitle(
-            f"n = {first['n']}, d = {first['d']}, two clusters, eps0 = "
-            f"{first['radius']:g}; {first['activation']}, width {first['width']}, "
-            f"{first['share']:.0%} of the labels redrawn",
+            f"n = {first['n']}, d = {first['d']}, {first.get('clusters', 2)} clusters, "
+            f"eps0 = {first['radius']:g}; {first['activation']}, width "
+            f"{first['width']}, {first['share']:.0%} of the labels redrawn",
             fontsize="medium",
         )
     _distances(axes[1, 2], [row for row in rows if row["part"] == "distance"])
