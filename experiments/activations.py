@@ -20,6 +20,19 @@ PRESETS = {
         "inits": 1,
     },
     "cpu": {},
+    # where the gain of the class mean is negative: (F12) of docs/theory/first_order.md
+    "reversal": {
+        "activations": ("erf", "sin_less_sin3"),
+        "depth": 2,
+        "w_var": 0.1,
+        "noise": "normal(0,2.828)",
+        "p": (0.5, 0.8, 0.9),
+        "size": 14,
+        "routes": ("first_order", "resummed", "exact", "network"),
+        "width": 512,
+        "draws": 4,
+        "inits": 3,
+    },
     # arXiv 2606.11319, its comparison of activations
     "paper": {
         **routes.SOURCE,

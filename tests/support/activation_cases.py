@@ -96,6 +96,12 @@ CASES = (
     Case("monomial3", lambda u: u**3, lambda u: 3 * u**2, "closed", 15 ** (-1 / 3)),
     Case("monomial4", lambda u: u**4, lambda u: 4 * u**3, "closed", 105 ** (-1 / 4)),
     Case("tanh", np.tanh, _sech_squared, "quadrature"),
+    Case(
+        "sin_less_sin3",
+        lambda u: np.sin(u) - np.sin(3 * u),
+        lambda u: np.cos(u) - 3 * np.cos(3 * u),
+        "quadrature",
+    ),
     Case("sigmoid", scipy.special.expit, _sigmoid_slope, "quadrature"),
     Case("silu", lambda u: u * scipy.special.expit(u), _silu_slope, "quadrature", 2.0),
     Case(

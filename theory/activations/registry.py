@@ -100,6 +100,11 @@ def _gaussian(u):
     return jnp.exp(-(u**2))
 
 
+def _sin_less_sin3(u: Array) -> Array:
+    """Odd, of a linear part that turns round with the variance, (F12)."""
+    return jnp.sin(u) - jnp.sin(3 * u)
+
+
 @checked
 def leaky_relu(negative_slope: float = 0.01) -> Activation:
     """Returns max(u, 0) + negative_slope min(u, 0)."""
@@ -197,6 +202,7 @@ _REGISTRY = {
         Activation("gaussian", _gaussian, closed_forms.GAUSSIAN),
         *(dataclasses.replace(monomial(n), name=f"monomial{n}") for n in (2, 3, 4)),
         _series(jnp.tanh, "tanh"),
+        _series(_sin_less_sin3, "sin_less_sin3"),
         _series(jax.nn.sigmoid, "sigmoid"),
         _series(jax.nn.silu, "silu"),
         _series(jax.nn.silu, "swish"),

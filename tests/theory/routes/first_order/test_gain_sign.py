@@ -10,9 +10,11 @@ from problems import prototypes
 from theory import first_order
 from theory.activations import registry
 from theory.corruption.corruptions import Additive, Replacement
-from theory.corruption.noises import Bernoulli, Uniform
+from theory.corruption.noises import Bernoulli, Normal, Uniform
 from theory.kernels.architecture import Architecture
 from theory.kernels.slopes import transfer
+from theory.routes.exact.direct import exact
+from theory.routes.first_order.class_means import class_mean_scores
 from theory.routes.first_order.gain_sign import gain_sign, sign_changes, slope_sign
 
 CUBIC = registry.custom(lambda u: u - u**3 / 3, name="cubic")
@@ -79,6 +81,24 @@ def test_a_coefficient_that_changes_its_sign():
     # the same test point at the variance of the noise
     found = at(CUBIC, 2, 1.5, 1.5, 0.0)
     assert (found.sign, found.guaranteed) == (1, True)
+
+
+@pytest.mark.slow  # what the sign is, is tested always
+def test_where_the_gain_is_negative_kernels_decide_against_the_class_mean():
+    # E phi' = e^{-q/2} - 3 e^{-9q/2} has opposite signs at .8 (noise) and .1 (images)
+    problem = prototypes((12, 12, 12), n_test=30, d=900, spread=0.7, seed=2)
+    corruption = Additive(p=0.9, noise=Normal(0.0, 8**0.5))
+    rule = np.asarray(class_mean_scores(problem).argmax(axis=1))
+    agree = {}
+    for activation in ("erf", "sin_less_sin3"):
+        arch = Architecture(depth=2, activation=activation, w_var=0.1)
+        gain = gain_sign(arch, corruption, problem)
+        draws = exact(arch, corruption, problem, draws=6, key=jax.random.key(3))
+        agree[activation] = float((np.asarray(draws.decisions()) == rule).mean())
+        assert (gain.sign == (1 if activation == "erf" else -1)).all()
+    # chance is 1/3, with an error of .09 of thirty points
+    assert agree["erf"] > 0.7
+    assert agree["sin_less_sin3"] < 0.1
 
 
 def test_a_deeper_coefficient_that_changes_its_sign():
