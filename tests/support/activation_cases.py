@@ -100,7 +100,7 @@ CASES = (
         "sin_less_sin3",
         lambda u: np.sin(u) - np.sin(3 * u),
         lambda u: np.cos(u) - 3 * np.cos(3 * u),
-        "quadrature",
+        "closed",
     ),
     Case("sigmoid", scipy.special.expit, _sigmoid_slope, "quadrature"),
     Case("silu", lambda u: u * scipy.special.expit(u), _silu_slope, "quadrature", 2.0),

@@ -1,6 +1,7 @@
 """Dual activations in closed form."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -152,6 +153,15 @@ def _cos(q1, q2, cov):
     return DualPair(*_sin_and_cos(q1, q2, cov)[::-1])
 
 
+def _sin_less_sin3(q1, q2, cov):
+    value, slope = 0.0, 0.0
+    for one, two in itertools.product((1.0, 3.0), repeat=2):
+        sign = 1.0 if one == two else -1.0
+        sin, cos = _sin_and_cos(one**2 * q1, two**2 * q2, one * two * cov)
+        value, slope = value + sign * sin, slope + sign * one * two * cos
+    return DualPair(value, slope)
+
+
 def _gelu(q1, q2, cov):
     # Stein's lemma on u Phi(u), v Phi(v); density = E[pdf(u) pdf(v)]
     spread = _determinant(q1, q2, cov)
@@ -210,6 +220,7 @@ RELU = ClosedForm(_relu, _relu_diag, nearly_parallel.relu, nearly_parallel.kinke
 STEP = ClosedForm(_step, _step_diag, nearly_parallel.step, nearly_parallel.kinked_sure)
 SIN = _from_pair(_sin)
 COS = _from_pair(_cos)
+SIN_LESS_SIN3 = _from_pair(_sin_less_sin3)
 GELU = ClosedForm(
     _gelu,
     Bound(_diag_of_near, nearly_parallel.gelu),

@@ -58,7 +58,9 @@ def test_against_the_oracle(case):
 @over(activation_cases.CASES)
 def test_against_the_oracle_at_large_variance(case):
     dual = dual_of(case)
-    errors, _ = relative_errors(case, dual, [(10.0, 10.0), (1.0, 10.0)], (-0.9, 0.5))
+    # sin 3u at u is what sin is at 3u: beyond, the oracle has too few nodes
+    most = 10.0 / 9 if case.name == "sin_less_sin3" else 10.0
+    errors, _ = relative_errors(case, dual, [(most, most), (1.0, most)], (-0.9, 0.5))
     # tanh: its series of 256 terms, 1e-5 at |r| = 1, at |r| = 0.9
     assert worst(errors, 2e-9 if case.name == "tanh" else 1e-10) <= 1
 
