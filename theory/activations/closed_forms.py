@@ -154,7 +154,7 @@ def _cos(q1, q2, cov):
 
 
 def _sin_less_sin3(q1, q2, cov):
-    value, slope = 0.0, 0.0
+    value = slope = jnp.zeros_like(q1)
     for one, two in itertools.product((1.0, 3.0), repeat=2):
         sign = 1.0 if one == two else -1.0
         sin, cos = _sin_and_cos(one**2 * q1, two**2 * q2, one * two * cov)
