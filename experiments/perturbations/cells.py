@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.harness.run_directory import Cell, Row
+from experiments.perturbations import conditions
 from experiments.perturbations import settings as plan
 from experiments.perturbations.pairs import learn
 from experiments.perturbations.settings import AdversarialLearning, PointSettings
@@ -68,6 +69,7 @@ def _of_repeat(settings: Mapping[str, Any], repeat: int, data_dir) -> dict[str, 
     found["hat_g_acc"] = _agree(hat_g[:, :n], sample.y[None])
     found["hat_g_agrees"] = _agree(hat_g[:, None, n:], g)
     found["linear_g_agrees"] = _agree(jnp.stack(lines)[:, None], g)
+    found |= conditions.evaluated(settings, repeat, pair)
     return {name: np.asarray(values, float).tolist() for name, values in found.items()}
 
 

@@ -55,7 +55,7 @@ def _teacher(settings: Mapping[str, Any], repeat: int, data_dir) -> Teacher:
 def _trained(chosen, repeat, data_dir, _dtype) -> Teacher:
     settings = dict(chosen)
     sample = plan.sample(settings, repeat, data_dir)
-    net = _network(settings, repeat, "f", settings["m"], sample)
+    net = start(settings, repeat, "f", settings["m"], sample)
     f = first(
         _protocol({**settings, "steps_g": 1, "rates_g": (), "scenario": "alone"}),
         net,
@@ -74,7 +74,10 @@ def _trained(chosen, repeat, data_dir, _dtype) -> Teacher:
     )
 
 
-def _network(settings, repeat: int, name: str, m: int, sample: TwoClasses) -> TwoLayer:
+def start(
+    settings: Mapping[str, Any], repeat: int, name: str, m: int, sample: TwoClasses
+) -> TwoLayer:
+    """Returns f or g as initialised."""
     key = stream(plan.repeat_key(settings, repeat), name)
     d = sample.x.shape[1]
     return descent.network(d, m, settings["slope"], key=key)
@@ -117,14 +120,18 @@ def learn(settings: Mapping[str, Any], repeat: int, data_dir: str | None) -> Pai
     if settings["direction"] == "gradient":
         r, stuck = attacks.perturb_each(teacher.f, sample.x, targets, attack)
     else:
-        means = (sample.y[:, None] * sample.x).mean(axis=0)
-        along = jnp.broadcast_to(means[None], sample.x.shape)
+        signed = sample.y[:, None] * sample.x
+        if settings["direction"] == "oracle":
+            # on orthogonal inputs these are the multipliers of the widest margin
+            square = (sample.x**2).sum(axis=1, keepdims=True)
+            signed = signed / jnp.where(square > 0, square, 1.0)
+        along = jnp.broadcast_to(signed.mean(axis=0)[None], sample.x.shape)
         if settings["direction"] == "kernel":
             along = teacher.taught.astype(jnp.float32)
         one = attacks.along(along, targets, attack)
         count = len(settings["rates_f"])
         r, stuck = (jnp.stack([part] * count) for part in one)
     inputs = second_inputs(protocol, sample.x, r)
-    net = _network(settings, repeat, "g", settings["m_g"], sample)
+    net = start(settings, repeat, "g", settings["m_g"], sample)
     g = second(protocol, net, inputs, targets)
     return Pair(teacher, r, stuck, inputs, targets, g)

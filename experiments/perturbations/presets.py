@@ -27,6 +27,8 @@ _GAUSS: dict[str, Any] = {
     "over_eps": (0.0, 0.01, 0.1),
     "repeats": 3,
 }
+# The prior work's inputs, arXiv 2402.10470; its loss is a variant.
+_ORTHOGONAL: dict[str, Any] = {**_GAUSS, "dataset": "orthogonal", "d": 500, "n": 500}
 _IMAGES: dict[str, Any] = {
     **_NO_PANELS,
     "dataset": "digits",
@@ -100,6 +102,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gauss": _GAUSS,
     "gauss_added": {
         **_GAUSS,
+        "scenario": "added",
+        "targets": "stratified",
+        "eps": 3.16,
+        "over_eps": (0.0, 1.0, 3.16),
+    },
+    "orthogonal": _ORTHOGONAL,
+    "orthogonal_added": {
+        **_ORTHOGONAL,
         "scenario": "added",
         "targets": "stratified",
         "eps": 3.16,

@@ -7,6 +7,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Cell, Row, RunDirectory
+from experiments.perturbations import conditions
 from experiments.perturbations import settings as plan
 from experiments.perturbations.settings import AdversarialLearning
 from experiments.perturbations.verdicts import expected, reference
@@ -110,6 +111,8 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     for name, points in panels.items():
         if points:
             found += _panel(name, points)
+    for name in ("variants", "eps", "steps_f", "m"):
+        found += conditions.lines(panels.get(name, ()))
     variants = dict(panels["variants"])
     if "base" in variants:
         found += _rates(variants["base"])

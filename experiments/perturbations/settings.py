@@ -26,6 +26,7 @@ DIRECTIONS = {
     "gradient": "of f",
     "kernel": "the closed form D(x_n), no network",
     "means": "the difference of the class means, the same for all",
+    "oracle": "sum_n y_n x_n/|x_n|^2, of the widest margin on orthogonal inputs",
 }
 PointSettings = dict[str, Any]
 Point = tuple[float | str, PointSettings]
@@ -57,7 +58,7 @@ class AdversarialLearning(Config):
     slope: float = setting(0.0, "of the rectifiers where they are negative, in [0, 1)")
     steps_f: int = setting(300, "steps of f")
     steps_g: int = setting(300, "steps of g")
-    loss: str = setting("identity", "identity (-y f) or logistic")
+    loss: str = setting("identity", "identity (-y f), logistic or exponential")
     rates_f: tuple[float, ...] = setting(
         (0.1, 1.0), "learning rates of f; verdicts and figures are of the first"
     )
@@ -163,7 +164,10 @@ def _variants(config: AdversarialLearning) -> dict[str, PointSettings]:
         "g of 2m": {"m_g": 2 * config.m},
         "D(x_n)": {"direction": "kernel"},
         "class means": {"direction": "means"},
+        "oracle": {"direction": "oracle"},
         "logistic": {"loss": "logistic"},
+        "exponential": {"loss": "exponential"},
+        "oracle, exponential": {"direction": "oracle", "loss": "exponential"},
     }
 
 
@@ -181,7 +185,11 @@ def _sample(dataset, n, n_test, d, classes, size, seed, repeat, data_dir):
             data_dir=data_dir,
             size=size,
         )
-    draw = {"shifted": two_classes.shifted_gauss, "gauss": two_classes.gauss}
+    draw = {
+        "shifted": two_classes.shifted_gauss,
+        "gauss": two_classes.gauss,
+        "orthogonal": two_classes.orthogonal,
+    }
     return draw[dataset](n, d, n_test=n_test, seed=own)
 
 
@@ -264,6 +272,12 @@ def check(config: AdversarialLearning) -> None:
     if len(config.classes) != 2:
         raise InputError(f"`--classes` must be two labels, got {config.classes}.")
     largest = max((config.n, *(config.over_n or ())))
+    least = min((config.d, *(config.over_d or ())))
+    if config.dataset == "orthogonal" and largest > least:
+        raise InputError(
+            f"`--n` must be at most --d where inputs are orthogonal, got {largest} "
+            f"and {least}."
+        )
     inputs(dataclasses.replace(config, n=largest))
 
 

@@ -44,6 +44,13 @@ _GOALS: dict[tuple[str, str], dict[str, Any]] = {
         "cosine": (0.91, 0.96),
         "source": {"cosine": ".91-.96"},
     },
+    # arXiv 2402.10470: on orthogonal inputs both networks decide alike
+    ("orthogonal", "alone"): {
+        "at": {"d": 500, "n": 500, "eps": 0.1},
+        "acc_g": (0.95, 1.0),
+        "control": (0.42, 0.58),
+        "source": {"acc_g": "1 (prior work)"},
+    },
     ("mnist", "alone"): {
         "at": {"n": 4000, "eps": 0.14},
         "acc_g": (0.88, 1.0),
@@ -79,6 +86,7 @@ def expected(
             what="largest error of Phi against 100 000 samples",
             own=row["phi_error"],
             most=5e-3,
+            source="(P1)",
         )
         for row in rows
         if row["kind"] == "phi"

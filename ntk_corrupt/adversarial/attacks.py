@@ -1,6 +1,6 @@
 """Perturbations that move a network of one output towards targets -1 and 1.
 
-Both losses of `adversarial_training` fall with y f, so the normalised gradient of the
+All losses of `descent` fall with y f, so the normalised gradient of the
 loss towards y' is that of -y' f, which does not fade where the logistic loss is
 saturated. Inputs have no range that they must keep.
 """

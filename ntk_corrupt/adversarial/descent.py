@@ -2,6 +2,7 @@
 
     identity   mean_n -y_n f(x_n), whose gradient does not fade
     logistic   mean_n log(1 + exp(-y_n f(x_n)))
+    exponential   mean_n exp(-y_n f(x_n)), whose gradient grows where it is wrong
 
 Rates, steps and slopes are traced: a sweep over them compiles once. float32 throughout.
 """
@@ -22,8 +23,9 @@ from ntk_corrupt.networks.two_layer import LeakyRelu, TwoLayer
 LOSSES: dict[str, Callable[[Array], Array]] = {
     "identity": lambda margin: -margin,
     "logistic": lambda margin: jax.nn.softplus(-margin),
+    "exponential": lambda margin: jnp.exp(-margin),
 }
-_MOMENTUM = 0.9
+MOMENTUM = 0.9
 
 
 @functools.partial(jax.jit, static_argnames=("d", "m"))
@@ -34,7 +36,7 @@ def network(d: int, m: int, slope: float | Array, *, key: Array) -> TwoLayer:
 
 
 def _optimiser(rate: Array, plateau: bool) -> optax.GradientTransformationExtraArgs:
-    descent = optax.sgd(rate, momentum=_MOMENTUM)
+    descent = optax.sgd(rate, momentum=MOMENTUM)
     if not plateau:
         return optax.with_extra_args_support(descent)
     return optax.chain(descent, contrib.reduce_on_plateau(factor=0.1, patience=10))

@@ -14,7 +14,7 @@ from theory.errors import InputError, check_count
 from theory.numerics import memory
 from theory.numerics.signatures import checked
 
-SYNTHETIC = ("shifted", "gauss")
+SYNTHETIC = ("shifted", "gauss", "orthogonal")
 _SHIFT = 0.3
 # What the source subtracts; other sets lose the mean of their own training images.
 _MEANS = {"mnist": 0.1307, "fashion_mnist": 0.2860}
@@ -59,6 +59,31 @@ def gauss(n: int, d: int, *, n_test: int, seed: int) -> TwoClasses:
     _check_sizes(n, d, n_test, seed)
     rng = np.random.default_rng(seed)
     parts = [part for size in (n, n_test) for part in _drawn(rng, size, d)]
+    return TwoClasses(*map(jnp.asarray, parts))
+
+
+@checked
+def orthogonal(n: int, d: int, *, n_test: int, seed: int) -> TwoClasses:
+    """Returns inputs that are orthogonal to each other, of length sqrt(d).
+
+    Labels mean nothing, half of each. The setting of the prior work (Kumano, Kera &
+    Yamasaki 2024, arXiv:2402.10470); the test inputs are N(0, I), since none is left
+    that is orthogonal to all where n = d. O(n^2 d).
+
+    Raises:
+        InputError: if n > d, or as for the other sets.
+    """
+    _check_sizes(n, d, n_test, seed)
+    if n > d:
+        raise InputError(
+            f"`n` must be at most d, got n = {n} and d = {d}: no more are orthogonal."
+        )
+    rng = np.random.default_rng(seed)
+    x, y = _drawn(rng, n, d)
+    q, r = np.linalg.qr(x.T.astype(float))
+    # without the signs of R the directions would not be uniform
+    x = (q * np.sign(np.diagonal(r))).T * d**0.5
+    parts = [x.astype(np.float32), y, *_drawn(rng, n_test, d)]
     return TwoClasses(*map(jnp.asarray, parts))
 
 

@@ -10,7 +10,7 @@ from experiments import adversarial_learning
 from experiments.harness import runner
 from experiments.harness.run_directory import Cell, RunDirectory
 from experiments.perturbations import cells as perturbation_cells
-from experiments.perturbations import pairs, presets, report, verdicts
+from experiments.perturbations import conditions, pairs, presets, report, verdicts
 from experiments.perturbations import settings as plan
 from experiments.shared import reference
 from ntk_corrupt.networks import two_layer
@@ -128,6 +128,50 @@ def test_closed_forms_beside_the_networks(run):
     assert_share(rows[0]["hat_g_acc"][1][0], hat_g, y, root)
 
 
+def test_conditions_by_another_route(run):
+    # (P2), (P4) and the sides of the units written out in NumPy, no kernel blocks
+    _, config, rows = run
+    settings, row = plan.base(config), rows[0]
+    for repeat in range(2):
+        pair = pairs.learn(settings, repeat, None)
+        x, y, z = (np.asarray(part, float) for part in pair.teacher.sample[:3])
+        d = x.shape[1]
+
+        def phi(one, two, d=d):
+            length = lambda v: np.sqrt((v**2).sum(1) / d + 1)
+            angle = (one @ two.T / d + 1) / np.outer(length(one), length(two))
+            return 0.5 - np.arccos(np.clip(angle, -1, 1)) / (2 * np.pi)
+
+        time = 0.1 * sum((1 - 0.9**k) / 0.1 for k in range(1, 21))  # 20 steps
+        drift = phi(x, x) @ (y[:, None] * x) / len(x)
+        over = np.median(time * np.linalg.norm(drift, axis=1)) / 0.5**0.5
+        assert row["gradient_over_start"][repeat] == pytest.approx(over, rel=1e-5)
+        q, r = (np.asarray(part, float)[0] for part in (pair.inputs, pair.r))
+        weights = phi(q, z) * np.asarray(pair.targets, float)[:, None] / len(x)
+        learned = (weights * (q @ z.T + 1)).sum(axis=0)
+        taught = (weights * (r @ z.T)).sum(axis=0)
+        start = np.sqrt(((z**2).mean(axis=1) + 1) / 2)
+        over = np.median(time * np.abs(learned) / start)
+        assert row["output_over_start"][repeat] == pytest.approx(over, rel=1e-4)
+        rest = np.linalg.norm(taught) / np.linalg.norm(learned - taught)
+        assert row["taught_over_rest"][repeat] == pytest.approx(rest, rel=1e-4)
+        for name, net in (("f", pair.teacher.f), ("g", pair.g)):
+            end = (
+                net.w.reshape(-1, *net.w.shape[-2:])[0],
+                net.b.reshape(-1, net.b.shape[-1])[0],
+            )
+            before = pairs.start(settings, repeat, name, 10, pair.teacher.sample)
+            sides = [
+                np.asarray(z @ np.asarray(w, float).T + np.asarray(b, float) > 0)
+                for w, b in ((before.w, before.b), end)
+            ]
+            kept = (sides[0] == sides[1]).mean()
+            assert row[f"sides_kept_{name}"][repeat] == pytest.approx(kept, abs=1e-3)
+    text = "\n".join(conditions.lines([("base", row)]))
+    assert "2410.23677" in text
+    assert "all met" in text
+
+
 def test_maps(run):
     workdir, config, rows = run
     row = next(row for row in rows if row["kind"] == "map")
@@ -202,12 +246,19 @@ def test_other_directions_and_losses():
     config = tiny(variants=True, repeats=1, steps_g=5, steps_f=5)
     points = dict(plan.panels(config)["variants"])
     found = {}
-    for name in ("D(x_n)", "class means", "logistic", "l_inf", "10 steps"):
+    for name in (
+        "D(x_n)", "class means", "oracle", "logistic", "oracle, exponential", "l_inf",
+        "10 steps",
+    ):  # fmt: skip
         settings = {"kind": "point", **points[name]}
         found[name], _ = perturbation_cells.compute(config, Cell(settings))
     np.testing.assert_allclose(found["D(x_n)"]["cosine"], 1.0, rtol=EPS)
     assert 0.8 < np.min(found["class means"]["cosine"]) < 0.9999
     assert "cosine_predicted" not in found["logistic"]
+    assert "gradient_over_start" not in found["logistic"]
+    # one direction for all: not that of the class means, whose inputs weigh alike
+    assert found["oracle"]["cosine"] == found["oracle, exponential"]["cosine"]
+    assert found["oracle"]["cosine"] != found["class means"]["cosine"]
     assert np.max(found["l_inf"]["cosine"]) < 0.95
 
 

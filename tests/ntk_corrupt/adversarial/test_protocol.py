@@ -401,3 +401,20 @@ def test_two_classes_of_images():
     with raises("`classes` must be two different labels, got (1, 1)"):
         two_classes.images("digits", (1, 1), n=50)
     assert two_classes.images("gaussian_prototypes", (0, 1), n=10).x.shape[0] == 10
+
+
+def test_orthogonal_inputs():
+    found = two_classes.orthogonal(7, 9, n_test=4, seed=0)
+    x = np.asarray(found.x, float)
+    # float32 entries of size one, sums of nine products
+    np.testing.assert_allclose(x @ x.T / 9, np.eye(7), atol=ROUNDING)
+    assert sorted(np.asarray(found.y).tolist()) == [-1.0] * 3 + [1.0] * 4
+    assert found.x_test.shape == (4, 9)
+    with raises("`n` must be at most d, got n = 7 and d = 6"):
+        two_classes.orthogonal(7, 6, n_test=4, seed=0)
+
+
+def test_the_exponential_loss_weighs_what_is_wrong():
+    margin = np.array([-2.0, 0.0, 3.0])
+    found = descent.LOSSES["exponential"](single(margin))
+    np.testing.assert_allclose(found, np.exp(-margin), rtol=ROUNDING)
