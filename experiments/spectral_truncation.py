@@ -27,6 +27,7 @@ PRESETS = {
         "n_test": 100,
         "rho": (0.0, 0.4),
         "weight_decay": (0.0,),
+        "sgd_rate": None,
         "repeats": 2,
         "width": 24,
         "epochs": 4,

@@ -45,6 +45,11 @@ class Truncations(CleanImages):
     weight_decay: tuple[float, ...] = setting(
         (0.0, 1.0), "AdamW's, against the first noise; 0 is none, and always there"
     )
+    sgd_rate: float | None = setting(
+        0.1,
+        "learning rate of SGD beside the --optimiser, at --contrast_rho; none: no SGD",
+        above=0,
+    )
     repeats: int = setting(
         3, "networks of each, with images and noise of their own", most=10_000
     )
@@ -129,7 +134,7 @@ def check(config: Truncations) -> None:
 
 
 def cells(config: Truncations) -> list[Cell]:
-    """One cell per noise, share, weight decay and repeat."""
+    """One cell per noise, share, weight decay or optimiser, and repeat."""
     first, *others = config.label_noise
     arms = [(first, rho, 0.0) for rho in config.rho]
     arms += [(mode, rho, 0.0) for mode in others for rho in config.contrast_rho]
@@ -142,9 +147,19 @@ def cells(config: Truncations) -> list[Cell]:
     settings = dataclasses.asdict(config)
     common = {name: settings[name] for name in _PER_CELL}
     common["snapshots"] = sorted({0, *config.snapshots, config.epochs})
-    return [
-        Cell({"mode": mode, "rho": rho, "decay": decay, "repeat": repeat, **common})
+    each = [
+        {**common, "mode": mode, "rho": rho, "decay": decay}
         for mode, rho, decay in arms
+    ]
+    if config.sgd_rate is not None and config.optimiser != "sgd":
+        other = {"optimiser": "sgd", "learning_rate": config.sgd_rate}
+        each += [
+            {**common, **other, "mode": first, "rho": rho, "decay": 0.0}
+            for rho in config.contrast_rho
+        ]
+    return [
+        Cell({**asked, "repeat": repeat})
+        for asked in each
         for repeat in range(config.repeats)
     ]
 

@@ -6,9 +6,16 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.wrong_labels.spectral.report import arms
 from ntk_corrupt import plots
 
 _BARS = 30  # components in the spectrum
+_KINDS = (
+    ("whole head", "full"),
+    ("cut, d by validation", "truncated"),
+    ("stopped by validation", "stop"),
+    ("best epoch", "best_epoch"),
+)
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
@@ -16,7 +23,12 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     from matplotlib.figure import Figure
 
     first = rows[0]["mode"]
-    plain = [row for row in rows if row["mode"] == first and not row["decay"]]
+    plain = [
+        row
+        for (mode, _, decay), group in arms(rows).items()
+        if mode == first and not decay
+        for row in group
+    ]
     shares = sorted({row["rho"] for row in plain})
     arrays = {
         rho: [directory.arrays(row) for row in plain if row["rho"] == rho]
@@ -24,8 +36,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     }
     shown = min(shares, key=lambda rho: abs(rho - 0.4))
     of_shown = next(row for row in plain if row["rho"] == shown)
-    fig = Figure(figsize=(13.5, 7.6), layout="constrained")
-    (cut, heat, time), (probe, spectrum, bars) = fig.subplots(2, 3)
+    fig = Figure(figsize=(18.0, 7.6), layout="constrained")
+    (cut, heat, time, share), (probe, epochs_of, spectrum, bars) = fig.subplots(2, 4)
     for rho, colour in zip(shares, plots.PALETTE * 3, strict=False):
         curve = _mean(arrays[rho], "by_d")[-1]
         cut.plot(np.arange(1, len(curve)), curve[1:], color=colour, label=f"{rho:g}")
@@ -47,6 +59,8 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     time.xaxis.set_major_formatter("{x:g}")
     _heat(fig, heat, _mean(arrays[shown], "by_d"), of_shown["snapshots"], shown)
     _probes(probe, arrays[shown], classes, shown)
+    _probes_over_epochs(epochs_of, arrays[shown], of_shown, shown)
+    _over_shares(share, plain, classes)
     _spectrum(spectrum, arrays[shown], shown)
     _bars(bars, rows)
     row = rows[0]
@@ -123,6 +137,47 @@ def _probes(ax: Axes, arrays, classes: int, rho: float) -> None:
     ax.legend(fontsize="x-small", loc="upper center", ncols=2)
 
 
+def _probes_over_epochs(ax: Axes, arrays, row: Row, rho: float) -> None:
+    """Probes of the first d components, and of the tail, at every snapshot."""
+    probes, tails = _mean(arrays, "probe_noisy"), _mean(arrays, "probe_tail")
+    classes, most = row["classes"], probes.shape[1] - 1
+    shown = sorted({d for d in (2, 5, classes, 3 * classes, most) if 0 < d <= most})
+    for number, d in enumerate(shown):
+        ax.plot(
+            row["snapshots"], probes[:, d], "o-", color=plots.PALETTE[number],
+            label=f"first {d}", markersize=3,
+        )  # fmt: skip
+    ax.plot(
+        row["snapshots"], tails[:, min(classes, most)], "--", color="0.4",
+        label=f"all but {min(classes, most)}",
+    )  # fmt: skip
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_xlim(0, row["epochs"])
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set(xlabel="epoch", ylabel="test accuracy")
+    ax.set_title(f"probes of components over epochs, {rho:g} wrong")
+    _room_for_names(ax)
+    ax.legend(fontsize="x-small", loc="upper center", ncols=3)
+
+
+def _over_shares(ax: Axes, plain: Sequence[Row], classes: int) -> None:
+    """Ways to choose over the share of wrong labels; dashed: labels say nothing."""
+    shares = sorted({row["rho"] for row in plain})
+    for number, (label, of) in enumerate(_KINDS):
+        samples = [[row[of] for row in plain if row["rho"] == rho] for rho in shares]
+        mean = np.array([np.mean(sample) for sample in samples])
+        ends = np.array([(np.min(s), np.max(s)) for s in samples]).T
+        ax.errorbar(
+            shares, mean, yerr=np.abs(ends - mean[None]), fmt="o-", capsize=2,
+            color=plots.PALETTE[number], label=label, markersize=3,
+        )  # fmt: skip
+    ax.axvline(1 - 1 / classes, color="0.5", linewidth=0.8, linestyle="--")
+    ax.set(xlabel="share of wrong labels", ylabel="test accuracy")
+    ax.set_title("last epoch (bars: least to most)")
+    _room_for_names(ax)
+    ax.legend(fontsize="x-small", ncols=2, loc="upper center")
+
+
 def _spectrum(ax: Axes, arrays, rho: float) -> None:
     """Shares of the variance, each split into what labels explain of it."""
     variance = _mean(arrays, "part_variance")[-1][:_BARS]
@@ -149,18 +204,10 @@ def _spectrum(ax: Axes, arrays, rho: float) -> None:
 
 def _bars(ax: Axes, rows: Sequence[Row]) -> None:
     """Whole and cut heads beside both ways to stop, for every noise."""
-    names = list(dict.fromkeys((row["mode"], row["rho"], row["decay"]) for row in rows))
-    kinds = (
-        ("whole head", "full"),
-        ("cut, d by validation", "truncated"),
-        ("stopped by validation", "stop"),
-        ("best epoch", "best_epoch"),
-    )
-    for number, (label, of) in enumerate(kinds):
-        samples = [
-            [row[of] for row in rows if (row["mode"], row["rho"], row["decay"]) == each]
-            for each in names
-        ]
+    by = arms(rows)
+    names = list(by)
+    for number, (label, of) in enumerate(_KINDS):
+        samples = [[row[of] for row in group] for group in by.values()]
         mean = np.array([np.mean(sample) for sample in samples])
         ends = np.array([(np.min(s), np.max(s)) for s in samples]).T
         ax.bar(

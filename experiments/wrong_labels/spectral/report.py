@@ -1,5 +1,6 @@
 """Rows of truncated networks: tables, what is expected, what the source claims."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ import theory
 from experiments.harness.run_directory import Row, RunDirectory
 from experiments.shared import tables, verdicts
 from experiments.shared.verdicts import Expected
+from experiments.wrong_labels.spectral import shares
 from experiments.wrong_labels.spectral.snapshots import WINDOWS
 
 Arm = tuple[str, float, float]
@@ -54,10 +56,15 @@ _PARTS = (
 
 
 def arms(rows: Sequence[Row]) -> dict[Arm, list[Row]]:
-    """Rows of each noise, share and weight decay, by repeat."""
+    """Rows of each noise, share and weight decay, by repeat.
+
+    Another optimiser than that of the first row is said with the noise.
+    """
     found: dict[Arm, list[Row]] = {}
     for row in rows:
-        found.setdefault((row["mode"], row["rho"], row["decay"]), []).append(row)
+        by = row["optimiser"]
+        mode = row["mode"] + (f", {by}" if by != rows[0]["optimiser"] else "")
+        found.setdefault((mode, row["rho"], row["decay"]), []).append(row)
     return found
 
 
@@ -91,6 +98,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     lines += _block(by, _PARTS, width=10, errors=False)
     lines += ["", "spread of accuracy about the choice by noisy validation labels"]
     lines += _stability(by)
+    lines += shares.lines(_flipped(by))
     lines += verdicts.lines(expected(by))
     return "\n".join([*lines, *claims(by), ""])
 
@@ -167,6 +175,15 @@ def _first(by: dict[Arm, list[Row]], rho: float) -> list[Row]:
     return by.get(("flip", rho, 0.0), [])
 
 
+def _flipped(by: dict[Arm, list[Row]]) -> dict[float, list[Row]]:
+    """Rows of flipped labels without decay, by share."""
+    return {
+        rho: group
+        for (mode, rho, decay), group in by.items()
+        if mode == "flip" and not decay
+    }
+
+
 def expected(by: dict[Arm, list[Row]]) -> list[Expected]:
     """What is expected of flipped labels; the source's abstract gives no figures."""
     lines: list[Expected] = []
@@ -206,7 +223,8 @@ def expected(by: dict[Arm, list[Row]]) -> list[Expected]:
     if group := _first(by, 0.0):
         cost = values(group, "full") - values(group, "at_classes")
         lines.append(Expected(what="rho = 0: cost of d = C", own=cost, most=0.02))
-    return lines
+    lines += shares.expected(_flipped(by))
+    return [dataclasses.replace(each, source="none; ours") for each in lines]
 
 
 def claimed(by: dict[Arm, list[Row]]) -> dict[str, np.ndarray]:

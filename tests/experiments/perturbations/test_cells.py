@@ -153,14 +153,19 @@ def test_conditions_by_another_route(run):
         start = np.sqrt(((z**2).mean(axis=1) + 1) / 2)
         over = np.median(time * np.abs(learned) / start)
         assert row["output_over_start"][repeat] == pytest.approx(over, rel=1e-4)
-        rest = np.linalg.norm(taught) / np.linalg.norm(learned - taught)
-        assert row["taught_over_rest"][repeat] == pytest.approx(rest, rel=1e-4)
+        one, other = np.linalg.norm(taught), np.linalg.norm(learned - taught)
+        share = one / (one + other)
+        assert row["taught_share"][repeat] == pytest.approx(share, rel=1e-4)
+        assert rows[3]["eps"] == 0
+        assert rows[3]["taught_share"][repeat] == 0
         for name, net in (("f", pair.teacher.f), ("g", pair.g)):
+            assert net.b is not None
             end = (
                 net.w.reshape(-1, *net.w.shape[-2:])[0],
                 net.b.reshape(-1, net.b.shape[-1])[0],
             )
             before = pairs.start(settings, repeat, name, 10, pair.teacher.sample)
+            assert before.b is not None
             sides = [
                 np.asarray(z @ np.asarray(w, float).T + np.asarray(b, float) > 0)
                 for w, b in ((before.w, before.b), end)

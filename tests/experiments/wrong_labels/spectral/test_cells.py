@@ -9,7 +9,7 @@ from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
 from experiments.shared import verdicts
 from experiments.wrong_labels.spectral import cells as spectral_cells
-from experiments.wrong_labels.spectral import report, snapshots
+from experiments.wrong_labels.spectral import report, shares, snapshots
 
 EPOCHS, SNAPSHOTS = 12, [0, 1, 12]
 
@@ -24,7 +24,7 @@ def tiny(**settings):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("spectral_truncation")
-    config = tiny(label_noise=("flip", "nearest"))
+    config = tiny(label_noise=("flip", "nearest"), sgd_rate=0.1)
     return workdir, runner.execute(
         spectral_truncation.EXPERIMENT, config, workdir=workdir
     )
@@ -47,6 +47,7 @@ def test_every_arm_is_run(run):
         ("flip", 0.4, 0.0),
         ("nearest", 0.4, 0.0),
         ("flip", 0.4, 1.0),
+        ("flip, sgd", 0.4, 0.0),
     ]
     assert all([row["repeat"] for row in group] == [0, 1] for group in by.values())
     for name in ("full", "truncated", "projected"):
@@ -191,7 +192,8 @@ def test_choices():
 
 def made_up(rho=0.4, **settings):
     base = {
-        "mode": "flip", "rho": rho, "decay": 0.0, "classes": 10, "full": 0.69,
+        "mode": "flip", "rho": rho, "decay": 0.0, "optimiser": "adam",
+        "classes": 10, "full": 0.69,
         "best_epoch": 0.87, "truncated": 0.8, "best_truncated": 0.805, "d": 11,
         "d_best": 12, "at_classes": 0.68, "tail": 0.06, "fit_tail": 0.7,
         "untrained_best": 0.84, "untrained_full": 0.8, "untrained_d_best": 200,
@@ -222,6 +224,30 @@ def test_verdicts():
         lines = verdicts.lines(report.expected(by))[2:]
         assert any(line.endswith("MISSED") for line in lines), bad
     assert not report.expected(report.arms([made_up(rho=0.1)]))
+
+
+def test_a_transition_over_the_share_of_wrong_labels():
+    accuracy = {0.0: 0.95, 0.2: 0.85, 0.4: 0.75, 0.6: 0.65, 0.8: 0.05}
+    rows = [
+        made_up(rho=rho, full=full + shift, stop=0.9 - rho / 2)
+        for rho, full in accuracy.items()
+        for shift in (0.0, 0.01)
+    ]
+    by = report.arms(rows)
+    groups = {rho: group for (_, rho, _), group in by.items()}
+    at, steps = shares.falls(groups, "full")
+    np.testing.assert_allclose(at, [0.1, 0.3, 0.5, 0.7])
+    # two lines by hand: .1/.2, and .6/.2 at the end
+    np.testing.assert_allclose(steps, [[0.5, 0.5, 0.5, 3.0]] * 2)
+    found = {each.what.split(": ")[0]: each for each in shares.expected(groups)}
+    whole = found["no transition, whole head"]
+    np.testing.assert_allclose(whole.own, 6.0)
+    assert not whole.holds
+    assert found["no transition, stopped by validation"].holds
+    assert list(found["no transition, cut, d by validation"].own) == [0.0, 0.0]
+    assert "steepest at 0.7 (repeats: 0.7, 0.7)" in shares.lines(groups)[2]
+    assert not shares.expected({0.0: groups[0.0]})
+    assert all(each.source != "-" for each in report.expected(by))
 
 
 def test_claims_of_the_source():
