@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +24,17 @@ METHODS = ("rbm_cd", "rbm_pcd", "raw", "class_mean")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RbmConfig:
-    """How machines are trained; see `fit`. scikit-learn's has no `k`: one step."""
+    """How machines are trained; see `fit`. scikit-learn's has no `k`: one step.
+
+    `classifier_max_iter` is of the logistic regression, with a machine or without.
+    """
 
     components: int = 64
     k: int = 1
     learning_rate: float = 0.05
     batch_size: int = 20
     epochs: int = 15
+    classifier_max_iter: int = 1000
 
 
 class CdRbm(TransformerMixin, BaseEstimator):
@@ -46,6 +51,7 @@ class CdRbm(TransformerMixin, BaseEstimator):
     def fit(self, x, y=None):
         """Trains the machine on images (n, d) in [0, 1]."""
         settings = dataclasses.asdict(self.config or RbmConfig())
+        del settings["classifier_max_iter"]
         found = fit(jax.random.key(self.seed), jnp.asarray(x), **settings)
         self.rbm_, self.pseudo_likelihood_ = found
         return self
@@ -89,7 +95,7 @@ def features_and_classifier(
             "raw", on pixels; "class_mean", the nearest class mean of pixels.
         x: training images in [0, 1].
         labels: their classes.
-        config: of the machine, ignored without one.
+        config: of the machine, and of the logistic regression.
         seed: of the machine.
 
     Returns:
@@ -115,7 +121,9 @@ def features_and_classifier(
         )
         steps.append(("rbm", theirs))
     classes = method == "class_mean"
-    last = NearestCentroid() if classes else LogisticRegression(max_iter=1000)
+    last: Any = NearestCentroid()
+    if not classes:
+        last = LogisticRegression(max_iter=config.classifier_max_iter)
     # In two parts: of a machine that diverged the classifier would say less.
     features = Pipeline(steps).fit(x)
     if "rbm" in features.named_steps:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from experiments.harness.run_directory import Row, RunDirectory
-from experiments.shared import intervals, reference, tables, trained
+from experiments.networks.curves import size_verdicts
+from experiments.shared import intervals, reference, tables, trained, verdicts
 from experiments.shared.corruptions import KINDS
 from ntk_corrupt import plots
 from ntk_corrupt.curves import collapse_quality, crossings, sigmoid
@@ -67,8 +68,11 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         f"{size:>11}  " + "".join(f"{a:>8.2f}" for a in of)
         for size, of in alive.items()
     ]
+    of = functools.partial(statistics, chance=chance)
+    lines += size_verdicts.lines(sizes, of) + _proxies(sizes, sweep)
+    lines += verdicts.lines(size_verdicts.expected(sizes, of))
     published = reference.report("corruption_curve", rows, _published)
-    return "\n".join([*lines, *_proxies(sizes, sweep), *published, ""])
+    return "\n".join([*lines, *published, ""])
 
 
 def _published(group: Sequence[Row], entry: dict[str, Any]) -> float | None:

@@ -16,7 +16,7 @@ from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.probes import basic
 from ntk_corrupt.rbm import classifiers
 from ntk_corrupt.rbm.machine import check_pixels, followed
-from theory.errors import unknown
+from theory.errors import InputError, unknown
 from theory.keys import stream
 
 _OF_MACHINES = ("components", "rbm_rate", "rbm_batch", "rbm_epochs")
@@ -40,6 +40,9 @@ class RbmSettings(settings.Settings):
     rbm_batch: int = setting(20, "images per update of a machine, and chains")
     rbm_epochs: int = setting(30, "epochs to train a machine")
     cd_steps: int = setting(1, "k of CD-k, for rbm_cd")
+    rbm_classifier_max_iter: int = setting(
+        1000, "iterations of the logistic regression, the most"
+    )
     normalise: str = setting("unit", "pixel scale: unit, or binary")
     noise: str = setting(
         "uniform(0,1)",
@@ -66,6 +69,7 @@ def _machine(config: RbmSettings) -> classifiers.RbmConfig:
         learning_rate=config.rbm_rate,
         batch_size=config.rbm_batch,
         epochs=config.rbm_epochs,
+        classifier_max_iter=config.rbm_classifier_max_iter,
     )
 
 
@@ -74,6 +78,11 @@ def check(config: RbmSettings) -> None:
     for method in config.methods:
         if method not in METHODS:
             raise unknown("--methods", method, METHODS)
+    if config.rbm_classifier_max_iter < 1:
+        raise InputError(
+            "`--rbm_classifier_max_iter` must be at least 1, got "
+            f"{config.rbm_classifier_max_iter}."
+        )
     settings.check(config, config.p)
     images = jnp.asarray(settings.problem(config, 0).x_train[:20])
     worst = settings.corruption(config, max(config.p))
@@ -108,7 +117,10 @@ def _of_method(config: RbmSettings, method: str) -> tuple[str, ...]:
         return (*settings.of_network(config), "trials")
     own = _OF_MACHINES if method in MACHINES else ()
     steps = ("cd_steps",) if method == "rbm_cd" else ()
-    return (*settings.DATA, "trials", *own, *steps)
+    # runs of before had 1000
+    asked = method != "class_mean" and config.rbm_classifier_max_iter != 1000
+    iterations = ("rbm_classifier_max_iter",) if asked else ()
+    return (*settings.DATA, "trials", *own, *steps, *iterations)
 
 
 class Centred(nn.Module):

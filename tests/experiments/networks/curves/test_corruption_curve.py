@@ -1,5 +1,6 @@
 """Networks over corruption and size: curves and margins, from end to end."""
 
+import functools
 import json
 
 import numpy as np
@@ -12,7 +13,7 @@ from experiments import corruption_curve, margins
 from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
 from experiments.networks.curves import corruption_curve as curve_corruption_curve
-from experiments.networks.curves import curve_report
+from experiments.networks.curves import curve_report, size_verdicts
 from experiments.networks.curves.curve_report import _proxies, _published, proxies
 from experiments.networks.inside.margins import check, table
 from experiments.shared import intervals, reference, settings, trained
@@ -57,6 +58,45 @@ def test_table_and_figure(run):
     for name in proxies([row for row in rows if row["p"] < 1]):
         assert name in text
     assert (workdir / "figures" / "corruption_curve.png").stat().st_size > 10_000
+
+
+def made_up(size, midpoint, scale, sweep="width"):
+    """Rows of a size: a sigmoid about the midpoint, a margin of scale (1 - p)/p."""
+    rows = []
+    for p in (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0):
+        fall = 0.1 + 0.8 / (1 + np.exp((p - midpoint) / (0.05 + 0.1 / size)))
+        z = [None] * 2 if p == 0 else [scale * (1 - p) / p, scale * (1 - p) / p + 0.01]
+        curves = {"same": [fall, fall + 0.001], "clean": [fall, fall + 0.001], "z": z}
+        rows.append({"sweep": sweep, sweep: size, "p": p, **curves})
+    return rows
+
+
+def test_the_crossover_beside_the_midpoint():
+    sizes = {2: made_up(2, 0.4, 0.5), 8: made_up(8, 0.6, 2.0)}
+    of = functools.partial(curve_report.statistics, chance=0.1)
+    p = intervals.levels(sizes[2])
+    z = intervals.repeats(sizes[8], "z")[0]
+    # by hand, between .6 and .8: 4/3 and 1/2
+    by_hand = 0.6 + 0.2 * (4 / 3 - 1) / (4 / 3 - 0.5)
+    assert size_verdicts.crossover(p)(np.nan_to_num(z)) == pytest.approx(by_hand)
+    text = size_verdicts.lines(sizes, of)
+    assert text[3].split()[1] == f"{by_hand + 0.2 * 0.005 * 1.2:.3f}"
+    found = {each.what: each for each in size_verdicts.expected(sizes, of)}
+    assert [each.holds for each in found.values()] == [True] * 3
+    shift = found["width: p* shifts to the side of the crossover"]
+    np.testing.assert_allclose(shift.own, 0.2, atol=1e-3)
+    assert all(each.source != "-" for each in found.values())
+    # the other way round p* rises where the margin falls earlier
+    sizes = {2: made_up(2, 0.4, 2.0), 8: made_up(8, 0.6, 0.5)}
+    last = size_verdicts.expected(sizes, of)[-1]
+    assert not last.holds
+    assert (
+        "depth"
+        in size_verdicts.expected({n: made_up(n, 0.5, n, "depth") for n in (2, 3)}, of)[
+            0
+        ].what
+    )
+    assert not size_verdicts.expected({2: sizes[2]}, of)
 
 
 def test_closed_form_signal_to_noise(run):

@@ -18,6 +18,7 @@ from experiments.networks.models.rbm_report import curves, expectations, table
 from experiments.shared import settings
 from ntk_corrupt.networks import mlp
 from ntk_corrupt.probes import basic
+from ntk_corrupt.rbm import classifiers
 
 # Two programs may decide a tie differently: one of 50 images.
 TIE = 1.5 / 50
@@ -210,3 +211,25 @@ def test_bad_flags_are_refused(tmp_path):
         with raises(text):
             runner.execute(rbm.EXPERIMENT, tiny(**changed), workdir=tmp_path / "never")
         assert not (tmp_path / "never").exists()
+
+
+def test_iterations_of_the_classifier_are_in_cells_that_they_decide():
+    settings = {"methods": ("raw", "class_mean", "mlp"), "p": (0.0,), "repeats": 1}
+    plain = [cell.key for cell in cells(tiny(**settings))]
+    few = cells(tiny(**settings, rbm_classifier_max_iter=1))
+    # runs of before, at scikit-learn's 1000, keep their keys
+    kept = [cell.key in plain for cell in few]
+    assert kept == [False, True, True]
+    assert few[0].settings["rbm_classifier_max_iter"] == 1
+    with raises("`--rbm_classifier_max_iter` must be at least 1, got 0"):
+        rbm.EXPERIMENT.check(tiny(**settings, rbm_classifier_max_iter=0))
+
+
+@pytest.mark.filterwarnings("ignore:.*failed to converge")
+def test_the_classifier_stops_after_its_iterations():
+    rng = np.random.default_rng(0)
+    x, labels = rng.uniform(size=(30, 5)), np.arange(30) % 3
+    for most in (1, 3):
+        config = classifiers.RbmConfig(classifier_max_iter=most)
+        found = classifiers.features_and_classifier("raw", x, labels, config=config)
+        assert found["classifier"].n_iter_.tolist() == [most]
