@@ -1,5 +1,5 @@
 # make demo | test | test-all | portable | portable-one | matrix | lint | notebooks |
-# run-notebooks | gallery | docs | docs-serve | dist | bench | constraints. Each makes
+# run-notebooks | gallery | explorer | docs | docs-serve | dist | bench | constraints. Each makes
 # its environment first, .venv or for docs .venv-tools, and installs when
 # pyproject.toml or constraints.txt is newer than it. PYTHON chooses the interpreter of a
 # new .venv. Versions are those of constraints.txt, which the suite was last green with;
@@ -16,7 +16,7 @@ GALLERY := $(patsubst notebooks/%,build/gallery/%,$(wildcard notebooks/*.ipynb))
 PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all portable portable-one matrix lint format notebooks
-.PHONY: run-notebooks gallery docs docs-serve dist bench constraints clean
+.PHONY: run-notebooks gallery explorer docs docs-serve dist bench constraints clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m experiments.accuracy_curve --size=28 --rates=adam \
@@ -68,6 +68,10 @@ build/gallery/%.ipynb: notebooks/%.ipynb | $(INSTALLED)
 	cp $< $(@D)/part-$(@F)
 	$(BIN)/jupyter-execute --inplace $(@D)/part-$(@F)
 	mv $(@D)/part-$(@F) $@
+
+# The tables of the explorer, which are committed: twenty minutes, busy.
+explorer: $(INSTALLED)
+	PYTHONPATH=. $(BIN)/python docs/site/explorer_tables.py
 
 # The site, in build/site, with the outputs of `make gallery` where they are. A broken
 # link or a public name without a docstring is an error: of a warning that --quiet leaves

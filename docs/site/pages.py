@@ -91,6 +91,7 @@ def open_questions() -> str:
         for name in names:
             text = (ROOT / f"docs/experiments/{name}.md").read_text("utf-8")
             left = text.partition("\n## Not run\n")[2].strip()
+            left = re.sub(r"\]\((?![a-z]+:|#)", "](experiments/", left)
             lines += [f"### [{name}](experiments/{name}.md)", left]
     return "\n\n".join(lines) + "\n"
 

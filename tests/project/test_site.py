@@ -128,6 +128,7 @@ PAGES = (
     "index.html",
     *(f"theory/{path.stem}.html" for path in sorted(ROOT.glob("docs/theory/*.md"))),
     "experiments/accuracy_curve.html",
+    "explorer.html",
     "notebooks/01_closed_form_predictions.html",
     "api/theory.kernels.html",
     "index.html?q=resummed",
@@ -157,3 +158,12 @@ def test_a_page_opens_with_its_pictures_and_formulas(page, seen):
 def test_the_search_finds_a_word(seen):
     found = seen[0]["index.html?q=resummed"]["results"]
     assert any("theory.routes.resummed" in link for link in found)
+
+
+def test_the_explorer_says_what_its_tables_do(seen):
+    tables = json.loads((ROOT / "docs/site/explorer_tables.json").read_text())
+    curve = tables["curves"][f"erf replacement {tables['n_train'][-1]}"]
+    for said, point in zip(seen[0]["explorer.html"]["moved"], curve[::8], strict=True):
+        accuracy = f"{point['mean']['accuracy']:.2f}".removeprefix("0")
+        assert f"Accuracy {accuracy} ±" in " ".join(said.split())
+        assert ("not valid" in said) == bool(point["doubts"])

@@ -33,6 +33,16 @@ const look = inside => {
            broken: all("img").filter(i => i.complete && !i.naturalWidth).length,
            results: all(".md-search-result__link").map(a => a.getAttribute("href")) };
 };
+const moved = inside => {
+  const slider = inside.querySelector("#explorer-p");
+  const said = () => inside.querySelector("#explorer-says").textContent;
+  const at = value => {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    return said();
+  };
+  return slider && [at(0), at(slider.max)];
+};
 const done = (page, now) => now.drawn == now.formulas &&
   (!page.includes("?q=") || now.results.length);
 (async () => {
@@ -45,6 +55,7 @@ const done = (page, now) => now.drawn == now.formulas &&
       await new Promise(go => setTimeout(go, 100));
       now = look(frame.contentDocument);
     }
+    now.moved = moved(frame.contentDocument);
     found[page] = now;
     frame.remove();
   }
@@ -103,8 +114,8 @@ def served(folder, pages):
 def looked_at(folder, pages):
     """What is in pages, each with its query, and what they wrote to the console.
 
-    Of each: formulas, those drawn and their errors, pictures that are not there, and
-    what the search found.
+    Of each: formulas, those drawn and their errors, pictures that are not there, what
+    the search found, and what an explorer says at either end of its first slider.
     """
     assert CHROMIUM is not None
     with served(folder, pages) as address, tempfile.TemporaryDirectory() as own:
