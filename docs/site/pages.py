@@ -82,7 +82,7 @@ def targets(uri: str, markdown: str) -> Iterator[str]:
 def open_questions() -> str:
     """Returns the page of what was not run, from the pages of the scripts."""
     lines = [
-        "# Open questions",
+        "# Not run",
         "What each page says that it lacks. Who runs one of these, or finds why not, "
         "adds to what is known: see [contributing](contributing.md).",
     ]
@@ -114,7 +114,7 @@ def on_config(config):
         for family, names in families().items()
     ]
     config.nav = [
-        {"Start": "index.md"},
+        {"Start": ["index.md", "guide.md"]},
         {"Theory": ["theory/index.md", *(f"theory/{name}.md" for name in theory)]},
         {
             "Experiments": ["experiments/index.md", *scripts],
@@ -122,7 +122,8 @@ def on_config(config):
         {"Benchmarks": "benchmarks.md"},
         {
             "Project": [
-                {"Open questions": "open_questions.md"},
+                {"Missed and open": "open.md"},
+                {"Not run": "open_questions.md"},
                 {"Changes": "changelog.md"},
                 {"Contributing": "contributing.md"},
             ]

@@ -110,7 +110,8 @@ def lines(points: Sequence[tuple[Any, Row]]) -> list[str]:
         "",
         "conditions of the closed forms, mean over repeats (times what is required); "
         "source: arXiv",
-        "2410.23677 by two_layer.md (P1)-(P5); the constants are ours, the source's "
+        "2410.23677 by docs/theory/two_layer.md (P1)-(P5); the constants are ours, the "
+        "source's "
         "are not known here",
         f"{'':<18}{heads}  all met",
     ]

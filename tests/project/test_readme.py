@@ -1,20 +1,24 @@
 """The README's promises: its example runs and prints its numbers, its paths exist."""
 
 import contextlib
+import importlib
 import io
 import re
+import shlex
+import subprocess
+import sys
 
 import jax
 import pytest
 from checkout import ROOT
 
 README = (ROOT / "README.md").read_text()
+GUIDE = (ROOT / "docs" / "guide.md").read_text()
 
 
 def test_the_example_prints_the_numbers_it_claims():
-    code, of_mnist = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in code.splitlines() if line]) == 7
-    compile(of_mnist, "README.md", "exec")  # needs files that are not here
     printed = io.StringIO()
     # in single precision, as whoever copies it has it
     jax.config.update("jax_enable_x64", False)
@@ -26,15 +30,49 @@ def test_the_example_prints_the_numbers_it_claims():
     assert printed.getvalue().split() == re.findall(r"# (0\.\d+)", code)
 
 
+def test_it_is_read_in_a_minute():
+    lines = README.splitlines()
+    assert len(lines) <= 75
+    assert all(len(line) <= 130 for line in lines)
+
+
+def test_every_name_exists():
+    named = re.findall(r"`((?:theory|ntk_corrupt)\.[\w.]+)`", README)
+    assert len(named) > 7
+    for name in named:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    compile(code, "guide.md", "exec")  # needs files that are not here
+
+
+# weekly: scripts of this size are run always, by tests of their own
+@pytest.mark.slow
+def test_its_script_runs(tmp_path):
+    (command,) = re.findall(r"^python -m (experiments\..*)$", README, re.MULTILINE)
+    module, *flags = shlex.split(command)
+    flags = [f for f in flags if not f.startswith("--workdir=")]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *flags, f"--workdir={tmp_path}/run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_every_make_target_and_relative_link_exists():
     makefile = (ROOT / "Makefile").read_text()
     targets = re.findall(r"^make (\w+)", README, re.MULTILINE)
-    assert {"demo", "test"} <= set(targets)
+    assert {"demo", "test", "docs"} <= set(targets)
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
+    for link in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", README):
         assert link.startswith("https://") or (ROOT / link).exists(), link
-    for folder in re.findall(r"^\| `([a-z_]+/)`", README, re.MULTILINE):
+    folders = re.findall(r"^\| `([a-z_]+/)`", GUIDE, re.MULTILINE)
+    assert folders
+    for folder in folders:
         assert (ROOT / folder).is_dir(), folder
 
 
