@@ -1,7 +1,7 @@
 """Logits of networks against predicted ones: settings, constants, table, figure."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 import theory
 from experiments.harness.flags import setting
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.laws import score_model
 from experiments.shared import reference, routes, settings
 from experiments.shared.rows import matching, stored
 from ntk_corrupt import plots
@@ -130,6 +131,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
     if same:
         lines += ["", published["source"]]
         lines += _beside_source(directory, _by_level(same), published)
+        lines += _fitted(directory.arrays(same[0]), published)
     return "\n".join([*lines, ""])
 
 
@@ -185,6 +187,31 @@ def _beside_source(directory, groups, published) -> list[str]:
                 if np.isfinite(own[entry["quantity"]])
             ]
     return lines
+
+
+def _fitted(arrays: Mapping[str, np.ndarray], published) -> list[str]:
+    """Accuracy of the model with the source's constants, here and in the source."""
+    entries = published["model"]
+    a, c = (
+        next(each["value"] for each in published["values"] if each["quantity"] == name)
+        for name in ("a", "c")
+    )
+    own = score_model.fitted_accuracies(
+        arrays["scores"], arrays["labels"], [each["p"] for each in entries], a, c
+    )
+    toy, once = score_model.toy_accuracies([each["p"] for each in entries])
+    error = [(value * (1 - value) / len(arrays["labels"])) ** 0.5 for value in own]
+    return [
+        "",
+        published["model_source"] + "; +-: of these test images; toy: m(p), s(p)",
+        *(
+            f"{entry['p']:>6g}  model        {reference.verdict(entry, value)}, "
+            f"+- {spread:.3f}; networks {entry['networks']:.3f}; toy {m:.3f}, {s:.3f}"
+            for entry, value, spread, m, s in zip(
+                entries, own, error, toy, once, strict=True
+            )
+        ),
+    ]
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):
