@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike
 import theory
 from experiments.harness.flags import fixed, setting
 from experiments.harness.run_directory import Cell, Row, RunDirectory
-from experiments.shared import online, routes, settings
+from experiments.shared import online, reference, routes, settings
+from experiments.shared.rows import matching
 from ntk_corrupt import plots
 from ntk_corrupt.ensembles import ensemble
 from theory.errors import InputError, unknown
@@ -225,7 +226,26 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
                 f"best p_train {levels[best]:g}, {where}; area - area at p_train "
                 f"{levels[0]:g}: {mean[best] - mean[0]:+.4f}"
             )
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_beside_source(directory, rows), ""])
+
+
+def _beside_source(directory: RunDirectory, rows: Sequence[Row]) -> list[str]:
+    """Areas beside the source's; none in another setting, or not from 0 to 1."""
+    published = reference.read("train_test_corruption")
+    p_test = rows[0]["p_test"]
+    same = matching(rows, published["setting"])
+    if not same or (p_test[0], p_test[-1]) != (0, 1):
+        return []
+    lines = []
+    kind = rows[0]["kinds"].index(published["setting"]["corruption"])
+    ((levels, accuracies),) = _found(directory, same).values()
+    for entry in published["values"]:
+        for each in accuracies[levels == entry["p"]]:
+            own = areas(p_test, each)[kind]
+            error = f" +- {theory.standard_error(own):.4f}" if own.size > 1 else ""
+            shown = reference.verdict(entry, float(own.mean()))
+            lines.append(f"{entry['p']:>6g}  {shown}{error}")
+    return ["", published["source"], "p_train  source  own", *lines] if lines else []
 
 
 def figure(directory: RunDirectory, rows: Sequence[Row]):

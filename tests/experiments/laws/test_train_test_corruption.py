@@ -7,7 +7,8 @@ from closeness import raises
 from experiments import train_test_corruption
 from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
-from experiments.laws.train_test_corruption import areas, table
+from experiments.laws.train_test_corruption import _beside_source, areas, table
+from experiments.shared import reference
 
 
 def smoke(**settings):
@@ -20,6 +21,38 @@ def test_areas_are_trapezia():
     np.testing.assert_allclose(found, [[0.25 * 0.75 + 0.75 * 0.25, 0.125 + 0.225]])
     # levels that do not reach from 0 to 1: a mean all the same
     np.testing.assert_allclose(areas((0.2, 0.4), np.full((1, 2, 1), 0.7)), 0.7)
+
+
+class Stored:
+    """Accuracies of rows, by level of training."""
+
+    def __init__(self, accuracies):
+        self.of = accuracies
+
+    def arrays(self, row):
+        return {"accuracies": self.of[row["p"]]}
+
+
+def test_areas_stand_beside_those_of_the_source_in_its_setting_alone():
+    setting = reference.read("train_test_corruption")["setting"]
+    rows = [
+        {**setting, "p": p, "p_test": [0.0, 1.0], "kinds": ["replacement"]}
+        for p in (0.65, 0.9)
+    ]
+    # kind, level of test, draw: areas .779 and .5, the source's .7777 and .619
+    stored = Stored(
+        {
+            0.65: np.array([[[0.958, 0.956], [0.6, 0.602]]]),
+            0.9: np.array([[[0.9, 0.9], [0.1, 0.1]]]),
+        }
+    )
+    lines = _beside_source(stored, rows)[3:]
+    assert [line.split()[0] for line in lines] == ["0.65", "0.9"]
+    assert "0.778  0.779  tolerance 0.02: within +- 0.0000" in lines[0]
+    assert "0.619  0.500  tolerance 0.02: MISSED" in lines[1]
+    assert not _beside_source(stored, [{**row, "n_train": 1000} for row in rows])
+    short = [{**row, "p_test": [0.0, 0.5]} for row in rows]
+    assert not _beside_source(stored, short)
 
 
 @pytest.fixture(scope="module")
