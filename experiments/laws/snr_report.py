@@ -10,6 +10,7 @@ import numpy as np
 
 import theory
 from experiments.harness.run_directory import Row, RunDirectory
+from experiments.laws import size_accuracies
 from experiments.shared import reference, routes, settings, snr, tables
 from experiments.shared.rows import matching, stored, stored_law
 from ntk_corrupt import plots
@@ -103,6 +104,7 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
         ]
     lines += _ingredients(directory, rows, inits, draws)
     lines += _beside_source(estimates, rows)
+    lines += size_accuracies.lines(rows, inits)
     return "\n".join([*lines, ""])
 
 
