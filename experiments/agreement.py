@@ -22,6 +22,20 @@ PRESETS = {
         "activations": ("erf",),
     },
     "cpu": {},
+    # depth and width by all combinations; `--activations=erf,relu,tanh,gelu --nogrid`
+    # varies these too, one at a time
+    "mnist": {
+        "dataset": "mnist",
+        "n_train": 1000,
+        "n_test": 2000,
+        "size": None,
+        "p": (0.5, 0.8, 0.9, 0.95),
+        "depths": (1, 2, 3, 4, 5),
+        "widths": (100, 250, 500, 1000),
+        "activations": ("erf",),
+        "width": 500,
+        "grid": True,
+    },
     # arXiv 2606.11319 has no such table: its setting, on all combinations
     "paper": {**routes.SOURCE, "draws": 10, "inits": 5, "epochs": 25, "grid": True},
 }

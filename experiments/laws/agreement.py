@@ -13,6 +13,7 @@ from experiments.harness.run_directory import Cell, Row, RunDirectory
 from experiments.laws import flips
 from experiments.shared import routes as shared_routes
 from experiments.shared import settings, tables
+from experiments.shared.reference import report
 from experiments.shared.rows import (
     accuracies,
     held,
@@ -156,7 +157,15 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             f"{variant['activation']:<10} {p:>5g}" + "".join(map(tables.text, values))
         )
     lines += _by_stability(directory, rows, variants[0], levels)
+    lines += report(
+        "agreement", rows, lambda group, entry: _share(group, entry["inits"])
+    )
     return "\n".join([*lines, ""])
+
+
+def _share(group: Sequence[Row], inits: str) -> float | None:
+    found = pool(group, inits, "agreements")
+    return None if found is None else found[0]
 
 
 def _by_stability(directory, rows, variant, levels) -> list[str]:
@@ -190,7 +199,7 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
     levels = np.array(sorted({row["p"] for row in rows}))
     variants = _variants(rows)
     base = variants[0]
-    fig = Figure(figsize=(11.0, 4.2), layout="constrained")
+    fig = Figure(figsize=(11.0, 4.6), layout="constrained")
     axes = fig.subplots(1, len(_FACTORS), sharey=True)
     for ax, factor in zip(axes, _FACTORS, strict=True):
         shown = [
@@ -224,15 +233,17 @@ def figure(directory: RunDirectory, rows: Sequence[Row]):
         plots.corruption_axis(ax, levels)
         ax.set_title(factor)
         ax.set_ylabel("")
-        ax.legend(fontsize="small")
+        ax.legend(fontsize="small", loc="lower left")
     axes[0].set_ylabel("share of test images decided alike")
-    for style, name in (
-        ("o", "network and class mean"),
-        ("-", "predicted"),
-        (":", "two networks"),
-    ):
-        axes[-1].plot([], [], style, color="0.3", label=name)
-    axes[-1].legend(fontsize="small", loc="upper right")
+    shown = [
+        axes[-1].plot([], [], style, color="0.3", label=name)[0]
+        for style, name in (
+            ("o", "network and class mean (bars: one standard error)"),
+            ("-", "the same, predicted at infinite width"),
+            (":", "two networks of the same images"),
+        )
+    ]
+    fig.legend(handles=shown, loc="outside lower center", ncols=3, fontsize="small")
     about = {**rows[0], "activation": base["activation"], "depth": base["depth"]}
     fig.suptitle(
         f"{settings.title(about)}, width {base['width']}, except for the factor shown",
