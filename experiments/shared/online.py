@@ -12,6 +12,11 @@ from experiments.shared import settings
 from theory.errors import InputError
 from theory.linearised.image_moments import image_moments
 
+# What decides the law, beside the data and the architecture.
+SETTINGS = (
+    *("width", "parametrisation", "biases"),
+    *("optimiser", "learning_rate", "batch_size", "epochs"),
+)
 # Gradient descent, or what goes along its flow in many small steps.
 _OPTIMISERS = ("adam", "sgd", "gd", "momentum")
 

@@ -174,7 +174,7 @@ ROUTES = {
         line=(0, (5, 1)),
     ),
     "online": Route(
-        settings=lambda config: settings.of_network(config),
+        settings=lambda _: (*settings.DATA, *settings.ARCHITECTURE, *online.SETTINGS),
         outputs=lambda config, at: online.outputs(
             config, at.corruption, at.problem, at.key
         ),

@@ -1,5 +1,7 @@
 """Corruption of training and test images: areas by hand, and law beside networks."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from closeness import raises
@@ -40,7 +42,7 @@ def test_areas_stand_beside_those_of_the_source_in_its_setting_alone():
         for p in (0.65, 0.9)
     ]
     # kind, level of test, draw: areas .779 and .5, the source's .7777 and .619
-    stored = Stored(
+    stored: Any = Stored(
         {
             0.65: np.array([[[0.958, 0.956], [0.6, 0.602]]]),
             0.9: np.array([[[0.9, 0.9], [0.1, 0.1]]]),
