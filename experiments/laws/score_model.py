@@ -40,7 +40,7 @@ def fitted_accuracies(
 
 
 def toy_accuracies(
-    levels: Sequence[float] | np.ndarray, gain: float = 10.0, classes: int = 10
+    levels: Sequence[float], gain: float = 10.0, classes: int = 10
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns m(p) and s(p) of the toy model of arXiv 2606.11319.
 

@@ -19,7 +19,7 @@ def test_accuracies_are_those_of_simulated_outputs():
 
 def test_the_toy_model_is_its_integral_and_most_uncertain_once():
     levels = np.linspace(0, 1, 41)
-    mean, spread = toy_accuracies(levels)
+    mean, spread = toy_accuracies(levels.tolist())
     np.testing.assert_allclose(mean[-1], 0.1, rtol=0, atol=1e-8)
 
     def integrand(u):
