@@ -1,5 +1,7 @@
 """Arguments that the routes share, checked once, before anything is computed."""
 
+from jaxtyping import Array
+
 from theory.corruption.base import Corruption
 from theory.corruption.copies import check_options
 from theory.errors import InputError, check_count
@@ -52,4 +54,13 @@ def check_tests(for_a_time: bool, test_corruption: Corruption | None) -> None:
         raise InputError(
             "`time` and `test_corruption` exclude each other on this route: use "
             "theory.exact for both."
+        )
+
+
+def check_pixels(x_test: Array, d: int) -> None:
+    """Raises `InputError` on points that have other pixels than training images."""
+    if x_test.shape[1] != d:
+        raise InputError(
+            f"`x_test` must have as many pixels as the training images, {d}, got "
+            f"{x_test.shape[1]}."
         )

@@ -24,7 +24,7 @@ from theory.numerics.signatures import checked
 from theory.outputs.law import OutputLaw
 from theory.problem import Problem
 from theory.records import record
-from theory.routes.checks import check_inputs
+from theory.routes.checks import check_inputs, check_pixels
 from theory.routes.online import validity
 from theory.routes.online.predictions import OnlineCross, point_noise, predict
 from theory.routes.online.training import Trained, train
@@ -143,12 +143,7 @@ def online_at(
             "training that this needs is in no file, nor in laws of other routes. Call "
             "theory.online again."
         )
-    d = law.solved.measured.train.mean.shape[1]
-    if x_test.shape[1] != d:
-        raise InputError(
-            f"`x_test` must have as many pixels as the training images, {d}, got "
-            f"{x_test.shape[1]}."
-        )
+    check_pixels(x_test, law.solved.measured.train.mean.shape[1])
     check_test_corruption(test_corruption, x_test)
     found = _at(law.solved, law.diagnostics, x_test, test_corruption)
     return found if math.isinf(law.inits) else found.averaged(int(law.inits))

@@ -29,7 +29,12 @@ from theory.records import record
 from theory.regression import flow
 from theory.renamed import renamed
 from theory.routes import of_width
-from theory.routes.checks import check_inputs, check_tests, check_time
+from theory.routes.checks import (
+    check_inputs,
+    check_pixels,
+    check_tests,
+    check_time,
+)
 from theory.routes.resummed import finite_width, one_draw, validity
 from theory.routes.resummed.cross import ResummedCross
 from theory.routes.resummed.own_noise import facing
@@ -234,12 +239,7 @@ def resummed_at(
             its training images.
     """
     solved = solved_training(law)
-    d = solved.measured.train.mean.shape[1]
-    if x_test.shape[1] != d:
-        raise InputError(
-            f"`x_test` must have as many pixels as the training images, {d}, got "
-            f"{x_test.shape[1]}."
-        )
+    check_pixels(x_test, solved.measured.train.mean.shape[1])
     check_test_corruption(test_corruption, x_test)
     check_tests(solved.flow is not None, test_corruption)
     found = _at(solved, law.diagnostics, x_test, test_corruption)
