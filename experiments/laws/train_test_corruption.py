@@ -39,6 +39,7 @@ class TrainTestCorruption(routes.Routes):
     )
     corruption: str = fixed("")
     noise: str = fixed("")
+    rates: str = fixed("ntk")  # of the law of copies; that of fresh noise knows its own
     routes: tuple[str, ...] = setting(_USUAL, f"any of {', '.join(_ROUTES)}")
     size: int | None = setting(
         14, "side in pixels to resize the images to; or none", most=1024

@@ -93,7 +93,7 @@ def test_both_networks_see_the_same_images_and_their_own_settings(monkeypatch):
         cnn_vs_mlp.compute(other, cell)
     nets = {type(each[0]): each[0] for each in seen}
     assert nets[cnn.CNN].channels == (3, 2)
-    assert (nets[cnn.CNN].side, nets[cnn.CNN].dense) == (8, 5)
+    assert (nets[cnn.CNN].side, nets[cnn.CNN].dense) == (8, (5,))
     assert nets[mlp.MLP].width == 7
     assert len(seen) == 4  # two repeats of each
     for (_, noise, one, how), (_, _, two, to) in zip(seen[:2], seen[2:], strict=True):
