@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 import kills
+import pytest
 
 
+# weekly: a script that is killed again and again; that cells are kept and computed once
+# is tested always
+@pytest.mark.slow
 def test_a_script_that_is_ended_goes_on(tmp_path):
     # a process of its own: it forks before JAX has a backend
     done = subprocess.run(

@@ -72,6 +72,8 @@ def test_the_offset_is_that_of_a_line_against_the_score():
     assert why_report.offset(draws) == pytest.approx(0.3)
 
 
+# weekly: a whole run; what it is made of is tested always
+@pytest.mark.slow
 def test_steps_that_do_not_depend_on_training_are_shared(run):
     _, rows = run
     count = {step: sum(row["route"] == step for row in rows) for step in STEPS}
@@ -94,6 +96,7 @@ def test_steps_that_do_not_depend_on_training_are_shared(run):
     assert one["exact"].rows[0]["rates"] == "standard"
 
 
+@pytest.mark.slow
 def test_every_step_is_told(run):
     workdir, rows = run
     text = why_report.table(RunDirectory(workdir), rows)

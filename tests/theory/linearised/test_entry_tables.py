@@ -77,6 +77,8 @@ def test_entries_of_many_points(activation, noise, kind):
     np.testing.assert_allclose(whole, apart["ntk"], rtol=0, atol=rounding)
 
 
+# weekly: the entries themselves are compared always
+@pytest.mark.slow
 def test_the_law_is_that_of_the_entries(monkeypatch):
     problem = prototypes(IMAGES, n_test=401, d=300, spread=3.0)
     seen, right = [], entry_tables.rows

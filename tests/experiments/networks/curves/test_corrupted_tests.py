@@ -27,6 +27,8 @@ def run(tmp_path_factory):
     return workdir, runner.execute(corrupted_tests.EXPERIMENT, config, workdir=workdir)
 
 
+# weekly: a whole run; what it is made of is tested always
+@pytest.mark.slow
 def test_cells_are_one_network_or_one_level(run):
     _, rows = run
     assert [(row["activation"], row["arm"], row["p_test"]) for row in rows] == [
@@ -39,6 +41,7 @@ def test_cells_are_one_network_or_one_level(run):
     ]
 
 
+@pytest.mark.slow
 def test_without_corruption_all_trials_are_the_clean_test(run):
     workdir, rows = run
     for row in rows:
@@ -53,6 +56,7 @@ def test_without_corruption_all_trials_are_the_clean_test(run):
     np.testing.assert_allclose(same["clean"], same["same"], rtol=0, atol=TIE)
 
 
+@pytest.mark.slow
 def test_noise_alone_is_guessed(run):
     workdir, rows = run
     for row in rows:
@@ -64,6 +68,7 @@ def test_noise_alone_is_guessed(run):
             assert np.ptp(seen) > 0 or row["alive"] == [0, 0]
 
 
+@pytest.mark.slow
 def test_table_and_figure(run):
     workdir, rows = run
     text = corrupted_report.table(RunDirectory(workdir), rows)
@@ -74,6 +79,7 @@ def test_table_and_figure(run):
     assert (workdir / "figures" / "corrupted_tests.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_expectations_on_mnist_and_the_source(run):
     _, rows = run
     mnist = [{**row, "dataset": "mnist", "n_train": 2000} for row in rows[:1]]

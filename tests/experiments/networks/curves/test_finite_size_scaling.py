@@ -17,6 +17,8 @@ def tiny(**settings):
     )
 
 
+# weekly: a whole run; what it is made of is tested always
+@pytest.mark.slow
 def test_every_pair_is_run_and_told(tmp_path):
     rows = runner.execute(finite_size_scaling.EXPERIMENT, tiny(), workdir=tmp_path)
     asked = {(n, b) for n in (60, 120) for b in (8, 0)}

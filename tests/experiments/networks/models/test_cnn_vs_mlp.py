@@ -53,6 +53,8 @@ def run(tmp_path_factory):
     return workdir, runner.execute(EXPERIMENT, config, workdir=workdir)
 
 
+# weekly: a whole run; what it is made of is tested always
+@pytest.mark.slow
 def test_every_model_and_level_is_run(run):
     workdir, rows = run
     assert [(row["model"], row["p"]) for row in rows] == [

@@ -45,6 +45,8 @@ def run(tmp_path_factory):
     return workdir, runner.execute(rbm.EXPERIMENT, tiny(), workdir=workdir)
 
 
+# weekly: a whole run; what it is made of is tested always
+@pytest.mark.slow
 def test_every_method_is_run_in_every_regime(run):
     workdir, rows = run
     directory = RunDirectory(workdir)
@@ -80,6 +82,7 @@ def test_every_method_is_run_in_every_regime(run):
     assert text.count("holds") + text.count("MISSED") == 20
 
 
+@pytest.mark.slow
 def test_the_class_means_by_hand(run):
     _, rows = run
     config = tiny()

@@ -39,6 +39,8 @@ def run(tmp_path_factory):
     return workdir, runner.execute(cluster_noise.EXPERIMENT, config, workdir=workdir)
 
 
+# weekly: a whole run; what it is made of is tested always
+@pytest.mark.slow
 def test_everything_is_run_and_told(run):
     workdir, rows = run
     parts = [row["part"] for row in rows]
@@ -68,6 +70,7 @@ def test_everything_is_run_and_told(run):
             assert np.all(np.array(row["late_bound"]) <= row["late_distance"])
 
 
+@pytest.mark.slow
 def test_a_part_alone_can_be_told(run):
     workdir, rows = run
     for part in PARTS:
