@@ -16,7 +16,7 @@
 #
 # A network is trained on images of which 50 to 99 % of the pixels are noise, and tested on
 # clean ones. This notebook predicts how well it does: no network is trained, no constant
-# is fitted, and no kernel matrix is drawn. It runs on CPU, GPU and TPU; five minutes on two CPU
+# is fitted, and no kernel matrix is drawn. It runs on CPU, GPU and TPU; three minutes on two CPU
 # cores, most of them to compile.
 
 # %%

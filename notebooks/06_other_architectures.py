@@ -70,7 +70,6 @@ SMOKE = bool(os.environ.get("NTK_CORRUPT_SMOKE"))  # small sizes, for tests
 N_TRAIN, N_TEST, SAMPLES = (20, 20, 4) if SMOKE else (100, 100, 40)
 LEVELS = (0.5, 0.9) if SMOKE else (0.3, 0.6, 0.8, 0.9, 0.95)
 plt.rcParams.update(plots.style())
-print(jax.devices())
 
 # %% [markdown]
 # ## Architectures

@@ -52,3 +52,18 @@ def forget_programs():
     yield
     if _MAPS.exists() and _MAPS.read_bytes().count(b"\n") > _MOST_MAPS:
         jax.clear_caches()
+
+
+WEEKLY = tuple(
+    line
+    for line in (pathlib.Path(__file__).parent / "weekly.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` is looked at
+def pytest_collection_modifyitems(items):
+    """Marks what is run weekly for the time that it takes."""
+    for item in items:
+        if item.nodeid.startswith(WEEKLY):
+            item.add_marker(pytest.mark.slow)

@@ -11,7 +11,7 @@ from ntk_corrupt.curves import crossings
 
 # Names of what `statistics` has, by what is asked of it
 Statistics = Callable[[np.ndarray], Mapping[str, Callable[[np.ndarray], float]]]
-_SOURCE = "sketch: sharper"
+_SOURCE = {"width": "sketch: sharper", "n_train": "none; ours"}
 
 
 def crossover(p: np.ndarray) -> Callable[[np.ndarray], float]:
@@ -86,7 +86,7 @@ def expected(
     pair = lambda name, statistic: [
         _per_repeat(group, name, statistic) for group in (first, last)
     ]
-    if sweep in ("n_train", "width"):
+    if sweep in _SOURCE:
         for test in ("clean", "same"):
             slopes = pair(test, of["slope"])
             found.append(
@@ -94,7 +94,7 @@ def expected(
                     f"{sweep}, {test} test: slope, largest over smallest",
                     slopes[1] / slopes[0],
                     1.0,
-                    _SOURCE,
+                    _SOURCE[sweep],
                 )
             )
     shifts = [np.subtract(*pair(*each)[::-1]) for each in (
@@ -105,7 +105,7 @@ def expected(
             f"{sweep}: p* shifts to the side of the crossover",
             shifts[0] * np.sign(shifts[1]),
             0.0,
-            "sketch: alike",
+            "none; ours",
         )
     )
     return [each for each in found if len(each.own)]

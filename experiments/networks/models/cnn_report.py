@@ -119,7 +119,9 @@ def expected(models: dict[str, list[Row]]) -> list[Expected]:
     own = changes(models, ("cnn", "mlp"), "same")[:, weak]
     what = f"least cnn - mlp up to p = {_UP_TO:g}, same test images"
     least = own[:, own.mean(axis=0).argmin()]
-    return [Expected(what=what, own=least, least=_LEAD, source="sketch: leads")]
+    return [
+        Expected(what=what, own=least, least=_LEAD, source="sketch: leads; least ours")
+    ]
 
 
 def _ends(models: dict[str, list[Row]]) -> list[str]:
