@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -157,14 +158,13 @@ def table(directory: RunDirectory, rows: Sequence[Row]) -> str:
             f"{variant['activation']:<10} {p:>5g}" + "".join(map(tables.text, values))
         )
     lines += _by_stability(directory, rows, variants[0], levels)
-    lines += report(
-        "agreement", rows, lambda group, entry: _share(group, entry["inits"])
-    )
+    lines += report("agreement", rows, _share)
     return "\n".join([*lines, ""])
 
 
-def _share(group: Sequence[Row], inits: str) -> float | None:
-    found = pool(group, inits, "agreements")
+def _share(group: Sequence[Row], entry: dict[str, Any]) -> float | None:
+    """The share of a group of rows that an entry of the reference is of."""
+    found = pool(group, entry["inits"], "agreements")
     return None if found is None else found[0]
 
 

@@ -108,11 +108,9 @@ def lines(points: Sequence[tuple[Any, Row]]) -> list[str]:
     )
     found = [
         "",
-        "conditions of the closed forms, mean over repeats (times what is required); "
-        "source: arXiv",
-        "2410.23677 by docs/theory/two_layer.md (P1)-(P5); the constants are ours, the "
-        "source's "
-        "are not known here",
+        "conditions of the closed forms, mean over repeats (times what is required);",
+        "source: arXiv 2410.23677 by docs/theory/two_layer.md (P1)-(P5); the constants "
+        "are ours, the source's are not known here",
         f"{'':<18}{heads}  all met",
     ]
     for value, row in points:

@@ -44,7 +44,7 @@ def network(config, model: str, problem: theory.Problem) -> nn.Module:
         for name in ("activation", "w_var", "b_var", "parametrisation")
     }
     if model == "resnet":
-        colours = 3 if is_square(pixels // 3) and pixels % 3 == 0 else 1
+        colours = 1 if _is_square(pixels) else 3
         side = math.isqrt(pixels // colours)
         return resnet.resnet(
             (side, side, colours),
@@ -58,7 +58,7 @@ def network(config, model: str, problem: theory.Problem) -> nn.Module:
     return cnn.cnn(math.isqrt(pixels), problem.num_classes, **sizes, **common)
 
 
-def is_square(pixels: int) -> bool:
+def _is_square(pixels: int) -> bool:
     """Whether so many pixels are those of a square image of one channel."""
     return math.isqrt(pixels) ** 2 == pixels
 
@@ -74,8 +74,8 @@ def check_images(
 ) -> None:
     """Raises `InputError` on images, or settings, of no convolutional network."""
     pixels = problem.x_train.shape[1]
-    colours = model == "resnet" and pixels % 3 == 0 and is_square(pixels // 3)
-    if not (colours or is_square(pixels)):
+    colours = model == "resnet" and pixels % 3 == 0 and _is_square(pixels // 3)
+    if not (colours or _is_square(pixels)):
         raise InputError(
             "`--dataset` must hold square images of one channel, got "
             f"{config.dataset} of {pixels} pixels."

@@ -11,6 +11,7 @@ import numpy as np
 import portable
 import pytest
 import slack
+from checkout import ROOT
 
 SSE, AVX2 = {"sse4_2"}, {"sse4_2", "avx2", "fma"}
 AVX512 = {*AVX2, "avx512f", "avx512dq", "avx512vl", "avx512_bf16"}
@@ -137,3 +138,14 @@ def test_what_another_processor_may_break(tmp_path, capsys):
         ["test_a.py:30", "close", "0.95", "0.95"],
         ["test_b.py:7", "rounding", "0.3", "0.1"],
     ]
+
+
+def test_what_is_run_weekly_is_there():
+    lines = (ROOT / "tests" / "weekly.txt").read_text().splitlines()
+    entries = [line for line in lines if not line.startswith("#")]
+    assert len(entries) == len(set(entries)) > 20
+    for entry in entries:
+        path, _, name = entry.partition("::")
+        # the start of a name, and perhaps the case in brackets
+        start = name.partition("[")[0]
+        assert f"\ndef {start}" in (ROOT / path).read_text(), entry

@@ -6,7 +6,6 @@ against its residual. Around their flow they diffuse, and forget at the rates of
 Equations: docs/theory/online.md (O4), (O5).
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -102,30 +101,53 @@ def history(
             square.mean() * _start_left(flow, start, share * time),
         )
 
-    squares, loads, on_noise, on_means, of_start = jax.lax.map(one, at)
-    flat = History(
+    step = weights * time
+    squares, *between, of_start = jax.lax.map(one, at)
+    squares, of_start, feedback = _with_fluctuations(
+        flow, step, (squares, *between, of_start), fourth, square.mean(), epoch
+    )
+    loads, on_noise, on_means = between
+    return History(
         left=(1 - at) * time,
-        step=weights * time,
+        step=step,
         squares=squares,
         loads=loads,
         on_noise=on_noise,
         on_means=on_means,
         of_start=of_start,
         fourth=fourth,
-        feedback=jnp.zeros_like(time),
+        feedback=feedback,
     )
-    return _with_fluctuations(flow, flat, square.mean(), epoch)
 
 
-def _with_fluctuations(flow: Flow, of: History, square: Array, epoch: Array) -> History:
-    """Adds to residuals what earlier gradients have left in them, (O4).
+def _with_fluctuations(
+    flow: Flow,
+    step: Float[Array, " s"],
+    residuals: tuple[Array, ...],
+    fourth: Array,
+    square: Array,
+    epoch: Array,
+) -> tuple[Array, Array, Array]:
+    """Squares of residuals with what earlier gradients have left in them, (O4).
 
     A Volterra equation in time, solved interval by interval: on each the variances of
     all modes are exact for what they are fed.
+
+    Args:
+        flow: the modes.
+        step: the intervals.
+        residuals: of the flow alone: `squares`, `loads`, `on_noise`, `on_means` and
+            `of_start` of `History`.
+        fourth: as there.
+        square: mean square of the scale.
+        epoch: of the flow.
+
+    Returns:
+        `squares`, `of_start` and `feedback`.
     """
     rates, noise = flow.rates, jnp.diagonal(flow.noise)
     spread = jnp.diagonal(flow.spread)
-    c = of.squares.shape[1]
+    c = residuals[0].shape[1]
 
     def one(variances, at):
         cov, start = variances
@@ -133,7 +155,7 @@ def _with_fluctuations(flow: Flow, of: History, square: Array, epoch: Array) -> 
         forgets = 2 * rates * step
         outer = lambda x, y: x[:, None, :] * y[:, :, None]
         fed = noise[:, None, None] * squares[None] + spread[:, None, None] * loads[None]
-        fed = fed + of.fourth * outer(on_noise, on_noise)
+        fed = fed + fourth * outer(on_noise, on_noise)
         fed = fed - outer(on_noise, on_means) - outer(on_means, on_noise)
         half, whole = (epoch * learned(2 * rates, part) for part in (step / 2, step))
         kept = jnp.exp(-forgets / 2) * rates**2
@@ -149,13 +171,10 @@ def _with_fluctuations(flow: Flow, of: History, square: Array, epoch: Array) -> 
         return (cov, start), (squares + more, of_start + more_start)
 
     nothing = jnp.zeros((len(rates), c, c), rates.dtype), jnp.zeros_like(rates)
-    along = (of.step, of.squares, of.loads, of.on_noise, of.on_means, of.of_start)
-    squares, of_start = jax.lax.scan(one, nothing, along)[1]
+    squares, of_start = jax.lax.scan(one, nothing, (step, *residuals))[1]
     # of all time: the share of a residual that comes back
-    feedback = square * epoch * (rates**2 * learned(2 * rates, of.step.sum()) * noise)
-    return dataclasses.replace(
-        of, squares=squares, of_start=of_start, feedback=feedback.sum()
-    )
+    feedback = square * epoch * (rates**2 * learned(2 * rates, step.sum()) * noise)
+    return squares, of_start, feedback.sum()
 
 
 def _like(part: Float[Array, "c c"], pairs: Array) -> Array:

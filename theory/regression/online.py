@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from theory.numerics.edges import matmul
 from theory.records import record
 
-# Directions of the rows below so many roundings of the largest are none.
+# Directions of the rows slower than so many roundings of the fastest are none.
 _ROUNDINGS = 64
 
 
@@ -75,12 +75,15 @@ def _moments(stream: Stream, weights: Float[Array, " n"]) -> Float[Array, "m m"]
 
 def flow(stream: Stream) -> Flow:
     """Returns the modes: 2 n m^2 multiply-adds and two decompositions of m x m."""
-    second = _moments(stream, stream.square)
+    # features in units in which their weights are alike: what is small is then slow
+    size = jnp.abs(jnp.diagonal(stream.weight)) ** 0.5
+    unit = jnp.where(size > 0, size, 1.0)
+    second = unit[:, None] * _moments(stream, stream.square) * unit[None, :]
     values, vectors = jnp.linalg.eigh((second + second.T) / 2)
     kept = values > _ROUNDINGS * jnp.finfo(values.dtype).eps * values.max()
     root = jnp.sqrt(jnp.where(kept, values, 1.0))
-    lower = vectors * jnp.where(kept, root, 0.0)[None, :]
-    inverse = vectors * jnp.where(kept, 1 / root, 0.0)[None, :]
+    lower = vectors * jnp.where(kept, root, 0.0)[None, :] / unit[:, None]
+    inverse = vectors * jnp.where(kept, 1 / root, 0.0)[None, :] * unit[:, None]
     system = matmul(lower.T, matmul(stream.weight, lower))
     rates, turned = jnp.linalg.eigh((system + system.T) / 2)
     onto = matmul(inverse, turned)

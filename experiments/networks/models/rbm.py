@@ -16,7 +16,7 @@ from ntk_corrupt.ensembles import ensemble
 from ntk_corrupt.probes import basic
 from ntk_corrupt.rbm import classifiers
 from ntk_corrupt.rbm.machine import check_pixels, followed
-from theory.errors import InputError, unknown
+from theory.errors import unknown
 from theory.keys import stream
 
 _OF_MACHINES = ("components", "rbm_rate", "rbm_batch", "rbm_epochs")
@@ -78,11 +78,6 @@ def check(config: RbmSettings) -> None:
     for method in config.methods:
         if method not in METHODS:
             raise unknown("--methods", method, METHODS)
-    if config.rbm_classifier_max_iter < 1:
-        raise InputError(
-            "`--rbm_classifier_max_iter` must be at least 1, got "
-            f"{config.rbm_classifier_max_iter}."
-        )
     settings.check(config, config.p)
     images = jnp.asarray(settings.problem(config, 0).x_train[:20])
     worst = settings.corruption(config, max(config.p))

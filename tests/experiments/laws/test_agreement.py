@@ -11,7 +11,8 @@ import theory
 from experiments import agreement
 from experiments.harness import runner
 from experiments.harness.run_directory import RunDirectory
-from experiments.laws.agreement import _each, alike, table
+from experiments.laws.agreement import _each, _share, alike, table
+from experiments.shared import reference
 from experiments.shared.rows import stored
 
 TINY = {
@@ -110,6 +111,20 @@ def test_the_table_has_a_line_for_every_network_and_its_kernel(run):
     # every route is in every line: no column of a kernel is empty for want of a width
     assert all(line.split().count("-") == 0 for line in lines)
     assert "binomial" in text
+
+
+def test_shares_of_before_stand_beside_those_of_a_run():
+    published = reference.read("agreement")
+    entry = next(each for each in published["values"] if each.get("width") == 500)
+    about = ("p", "route", "depth", "width", "activation")
+    row = {**published["setting"], **{name: entry[name] for name in about}}
+    near, far = entry["value"], entry["value"] + 2 * entry["tolerance"]
+    for share, verdict in ((near, "within"), (far, "MISSED")):
+        row["agreements"] = {"1": [share, share]}
+        (line,) = reference.report("agreement", [row], _share)[3:]
+        assert line.endswith(verdict), line
+    row["agreements"] = {"inf": [near, near]}
+    assert not reference.report("agreement", [row], _share)
 
 
 def test_bad_flags_are_refused(tmp_path):

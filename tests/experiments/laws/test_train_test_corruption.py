@@ -12,6 +12,8 @@ from experiments.harness.run_directory import RunDirectory
 from experiments.laws.train_test_corruption import _beside_source, areas, table
 from experiments.shared import reference
 
+ROUTES = ("online", "resummed", "network")
+
 
 def smoke(**settings):
     return train_test_corruption.EXPERIMENT.configure("smoke", **settings)
@@ -60,7 +62,7 @@ def test_areas_stand_beside_those_of_the_source_in_its_setting_alone():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("train_test")
-    config = smoke(n_train=60, n_test=40)
+    config = smoke(n_train=60, n_test=40, routes=ROUTES)
     return workdir, runner.execute(
         train_test_corruption.EXPERIMENT, config, workdir=workdir
     )
@@ -72,7 +74,7 @@ def run(tmp_path_factory):
 def test_nothing_is_seen_in_images_of_noise(run):
     workdir, rows = run
     assert {(row["route"], row["p"]) for row in rows} == {
-        (route, p) for route in ("resummed", "network") for p in (0.3, 0.9)
+        (route, p) for route in ROUTES for p in (0.3, 0.9)
     }
     for row in rows:
         accuracies = RunDirectory(workdir).arrays(row)["accuracies"]
@@ -83,7 +85,7 @@ def test_nothing_is_seen_in_images_of_noise(run):
         if (row["route"], row["p"]) == ("resummed", 0.3):
             assert accuracies[0, 0, 0] > 0.5  # clean images
     text = table(RunDirectory(workdir), rows)
-    assert text.count("best p_train") == 2
+    assert text.count("best p_train") == 3
     assert (workdir / "figures" / "train_test_corruption.png").stat().st_size
 
 

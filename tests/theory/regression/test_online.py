@@ -177,6 +177,24 @@ def test_residuals_are_of_noise_and_of_what_it_left_before():
     assert without < 0.93 * simulated
 
 
+def test_units_of_features_do_not_matter():
+    # as between pixels and landmarks: what is small may have a large weight
+    stream, _ = stream_of()
+    unit = jnp.asarray([1.0, 1e-9, 1.0, 1e3])
+    other = dataclasses.replace(
+        stream,
+        once=stream.once * unit[None, :],
+        mean=stream.mean * unit[None, :],
+        weight=stream.weight / unit[:, None] / unit[None, :],
+        noise=stream.noise * unit[:, None] * unit[None, :],
+        shaken=stream.shaken * unit[:, None] * unit[None, :],
+    )
+    time = jnp.asarray(0.3)
+    expected = np.asarray(online.readout(flow_of(stream), time))
+    found = np.asarray(online.readout(flow_of(other), time)) / np.asarray(unit)[:, None]
+    np.testing.assert_allclose(found, expected, atol=1e-9 * np.abs(expected).max())
+
+
 def test_of_directions_that_no_row_has_nothing_is_learned():
     stream, _ = stream_of()
     empty = dataclasses.replace(
